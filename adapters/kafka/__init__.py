@@ -1,0 +1,1 @@
+"""Apache Kafka: the way in and the way out."""

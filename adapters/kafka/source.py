@@ -1,0 +1,127 @@
+"""The way in: one aiokafka consumer, explicit offsets, the range assignor.
+
+All inbound topics have the same partition count, so the range assignor gives one process the same
+partition numbers of all of them, and everything about an account meets there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.errors import KafkaError
+
+from orchestrator.errors import Unavailable
+from orchestrator.ports import Member, Partition, Record
+from orchestrator.settings import KafkaSettings
+
+_STOP_S: Final = 5.0
+
+
+class KafkaSource:
+    """A member of the consumer group; every `start` is a new consumer."""
+
+    def __init__(self, settings: KafkaSettings, topics: Iterable[str]) -> None:
+        self._settings = settings
+        self._topics = list(topics)
+        self._consumer: Any = None
+
+    async def start(self, member: Member) -> None:
+        """Join the group."""
+        settings = self._settings
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=settings.bootstrap_servers,
+            client_id=settings.client_id,
+            group_id=settings.group,
+            group_instance_id=settings.instance_id,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            partition_assignment_strategy=(RangePartitionAssignor,),
+            session_timeout_ms=round(settings.session_timeout_s * 1000),
+            heartbeat_interval_ms=round(settings.heartbeat_s * 1000),
+            rebalance_timeout_ms=round(settings.rebalance_timeout_s * 1000),
+            request_timeout_ms=round(settings.request_timeout_s * 1000),
+            max_partition_fetch_bytes=4 * 1024 * 1024,
+            fetch_max_wait_ms=250,
+        )
+        try:
+            await consumer.start()
+        except (KafkaError, OSError) as error:
+            with suppress(KafkaError, OSError):
+                await consumer.stop()
+            raise Unavailable(f"Kafka: {error}") from error
+        self._consumer = consumer
+        consumer.subscribe(self._topics, listener=_Listener(member))
+
+    async def stop(self) -> None:
+        """Leave the group."""
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            with suppress(KafkaError, OSError, TimeoutError):
+                await asyncio.wait_for(consumer.stop(), _STOP_S)
+
+    async def poll(self, timeout_s: float, count_max: int) -> Sequence[Record]:
+        """Records of assigned partitions, in order per partition."""
+        try:
+            found = await self._consumer.getmany(
+                timeout_ms=round(timeout_s * 1000), max_records=count_max
+            )
+        except KafkaError as error:
+            raise Unavailable(f"Kafka: {error}") from error
+        return [
+            Record(r.topic, r.partition, r.offset, r.key, r.value, r.headers)
+            for records in found.values()
+            for r in records
+        ]
+
+    async def committed(self, partitions: Iterable[Partition]) -> Mapping[Partition, int | None]:
+        """The offsets that the group committed."""
+        return {
+            partition: await self._ask(self._consumer.committed(TopicPartition(*partition)))
+            for partition in partitions
+        }
+
+    async def bounds(self, partitions: Iterable[Partition]) -> Mapping[Partition, tuple[int, int]]:
+        """The first offset of each partition and the one after its last."""
+        wanted = [TopicPartition(*partition) for partition in partitions]
+        if not wanted or self._consumer is None:
+            return {}
+        first = await self._ask(self._consumer.beginning_offsets(wanted))
+        end = await self._ask(self._consumer.end_offsets(wanted))
+        return {(tp.topic, tp.partition): (first[tp], end[tp]) for tp in wanted}
+
+    def seek(self, partition: Partition, offset: int) -> None:
+        """Read on from there."""
+        self._consumer.seek(TopicPartition(*partition), offset)
+
+    async def commit(self, offsets: Mapping[Partition, int]) -> None:
+        """Commit the offsets of partitions that are still assigned."""
+        held = self._consumer.assignment() if self._consumer is not None else frozenset()
+        wanted = {TopicPartition(*partition): at for partition, at in offsets.items()}
+        mine = {partition: at for partition, at in wanted.items() if partition in held}
+        if mine:
+            await self._ask(self._consumer.commit(mine))
+
+    async def _ask(self, answer: Any) -> Any:
+        try:
+            return await answer
+        except (KafkaError, OSError) as error:
+            raise Unavailable(f"Kafka: {error!r}") from error
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types.
+    """Hands aiokafka's callbacks to the member."""
+
+    def __init__(self, member: Member) -> None:
+        self._member = member
+
+    async def on_partitions_revoked(self, revoked: Iterable[Any]) -> None:
+        await self._member.on_revoked([(tp.topic, tp.partition) for tp in revoked])
+
+    async def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
+        await self._member.on_assigned([(tp.topic, tp.partition) for tp in assigned])

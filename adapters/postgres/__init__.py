@@ -1,0 +1,1 @@
+"""PostgreSQL: the store, its statements and its migrations."""

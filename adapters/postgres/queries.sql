@@ -1,0 +1,160 @@
+-- Every statement, named and described. A block begins with its name; `hot` marks those that run for
+-- every batch, which must name the key hash (design.md 9).
+
+-- load_sagas (hot) --
+-- The sagas of a batch, locked in one order.
+select s.key_hash, s.saga_id, s.revision, s.due_at, s.origin, s.account, s.request_id, s.programme,
+       s.programme_version, s.accepted_at, s.terms::text as terms, s.state::text as state
+from unnest($1::smallint[], $2::uuid[]) as k (key_hash, saga_id)
+join saga s on s.key_hash = k.key_hash and s.saga_id = k.saga_id
+order by s.key_hash, s.saga_id
+for update of s
+
+-- find_saga --
+-- One saga by its id alone: a probe in each bucket. Slow on purpose; no index serves it.
+select s.key_hash
+from generate_series(0, 4095) as k (key_hash)
+join saga s on s.key_hash = k.key_hash::smallint and s.saga_id = $1
+
+-- load_limits (hot) --
+-- How much of each limit is used, locked in one order.
+select l.key_hash, l.scope, l.business_date, l.used
+from unnest($1::smallint[], $2::text[], $3::date[]) as k (key_hash, scope, business_date)
+join account_limit l
+  on l.key_hash = k.key_hash and l.scope = k.scope and l.business_date = k.business_date
+order by l.key_hash, l.scope, l.business_date
+for update of l
+
+-- insert_sagas (hot) --
+-- New sagas; one that exists already is a conflict, seen by the count.
+insert into saga (key_hash, saga_id, revision, due_at, status, origin, account, request_id,
+                  programme, programme_version, accepted_at, terms, state)
+select v.key_hash, v.saga_id, v.revision, v.due_at, v.status, v.origin, v.account, v.request_id,
+       v.programme, v.programme_version, v.accepted_at, v.terms::json, v.state::json
+from unnest($1::smallint[], $2::uuid[], $3::integer[], $4::timestamptz[], $5::text[], $6::text[],
+            $7::text[], $8::text[], $9::text[], $10::integer[], $11::timestamptz[], $12::text[],
+            $13::text[])
+  as v (key_hash, saga_id, revision, due_at, status, origin, account, request_id, programme,
+        programme_version, accepted_at, terms, state)
+on conflict (key_hash, saga_id) do nothing
+
+-- update_sagas (hot) --
+-- Compare and set: a saga that is not at the revision that was read is left alone, seen by the count.
+update saga s
+set revision = v.revision, due_at = v.due_at, status = v.status, state = v.state::json
+from unnest($1::smallint[], $2::uuid[], $3::integer[], $4::integer[], $5::timestamptz[], $6::text[],
+            $7::text[])
+  as v (key_hash, saga_id, expected, revision, due_at, status, state)
+where s.key_hash = v.key_hash and s.saga_id = v.saga_id and s.revision = v.expected
+
+-- insert_timeline (hot) --
+-- One row per accepted event.
+insert into timeline (key_hash, saga_id, revision, at, event, detail)
+select v.key_hash, v.saga_id, v.revision, v.at, v.event, v.detail::json
+from unnest($1::smallint[], $2::uuid[], $3::integer[], $4::timestamptz[], $5::text[], $6::text[])
+  as v (key_hash, saga_id, revision, at, event, detail)
+
+-- insert_transfers (hot) --
+-- One row per movement; never updated, never deleted.
+insert into transfer (key_hash, saga_id, seq, debit, credit, unit, amount)
+select v.key_hash, v.saga_id, v.seq, v.debit, v.credit, v.unit, v.amount
+from unnest($1::smallint[], $2::uuid[], $3::integer[], $4::text[], $5::text[], $6::text[],
+            $7::bigint[])
+  as v (key_hash, saga_id, seq, debit, credit, unit, amount)
+
+-- move_limits (hot) --
+-- Add to each limit's usage; the new usage tells the caller whether it is what it decided upon.
+insert into account_limit as l (key_hash, scope, business_date, used)
+select v.key_hash, v.scope, v.business_date, v.delta
+from unnest($1::smallint[], $2::text[], $3::date[], $4::bigint[])
+  as v (key_hash, scope, business_date, delta)
+where v.delta >= 0
+on conflict (key_hash, scope, business_date) do update set used = l.used + excluded.used
+returning key_hash, scope, business_date, used
+
+-- release_limits (hot) --
+-- Give back what was held for pieces that were not issued.
+update account_limit l
+set used = l.used - v.amount
+from unnest($1::smallint[], $2::text[], $3::date[], $4::bigint[])
+  as v (key_hash, scope, business_date, amount)
+where l.key_hash = v.key_hash and l.scope = v.scope and l.business_date = v.business_date
+
+-- move_positions --
+-- One row per partition and batch: from the offset that is expected to the next one.
+insert into position as p (topic, partition, next_offset, previous_offset)
+select v.topic, v.partition, v.next_offset, v.previous_offset
+from unnest($1::text[], $2::integer[], $3::bigint[], $4::bigint[])
+  as v (topic, partition, next_offset, previous_offset)
+order by v.topic, v.partition
+on conflict (topic, partition) do update
+set next_offset = excluded.next_offset, previous_offset = excluded.previous_offset
+where p.next_offset = excluded.previous_offset
+
+-- read_positions --
+-- Where every partition stands.
+select topic, partition, next_offset from position
+
+-- insert_dead_letters --
+-- Records that were set aside; one that was already is left as it is.
+insert into dead_letter (topic, partition, "offset", key, value, headers, error_class, field,
+                         message, disposition, fingerprint, saga_id, first_failed_at)
+select v.*
+from unnest($1::text[], $2::integer[], $3::bigint[], $4::bytea[], $5::bytea[], $6::json[],
+            $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::uuid[],
+            $13::timestamptz[]) as v
+on conflict do nothing
+
+-- lease_due --
+-- Take sagas whose timer is due and push the timers by a lease: a lost record is said again.
+update saga s
+set due_at = $2
+from (
+    select key_hash, saga_id from saga
+    where due_at <= $1
+    order by due_at
+    limit $3
+    for update skip locked
+) d
+where s.key_hash = d.key_hash and s.saga_id = d.saga_id
+returning s.saga_id, s.revision, s.origin, s.account
+
+-- list_sagas --
+-- The newest sagas; filters that are null do not filter.
+select saga_id, revision, due_at, status, origin, account, request_id, programme, accepted_at
+from saga
+where ($1::text is null or status = $1) and ($2::text is null or account = $2)
+  and ($3::text is null or programme = $3)
+order by accepted_at desc, saga_id
+limit $4
+
+-- read_timeline --
+-- What happened to one saga, in order.
+select revision, at, event, detail::text as detail from timeline
+where key_hash = $1 and saga_id = $2
+order by revision
+
+-- read_transfers --
+-- What one saga moved, in order.
+select seq, debit, credit, unit, amount from transfer
+where key_hash = $1 and saga_id = $2
+order by seq
+
+-- count_by_status --
+-- How many sagas stand where.
+select status, count(*) as count from saga group by status order by status
+
+-- sum_by_account --
+-- The balance of every account in every unit: what came in less what went out.
+select account, unit, sum(amount)::bigint as balance
+from (
+    select credit as account, unit, amount from transfer
+    union all
+    select debit, unit, -amount from transfer
+) m
+group by account, unit
+order by unit, account
+
+-- applied_migrations --
+-- The names of the migrations that this database has.
+select name from migration order by name

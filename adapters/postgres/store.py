@@ -1,0 +1,332 @@
+"""The truth, in PostgreSQL: one batch is one transaction, one statement a table."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from orchestrator.errors import Conflict, Fenced, Unavailable
+from orchestrator.ports import (
+    Change,
+    Changes,
+    DueTimer,
+    LimitChange,
+    LimitKey,
+    Partition,
+    SagaKey,
+)
+from orchestrator.saga.codec import decode_state, decode_terms, encode_state, encode_terms
+from orchestrator.saga.instance import Saga
+from orchestrator.saga.progress import phase
+from orchestrator.sagas.words import moment
+from orchestrator.telemetry import Metrics
+
+from . import migrate
+from .queries import sql
+
+Connection = Any  # A connection, or the proxy of one that a pool hands out.
+
+_AWAY: Final = (
+    OSError,
+    asyncio.TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.QueryCanceledError,
+    asyncpg.DiskFullError,
+)
+"""What heals when the same thing is tried again later."""
+
+
+def _ms(found: datetime | None) -> int | None:
+    return None if found is None else round(found.timestamp() * 1000)
+
+
+def _time(milliseconds: int | None) -> datetime | None:
+    return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+class PostgresStore:
+    """The store over an asyncpg pool; counts the statements and rows that it writes."""
+
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        pool_max: int = 4,
+        statement_timeout_s: float = 30.0,
+        idle_in_transaction_s: float = 10.0,
+        metrics: Metrics | None = None,
+    ) -> None:
+        self._dsn = dsn
+        self._pool_max = pool_max
+        self._timeout = statement_timeout_s
+        self._idle = idle_in_transaction_s
+        self._metrics = metrics or Metrics()
+        self._pool: Any = None
+
+    async def open(self) -> None:
+        """Connect. Raises Unavailable while the database is away."""
+        with _translated():
+            self._pool = await asyncpg.create_pool(
+                self._dsn,
+                min_size=1,
+                max_size=self._pool_max,
+                command_timeout=self._timeout,
+                server_settings={
+                    "application_name": "uprp-coordinator",
+                    "jit": "off",
+                    # A process that stands still in a transaction must not hold its locks for ever.
+                    "idle_in_transaction_session_timeout": f"{round(self._idle * 1000)}ms",
+                },
+            )
+
+    async def close(self) -> None:
+        """Let go of every connection."""
+        if self._pool is not None:
+            self._pool.terminate()
+            self._pool = None
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[PostgresTransaction]:
+        """One batch's transaction."""
+        with _translated():
+            async with self._pool.acquire(timeout=self._timeout) as connection:
+                async with connection.transaction():
+                    batch = PostgresTransaction(connection)
+                    yield batch
+                self._metrics.statements.inc(batch.statements + 2)  # begin, commit
+                for table, count in batch.rows.items():
+                    self._metrics.rows.labels(table).inc(count)
+
+    async def positions(self) -> Mapping[Partition, int]:
+        """The next offset of every partition that was ever read."""
+        rows = await self._fetch("read_positions")
+        return {(row["topic"], row["partition"]): row["next_offset"] for row in rows}
+
+    async def lease_due(self, now: int, until: int, count: int) -> Sequence[DueTimer]:
+        """Take sagas whose timer is due, and push their timers."""
+        rows = await self._fetch("lease_due", _time(now), _time(until), count)
+        return [
+            DueTimer(row["saga_id"], row["revision"], row["origin"], row["account"]) for row in rows
+        ]
+
+    async def check_schema(self) -> None:
+        """Raise SchemaTooOld when migrations are missing."""
+        with _translated():
+            async with self._pool.acquire() as connection:
+                await migrate.check(connection)
+
+    async def _fetch(self, name: str, *arguments: object) -> list[Any]:
+        with _translated():
+            async with self._pool.acquire(timeout=self._timeout) as connection:
+                self._metrics.statements.inc()
+                rows: list[Any] = await connection.fetch(sql(name), *arguments)
+                return rows
+
+
+class _translated:  # noqa: N801  # A context manager, named like the functions of contextlib.
+    """Driver errors that heal by themselves become Unavailable; the others are defects."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, _AWAY):
+            raise Unavailable(f"PostgreSQL: {error or type(error).__name__}") from error
+
+
+class PostgresTransaction:
+    """One batch in the database."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.statements = 0
+        self.rows: Counter[str] = Counter()
+
+    async def load(self, keys: Iterable[SagaKey], strays: Iterable[UUID]) -> dict[UUID, Saga]:
+        """The sagas that exist, locked."""
+        found = await self._load(set(keys))
+        return found | await self._load_strays(set(strays) - found.keys())
+
+    async def _load(self, keys: set[SagaKey]) -> dict[UUID, Saga]:
+        if not keys:
+            return {}
+        hashes, ids = zip(*sorted(keys), strict=True)
+        rows = await self._fetch("load_sagas", hashes, ids)
+        return {row["saga_id"]: _saga(row) for row in rows}
+
+    async def _load_strays(self, ids: set[UUID]) -> dict[UUID, Saga]:
+        """Look in every bucket for sagas whose records came without their key."""
+        keys: set[SagaKey] = set()
+        for saga_id in ids:
+            rows = await self._fetch("find_saga", saga_id)
+            keys.update((row["key_hash"], saga_id) for row in rows)
+        return await self._load(keys)
+
+    async def limits(self, keys: Iterable[LimitKey]) -> dict[LimitKey, int]:
+        """How much of each limit is used, locked."""
+        wanted = sorted(set(keys))
+        if not wanted:
+            return {}
+        rows = await self._fetch("load_limits", *zip(*wanted, strict=True))
+        return {(row["key_hash"], row["scope"], row["business_date"]): row["used"] for row in rows}
+
+    async def save(self, changes: Changes) -> None:
+        """Write everything; raise Conflict or Fenced rather than overwrite."""
+        await self._positions(changes.positions)
+        ordered = sorted(
+            changes.sagas.values(), key=lambda c: (c.now.terms.key_hash, c.now.terms.saga_id)
+        )
+        await self._insert([change for change in ordered if change.was is None])
+        await self._update([change for change in ordered if change.was is not None])
+        await self._limits(changes.limits)
+        await self._many(
+            "timeline",
+            "insert_timeline",
+            [
+                (*row.key, row.revision, _time(row.at), row.event, row.detail)
+                for row in changes.timeline
+            ],
+        )
+        await self._many(
+            "transfer",
+            "insert_transfers",
+            [
+                (*row.key, row.seq, row.transfer.debit, row.transfer.credit)
+                + (row.transfer.unit, row.transfer.amount)
+                for row in changes.movements
+            ],
+        )
+        await self._many(
+            "dead_letter", "insert_dead_letters", [_letter(found) for found in changes.dead_letters]
+        )
+
+    async def _positions(self, positions: Mapping[Partition, tuple[int | None, int]]) -> None:
+        rows = [
+            (topic, partition, after, -1 if before is None else before)
+            for (topic, partition), (before, after) in positions.items()
+        ]
+        if await self._many("position", "move_positions", rows) != len(rows):
+            raise Fenced("another coordinator moved a position of this batch")
+
+    async def _insert(self, changes: Sequence[Change]) -> None:
+        rows = []
+        for change in changes:
+            saga, terms = change.now, change.now.terms
+            rows.append(
+                (
+                    terms.key_hash,
+                    terms.saga_id,
+                    saga.revision,
+                    _time(saga.wake_at),
+                    phase(saga),
+                    terms.origin,
+                    terms.account,
+                    terms.request_id,
+                    terms.programme,
+                    terms.programme_version,
+                    moment(terms.accepted_at),
+                    encode_terms(terms),
+                    encode_state(saga),
+                )
+            )
+        if await self._many("saga", "insert_sagas", rows) != len(rows):
+            raise Conflict("a saga that was absent exists now")
+
+    async def _update(self, changes: Sequence[Change]) -> None:
+        rows = []
+        for change in changes:
+            saga, terms = change.now, change.now.terms
+            assert change.was is not None, terms.saga_id
+            rows.append(
+                (
+                    terms.key_hash,
+                    terms.saga_id,
+                    change.was.revision,
+                    saga.revision,
+                    _time(saga.wake_at),
+                    phase(saga),
+                    encode_state(saga),
+                )
+            )
+        if await self._many("saga", "update_sagas", rows) != len(rows):
+            raise Conflict("a saga is at another revision than was read")
+
+    async def _limits(self, limits: Mapping[LimitKey, LimitChange]) -> None:
+        ordered = sorted(limits.items())
+        used = [(*key, change.delta) for key, change in ordered if change.delta >= 0]
+        if used:
+            rows = await self._fetch("move_limits", *zip(*used, strict=True))
+            self.rows["account_limit"] += len(rows)
+            for row in rows:
+                change = limits[row["key_hash"], row["scope"], row["business_date"]]
+                if row["used"] != (change.was or 0) + change.delta:
+                    raise Conflict("an account limit is not what was read")
+        freed = [(*key, -change.delta) for key, change in ordered if change.delta < 0]
+        await self._many("account_limit", "release_limits", freed)
+
+    async def _many(self, table: str, name: str, rows: Sequence[tuple[Any, ...]]) -> int:
+        """Run a statement over rows, column by column; how many rows it wrote."""
+        if not rows:
+            return 0
+        self.statements += 1
+        done: str = await self._connection.execute(sql(name), *zip(*rows, strict=True))
+        count = int(done.rpartition(" ")[2])
+        self.rows[table] += count
+        return count
+
+    async def _fetch(self, name: str, *arguments: object) -> list[Any]:
+        self.statements += 1
+        rows: list[Any] = await self._connection.fetch(sql(name), *arguments)
+        return rows
+
+
+def _saga(row: Mapping[str, Any]) -> Saga:
+    terms = decode_terms(
+        row["terms"],
+        saga_id=row["saga_id"],
+        key_hash=row["key_hash"],
+        origin=row["origin"],
+        account=row["account"],
+        request_id=row["request_id"],
+        programme=row["programme"],
+        programme_version=row["programme_version"],
+        accepted_at=_ms(row["accepted_at"]) or 0,
+    )
+    return decode_state(row["state"], terms, row["revision"], _ms(row["due_at"]))
+
+
+def _letter(letter: Any) -> tuple[Any, ...]:
+    headers = [
+        [name, content.decode("latin-1") if content is not None else None]
+        for name, content in letter.headers
+    ]
+    return (
+        letter.topic,
+        letter.partition,
+        letter.offset,
+        letter.key,
+        letter.value,
+        orjson.dumps(headers).decode(),
+        letter.error_class,
+        letter.field.replace("\0", "?"),
+        letter.message.replace("\0", "?"),
+        letter.disposition.value,
+        letter.fingerprint,
+        UUID(letter.saga_id) if letter.saga_id else None,
+        letter.failed_at,
+    )

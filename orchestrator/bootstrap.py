@@ -1,0 +1,150 @@
+"""The composition root: the one place that knows both the shell and the world."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from typing import Any
+
+from adapters.clock import SystemClock
+from adapters.http import HealthServer
+from adapters.kafka.bus import KafkaBus
+from adapters.kafka.source import KafkaSource
+from adapters.kafka.topics import TopicAdmin, wanted
+from adapters.postgres.store import PostgresStore
+from orchestrator.catalogue import load
+from orchestrator.coordinator import Coordinator, Probe, unharmed
+from orchestrator.decide import Decider
+from orchestrator.errors import Unavailable
+from orchestrator.settings import FaultSettings, Phase, Settings
+from orchestrator.sweeper import Sweeper
+from orchestrator.telemetry import Metrics, configure_logs
+from orchestrator.watchdog import Watchdog
+
+
+async def run_coordinator(settings: Settings) -> None:
+    """Run one coordinator until SIGTERM or SIGINT.
+
+    Raises:
+        Stop: the process must end with the error's exit code.
+        CatalogueError: the files below `deploy/` cannot be run.
+    """
+    catalogue = load(settings.deploy)
+    log = configure_logs(settings.log)
+    metrics = Metrics()
+    clock = SystemClock()
+    store = PostgresStore(
+        settings.postgres.dsn.get_secret_value(),
+        pool_max=settings.postgres.pool_max,
+        statement_timeout_s=settings.postgres.statement_timeout_s,
+        idle_in_transaction_s=settings.kafka.session_timeout_s,
+        metrics=metrics,
+    )
+    bus = KafkaBus(settings.kafka, log)
+    source = KafkaSource(settings.kafka, catalogue.inbound_topics())
+    coordinator = Coordinator(
+        settings=settings.coordinator,
+        session_timeout_s=settings.kafka.session_timeout_s,
+        decider=Decider(catalogue, settings.kafka.group),
+        store=store,
+        source=source,
+        bus=bus,
+        clock=clock,
+        log=log,
+        metrics=metrics,
+        probe=_probe(settings.fault),
+    )
+    sweeper = Sweeper(settings=settings.coordinator, store=store, bus=bus, clock=clock, log=log)
+    watchdog = Watchdog(
+        coordinator=coordinator,
+        source=source,
+        clock=clock,
+        metrics=metrics,
+        progress_s=settings.coordinator.progress_s,
+    )
+
+    async def live() -> str | None:
+        return None  # It answers, so the event loop turns; the watchdog ends what does not move.
+
+    async def ready() -> str | None:
+        return None if coordinator.ready else "no assignment, or the last attempt failed"
+
+    health = HealthServer(
+        host=settings.http.host,
+        port=settings.http.port,
+        live=live,
+        ready=ready,
+        registry=metrics.registry,
+    )
+    async with AsyncExitStack() as stack:
+        port = await health.start()
+        stack.push_async_callback(health.stop)
+        stack.push_async_callback(bus.close)
+        stack.push_async_callback(store.close)
+        log.info("coordinator.starting", port=port, pid=os.getpid())
+        await _connected(store, settings)
+        await TopicAdmin(settings.kafka).check(wanted(catalogue, settings.kafka.partitions))
+        _drain_on_signals(coordinator)
+        await _first_of(coordinator.run(), sweeper.run(), watchdog.run())
+        log.info("coordinator.stopped")
+
+
+async def _connected(store: PostgresStore, settings: Settings) -> None:
+    """Wait for the database for as long as progress may take, then check its schema."""
+    deadline = asyncio.get_running_loop().time() + settings.coordinator.progress_s
+    while True:
+        try:
+            await store.open()
+            await store.check_schema()
+        except Unavailable:
+            await store.close()
+            if asyncio.get_running_loop().time() > deadline:
+                raise
+            await asyncio.sleep(settings.coordinator.backoff_max_s / 4)
+        else:
+            return
+
+
+async def _first_of(main: Coroutine[Any, Any, None], *others: Coroutine[Any, Any, None]) -> None:
+    """Run until the main one ends or any of them fails."""
+    tasks = [asyncio.create_task(main), *(asyncio.create_task(other) for other in others)]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _drain_on_signals(coordinator: Coordinator) -> None:
+    """The first signal drains; a second one stops at once."""
+    loop = asyncio.get_running_loop()
+
+    def on_signal() -> None:
+        if coordinator.draining:
+            os._exit(130)
+        coordinator.drain()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+
+
+def _probe(fault: FaultSettings) -> Probe:
+    """In crash tests, a probe that sends this very process a signal at the phase asked for."""
+    if fault.phase is None:
+        return unharmed
+    passes = 0
+
+    def probe(phase: Phase) -> None:
+        nonlocal passes
+        if phase == fault.phase:
+            passes += 1
+            if passes == fault.after + 1:
+                os.kill(os.getpid(), signal.Signals[fault.signal])
+
+    return probe

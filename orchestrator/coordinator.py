@@ -1,0 +1,391 @@
+"""The one loop: poll, decode, load, decide, commit, publish, commit offsets (`design.md` 2).
+
+One batch is one transaction. While a batch is published, the next one is already decided; offsets
+move last and in order. Whatever interrupts it, the records come again, and that is harmless.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TypeVar
+
+from orchestrator.decide import Decider, Decision
+from orchestrator.decode import Arrival, decode, routes
+from orchestrator.errors import (
+    BrokerRefuses,
+    Conflict,
+    Fenced,
+    Stop,
+    TooManyDeadLetters,
+    Unavailable,
+)
+from orchestrator.ports import Bus, Clock, Outgoing, Partition, Record, Source, Store
+from orchestrator.settings import CoordinatorSettings, Phase
+from orchestrator.telemetry import Log, Metrics
+
+T = TypeVar("T")
+Probe = Callable[[Phase], None]
+"""Called at each phase; crash tests hang a signal on it."""
+
+
+def unharmed(_phase: Phase) -> None:
+    """The probe of everyday life."""
+
+
+class Rejoin(Exception):
+    """This membership is not trustworthy any more: leave the group and join it again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A batch that is in the database and not yet on its topics."""
+
+    decision: Decision
+    offsets: dict[Partition, int]
+
+
+class Coordinator:
+    """One member of the group, from its first poll to its last offset."""
+
+    def __init__(
+        self,
+        *,
+        settings: CoordinatorSettings,
+        session_timeout_s: float,
+        decider: Decider,
+        store: Store,
+        source: Source,
+        bus: Bus,
+        clock: Clock,
+        log: Log,
+        metrics: Metrics,
+        probe: Probe = unharmed,
+    ) -> None:
+        self._settings = settings
+        self._frozen_after_s = session_timeout_s * 0.8
+        self._decider = decider
+        self._routes = routes(decider.catalogue.participants)
+        self._store = store
+        self._source = source
+        self._bus = bus
+        self._clock = clock
+        self._log = log
+        self._metrics = metrics
+        self._probe = probe
+        self._expected: dict[Partition, int | None] = {}
+        self._assigned = asyncio.Event()  # Set while partitions are held.
+        self._ready = False
+        self._lost = False  # Taken away before the batch in hand was finished.
+        self._turn = asyncio.Lock()  # Held while a batch is decided and committed.
+        self._ahead: asyncio.Queue[Committed] = asyncio.Queue(settings.publish_ahead or 1)
+        self._pulse = clock.monotonic()
+        self._draining = asyncio.Event()
+        self._stop: Stop | None = None
+        self.progress_at = clock.monotonic()
+        self.done_offsets: dict[Partition, int] = {}
+
+    # -- life ---------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Work until drained.
+
+        Raises:
+            Stop: the process must end with the error's exit code.
+        """
+        while not self._draining.is_set():
+            try:
+                await self._membership()
+            except (Rejoin, Unavailable) as error:
+                self._log.warning("consumer.remade", why=str(error))
+                self._metrics.dropped.inc()
+                await asyncio.sleep(self._settings.backoff_min_s)
+
+    @property
+    def ready(self) -> bool:
+        """Whether it holds an assignment and its last attempt succeeded."""
+        return self._ready
+
+    @property
+    def draining(self) -> bool:
+        """Whether it was told to stop."""
+        return self._draining.is_set()
+
+    def _set_ready(self, ready: bool) -> None:
+        self._ready = ready
+        self._metrics.ready.set(ready)
+
+    def drain(self) -> None:
+        """Finish the batch in hand, publish it, commit its offsets, leave the group."""
+        self._draining.set()
+
+    async def _membership(self) -> None:
+        """Join, work, leave; one consumer from its start to its end."""
+        self._pulse = self._clock.monotonic()
+        self._ahead = asyncio.Queue(self._settings.publish_ahead or 1)
+        self._assigned.clear()
+        self._lost = False
+        beat = asyncio.create_task(self._beat(), name="pulse")
+        publisher = asyncio.create_task(self._publisher(), name="publisher")
+        work = asyncio.create_task(self._work(), name="work")
+        tasks = (work, publisher, beat)
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            self._set_ready(False)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._source.stop()
+
+    async def _work(self) -> None:
+        """Batch after batch until drained; then wait until the last one is published."""
+        await self._patiently(lambda: self._source.start(self))
+        while not self._draining.is_set():
+            if not self._assigned.is_set():
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._assigned.wait(), self._settings.poll_s)
+                continue
+            # No rebalance happens within a turn: what was polled is ours until it is committed.
+            async with self._turn:
+                if self._stop is not None:
+                    raise self._stop
+                records = await self._source.poll(
+                    self._settings.poll_s, self._settings.batch_records_max
+                )
+                self._check_pulse()
+                if records:
+                    await self._ahead.put(await self._commit(records))
+            if self._settings.publish_ahead == 0:
+                await self._ahead.join()
+        self._log.info("coordinator.draining", batches=self._ahead.qsize())
+        async with asyncio.timeout(self._settings.drain_s):
+            await self._ahead.join()
+
+    async def _beat(self) -> None:
+        """Notice that the process stood still: then others may own its partitions by now."""
+        while True:
+            await asyncio.sleep(0.1)
+            self._check_pulse()
+            self._pulse = self._clock.monotonic()
+
+    def _check_mine(self) -> None:
+        self._check_pulse()
+        if self._lost:
+            raise Rejoin("the partitions were given away while a batch was in hand")
+
+    def _check_pulse(self) -> None:
+        still = self._clock.monotonic() - self._pulse
+        if still > self._frozen_after_s:
+            raise Rejoin(f"the process stood still for {still:.1f} s")
+
+    # -- membership -----------------------------------------------------------------------------
+
+    async def on_revoked(self, partitions: Iterable[Partition]) -> None:
+        """Finish what is in hand before somebody else gets the partitions."""
+        gone = list(partitions)
+        try:
+            async with asyncio.timeout(self._settings.drain_s), self._turn:
+                self._assigned.clear()
+                await self._ahead.join()
+        except TimeoutError:
+            self._assigned.clear()
+            self._lost = True  # The batch in hand must not be committed any more.
+        self._expected.clear()
+        self.done_offsets.clear()
+        self._set_ready(False)
+        self._log.info("coordinator.revoked", partitions=len(gone))
+
+    async def on_assigned(self, partitions: Iterable[Partition]) -> None:
+        """Read on from Kafka's offsets, or from ours where the database is behind them."""
+        mine = list(partitions)
+        stored = await self._patiently(self._store.positions)
+        committed = await self._patiently(lambda: self._source.committed(mine))
+        bounds = await self._patiently(lambda: self._source.bounds(mine))
+        for partition in mine:
+            first, end = bounds[partition]
+            position = stored.get(partition)
+            if position is not None and position > end:
+                self._stop = BrokerRefuses(
+                    f"{partition[0]}/{partition[1]} ends at {end}, but {position} records of it are"
+                    " in the database: the topic was made anew, or this is another broker"
+                )
+                self._assigned.set()
+                return
+            offset = committed[partition]
+            start = first if offset is None or position is None else min(offset, position)
+            self._expected[partition] = position
+            self.done_offsets[partition] = max(start, first)
+            self._source.seek(partition, max(start, first))
+        self._metrics.rebalances.inc()
+        self._set_ready(True)
+        self._assigned.set()
+        self._log.info("coordinator.assigned", partitions=len(mine))
+
+    # -- one batch ------------------------------------------------------------------------------
+
+    async def _commit(self, records: Sequence[Record]) -> Committed:
+        """Decide a batch and commit it, however often that takes."""
+        backoff = self._settings.backoff_min_s
+        arrivals = [self._decode(record) for record in records]
+        while True:
+            self._check_mine()
+            try:
+                decision, offsets = await self._transact(arrivals)
+            except Conflict as conflict:
+                self._metrics.retries.labels("conflict").inc()
+                self._log.warning("batch.retried", why=str(conflict), records=len(records))
+            except Unavailable as away:
+                self._metrics.retries.labels("unavailable").inc()
+                self._set_ready(False)
+                self._log.warning("batch.retried", why=str(away), records=len(records))
+                await asyncio.sleep(backoff)
+                backoff = min(backoff * 2, self._settings.backoff_max_s)
+            except Fenced as fenced:
+                self._log.warning("batch.dropped", why=str(fenced), records=len(records))
+                raise Rejoin(str(fenced)) from fenced
+            else:
+                self._set_ready(True)
+                self._probe("after_commit")
+                self._committed(arrivals, decision)
+                return Committed(decision, offsets)
+
+    def _decode(self, record: Record) -> Arrival:
+        position = self._expected.get((record.topic, record.partition))
+        redelivered = position is not None and record.offset < position
+        return decode(record, self._routes[record.topic], redelivered=redelivered)
+
+    async def _transact(self, arrivals: Sequence[Arrival]) -> tuple[Decision, dict[Partition, int]]:
+        """The batch in one transaction."""
+        now = self._clock.now()
+        needs = self._decider.needs(arrivals, now)
+        async with self._store.transaction() as transaction:
+            loaded = await transaction.load(needs.keys, needs.strays)
+            used = await transaction.limits(needs.limits)
+            decision = self._decider.decide(arrivals, loaded, used, now)
+            self._check_dead_letters(decision)
+            offsets = _ends(arrivals)
+            moves = {
+                partition: (self._expected.get(partition), after)
+                for partition, after in offsets.items()
+                if after > (self._expected.get(partition) or 0)
+            }
+            decision.changes.positions = moves
+            await transaction.save(decision.changes)
+            self._probe("before_commit")
+            self._check_mine()
+        for partition, (_, after) in moves.items():
+            self._expected[partition] = after
+        return decision, offsets
+
+    def _check_dead_letters(self, decision: Decision) -> None:
+        """If most of a batch cannot be read, the fault is systemic: set nothing aside."""
+        settings, total = self._settings, decision.new_records
+        if total < settings.dead_letter_batch_min:
+            return
+        if decision.poison > total * settings.dead_letter_share_max:
+            first = decision.changes.dead_letters[0]
+            raise TooManyDeadLetters(
+                f"{decision.poison} of {total} records of a batch cannot be read, first {first.id}"
+                f" ({first.field}: {first.message}); nothing was set aside. Find out who sends"
+                " them, or raise UPRP_COORDINATOR__DEAD_LETTER_SHARE_MAX to let them through"
+            )
+
+    def _committed(self, arrivals: Sequence[Arrival], decision: Decision) -> None:
+        """Count and log what was committed: one canonical line per event."""
+        metrics = self._metrics
+        metrics.batches.inc()
+        metrics.batch_records.observe(len(arrivals))
+        metrics.last_commit.set(self._clock.now() / 1000)
+        for kind, count in decision.counts.items():
+            metrics.notable.labels(kind).inc(count)
+        for letter in decision.changes.dead_letters:
+            self._log.warning(
+                "record.set_aside", id=letter.id, field=letter.field, why=letter.disposition.value
+            )
+        for moved in decision.moved:
+            saga = moved.saga
+            if moved.event == "requested":
+                metrics.started.inc()
+            if moved.ended and saga.told is not None:
+                metrics.finished.labels(saga.told.status).inc()
+            if moved.parked:
+                metrics.parked.inc()
+            if self._log.says_moves:
+                self._log.info(
+                    "saga.moved",
+                    saga_id=str(saga.terms.saga_id),
+                    revision=saga.revision,
+                    on=moved.event,
+                    leg=moved.leg,
+                    outcome=moved.outcome,
+                    status=moved.phase,
+                )
+
+    # -- the way out ------------------------------------------------------------------------------
+
+    async def _publisher(self) -> None:
+        """Publish committed batches in order, then commit their offsets."""
+        while True:
+            batch = await self._ahead.get()
+            await self._publish(batch)
+            self._probe("before_offsets")
+            self._check_mine()
+            try:
+                await self._source.commit(batch.offsets)
+            except Unavailable as error:
+                # Normal after a rebalance: the records come again, below the stored position.
+                self._log.warning("offsets.not_committed", why=str(error))
+            self._probe("after_offsets")
+            self.done_offsets.update(batch.offsets)
+            self.progress_at = self._clock.monotonic()
+            self._ahead.task_done()
+
+    async def _publish(self, batch: Committed) -> None:
+        backoff = self._settings.backoff_min_s
+        for part in self._parts(batch.decision.outgoing):
+            while True:
+                self._check_mine()
+                try:
+                    await self._bus.publish(part)
+                    break
+                except Unavailable as away:
+                    self._set_ready(False)
+                    self._log.warning("publish.retried", why=str(away), records=len(part))
+                    await asyncio.sleep(backoff)
+                    backoff = min(backoff * 2, self._settings.backoff_max_s)
+            self._probe("half_published")
+        self._metrics.published.inc(len(batch.decision.outgoing))
+        self._set_ready(True)
+
+    def _parts(self, outgoing: list[Outgoing]) -> Sequence[list[Outgoing]]:
+        """All at once; in two halves when a crash test listens, so that there is a middle."""
+        if self._probe is unharmed or len(outgoing) < 2:
+            return [outgoing] if outgoing else []
+        half = len(outgoing) // 2
+        return [outgoing[:half], outgoing[half:]]
+
+    async def _patiently(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Repeat what heals by waiting; the watchdog ends it when it does not."""
+        backoff = self._settings.backoff_min_s
+        while True:
+            try:
+                return await attempt()
+            except Unavailable as away:
+                self._set_ready(False)
+                self._log.warning("batch.retried", why=str(away), records=0)
+                await asyncio.sleep(backoff)
+                backoff = min(backoff * 2, self._settings.backoff_max_s)
+
+
+def _ends(arrivals: Sequence[Arrival]) -> dict[Partition, int]:
+    """The offset after the last record of each partition."""
+    ends: dict[Partition, int] = {}
+    for arrival in arrivals:
+        record = arrival.record
+        ends[record.topic, record.partition] = record.offset + 1
+    return ends

@@ -1,0 +1,87 @@
+"""Bytes to events, once, at the edge: what cannot be read becomes a problem with a field."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from uuid import UUID
+
+from orchestrator.ports import Record, SagaKey
+from orchestrator.rules.acceptance import saga_key
+from schemas import catalogue
+from schemas.catalogue import Channel
+from schemas.envelope import Envelope, Unreadable, read, source_of
+from schemas.ids import key_hash
+from schemas.replies import LegAnswered
+from schemas.results import TimerFired
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What a topic's name says: which channel it is, of whom ("" for the platform's own)."""
+
+    channel: Channel
+    participant: str
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One record, read: an event and the saga that it belongs to, or a problem."""
+
+    record: Record
+    route: Route
+    redelivered: bool  # Below the stored position: committed before, perhaps not published.
+    envelope: Envelope | None = None
+    event: catalogue.Event | None = None
+    saga: UUID | None = None
+    key: SagaKey | None = None  # None when the record's key does not say where the saga lives.
+    problem: Unreadable | None = None
+
+
+@lru_cache(maxsize=65_536)
+def _bucket_of(key: bytes) -> int:
+    return key_hash(key)
+
+
+def routes(participants: Mapping[str, object]) -> dict[str, Route]:
+    """Every inbound topic and what it carries."""
+    found = {catalogue.INTERNAL_TOPIC: Route(Channel.INTERNAL, "")}
+    for participant in participants:
+        for channel in (Channel.REQUESTS, Channel.REPLIES):
+            found[catalogue.topic_of(participant, channel)] = Route(channel, participant)
+    return found
+
+
+def decode(record: Record, route: Route, *, redelivered: bool) -> Arrival:
+    """Read one record; never raises."""
+    try:
+        envelope, data = read(record.headers, record.value)
+    except Unreadable as problem:
+        return Arrival(record, route, redelivered, problem=problem)
+    try:
+        _check_source(envelope, route)
+        event = catalogue.parse(route.channel, envelope.type, data)
+    except Unreadable as problem:
+        problem.event_id = envelope.id
+        return Arrival(record, route, redelivered, envelope, problem=problem)
+    if isinstance(event, LegAnswered | TimerFired):
+        text = event.leg_id[:36] if isinstance(event, LegAnswered) else event.saga_id
+        try:
+            saga = UUID(text)
+        except ValueError:
+            wrong = Unreadable("saga_id", "is not a saga id", envelope.id)
+            return Arrival(record, route, redelivered, envelope, problem=wrong)
+        # A reply carries the key of its command. Whoever forgets it is slower, not wrong.
+        hint = (_bucket_of(record.key), saga) if record.key else None
+        return Arrival(record, route, redelivered, envelope, event, saga, hint)
+    key = saga_key(route.participant, event.account, event.request_id)
+    return Arrival(record, route, redelivered, envelope, event, key[1], key)
+
+
+def _check_source(envelope: Envelope, route: Route) -> None:
+    """The source must be the topic's owner: one company cannot speak for another."""
+    expected = source_of(route.participant) if route.participant else "/uprp"
+    if envelope.source != expected:
+        detail = f"is {envelope.source!r}; on this topic it must be {expected!r}"
+        raise Unreadable("ce_source", detail)

@@ -1,0 +1,189 @@
+"""What the shell needs of the world, and the values that it exchanges with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Protocol
+from uuid import UUID
+
+from orchestrator.saga.instance import Saga
+from orchestrator.saga.journal import Transfer
+from schemas.dead_letters import DeadLetter
+
+Partition = tuple[str, int]
+"""A topic and the number of one of its partitions."""
+SagaKey = tuple[int, UUID]
+"""A key hash and a saga id: where a saga's rows live."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One Kafka record as it was read."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One Kafka record to publish."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A saga before (None: new) and after a batch."""
+
+    was: Saga | None
+    now: Saga
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineEntry:
+    """One accepted event of a saga, for people: `detail` is JSON."""
+
+    key: SagaKey
+    revision: int
+    at: int
+    event: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """One transfer and where it belongs."""
+
+    key: SagaKey
+    seq: int
+    transfer: Transfer
+
+
+LimitKey = tuple[int, str, date]
+"""A key hash, the scope's name and the business date."""
+
+
+@dataclass(frozen=True, slots=True)
+class LimitChange:
+    """How a limit's usage moves, and what it was when it was read (None: not read)."""
+
+    delta: int
+    was: int | None
+
+
+@dataclass(slots=True)
+class Changes:
+    """Everything that one batch writes, in one transaction."""
+
+    sagas: dict[UUID, Change] = field(default_factory=dict)
+    timeline: list[TimelineEntry] = field(default_factory=list)
+    movements: list[Movement] = field(default_factory=list)
+    limits: dict[LimitKey, LimitChange] = field(default_factory=dict)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    positions: dict[Partition, tuple[int | None, int]] = field(default_factory=dict)
+
+
+class Transaction(Protocol):
+    """One batch's transaction; rows that are read are locked in one order."""
+
+    async def load(self, keys: Iterable[SagaKey], strays: Iterable[UUID]) -> dict[UUID, Saga]:
+        """The sagas that exist; strays not found by key are sought in every bucket: slow."""
+
+    async def limits(self, keys: Iterable[LimitKey]) -> dict[LimitKey, int]:
+        """How much of each limit is used; what was never used is missing."""
+
+    async def save(self, changes: Changes) -> None:
+        """Write everything.
+
+        Raises:
+            Conflict: a saga or a limit is not what was read.
+            Fenced: a position is not where it was expected.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class DueTimer:
+    """A saga whose timer has come, at the revision at which it was leased."""
+
+    saga_id: UUID
+    revision: int
+    origin: str
+    account: str
+
+
+class Store(Protocol):
+    """The truth. Every method may raise Unavailable."""
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """A transaction that commits when the block ends, and rolls back when it raises."""
+
+    async def positions(self) -> Mapping[Partition, int]:
+        """The next offset of every partition that was ever read."""
+
+    async def lease_due(self, now: int, until: int, count: int) -> Sequence[DueTimer]:
+        """Take up to `count` sagas whose timer is due, and push their timers to `until` (ms)."""
+
+    async def check_schema(self) -> None:
+        """Raise SchemaTooOld when the database lacks migrations that this code needs."""
+
+
+class Source(Protocol):
+    """The way in: a member of the consumer group."""
+
+    async def start(self, member: Member) -> None:
+        """Join the group. Raises Unavailable while the broker is away."""
+
+    async def stop(self) -> None:
+        """Leave the group; never raises."""
+
+    async def poll(self, timeout_s: float, count_max: int) -> Sequence[Record]:
+        """Records of assigned partitions, in order per partition; none after the time-out."""
+
+    async def committed(self, partitions: Iterable[Partition]) -> Mapping[Partition, int | None]:
+        """The offsets that the group committed."""
+
+    async def bounds(self, partitions: Iterable[Partition]) -> Mapping[Partition, tuple[int, int]]:
+        """The first offset that the broker still has, and the next that it will write."""
+
+    def seek(self, partition: Partition, offset: int) -> None:
+        """Read on from there."""
+
+    async def commit(self, offsets: Mapping[Partition, int]) -> None:
+        """Commit offsets of partitions that are still assigned. Raises Unavailable."""
+
+
+class Member(Protocol):
+    """Who is told of assignments; the group waits while it is."""
+
+    async def on_revoked(self, partitions: Iterable[Partition]) -> None:
+        """Finish what is in hand: these partitions go to somebody else."""
+
+    async def on_assigned(self, partitions: Iterable[Partition]) -> None:
+        """Read on from the right offsets."""
+
+
+class Bus(Protocol):
+    """The way out: records in order per partition, acknowledged by all replicas."""
+
+    async def publish(self, records: Sequence[Outgoing]) -> None:
+        """Return when every record is acknowledged; raise Unavailable when one may not be."""
+
+
+class Clock(Protocol):
+    """The time, as an argument of everything."""
+
+    def now(self) -> int:
+        """Milliseconds since 1970."""
+
+    def monotonic(self) -> float:
+        """Seconds that only grow, also while the process is stopped."""

@@ -1,0 +1,173 @@
+"""Whether a request may become a redemption, and on which terms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from functools import lru_cache
+from hashlib import blake2b
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from orchestrator.saga.instance import PricedLine, Saga, Terms, Told
+from schemas.ids import key_hash, partition_key, saga_id
+from schemas.reasons import Code
+from schemas.requests import RedemptionRequested, RedemptionWithdrawn
+from schemas.results import ResultStatus
+
+from .programme import Programme
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A definite no by the rules: nothing was asked of anybody."""
+
+    code: Code
+    field: str | None = None
+
+
+@lru_cache(maxsize=65_536)
+def bucket(origin: str, account: str) -> int:
+    """The key hash of an account, 0 to 4,095."""
+    return key_hash(partition_key(origin, account).encode())
+
+
+def content_digest(request: RedemptionRequested) -> str:
+    """A digest of what is asked; equal for two sendings of the same redemption (`domain.md` I9)."""
+    return blake2b(repr(request.content()).encode(), digest_size=12).hexdigest()
+
+
+def business_date(now: int, zone: str) -> date:
+    """The calendar day of acceptance in the programme's zone (`domain.md` C11); `now` in ms."""
+    return datetime.fromtimestamp(now / 1000, UTC).astimezone(ZoneInfo(zone)).date()
+
+
+def limit_scope(programme: Programme, origin: str, account: str) -> str:
+    """The name of an account's limit: the same account at the same origin, across all banks."""
+    assert programme.limit is not None, programme.id
+    return f"{origin}/{account}/{programme.limit.name}"
+
+
+def draft(
+    request: RedemptionRequested, origin: str, programme: Programme | None, now: int
+) -> Terms:
+    """The terms of a request, priced where that is possible; acceptance is another question."""
+    lines = tuple(_priced(programme, line.item, line.quantity) for line in request.lines)
+    common = {
+        "saga_id": saga_id(origin, request.account, request.request_id),
+        "key_hash": bucket(origin, request.account),
+        "origin": origin,
+        "account": request.account,
+        "request_id": request.request_id,
+        "content": content_digest(request),
+        "accepted_at": now,
+        "locale": request.locale,
+        "lines": lines,
+        "programme": request.programme,
+    }
+    if programme is None:
+        return _terms(common)
+    return _terms(
+        common
+        | {
+            "definition": programme.saga,
+            "definition_version": programme.saga_version,
+            "programme_version": programme.version,
+            "debtor": programme.debtor,
+            "creditor": programme.creditor,
+            "debtor_account": request.debtor_account or "",
+            "creditor_account": _creditor_account(request, origin, programme),
+            "unit": programme.unit,
+            "currency": programme.currency or "",
+            "partial": programme.partial,
+            "limit": limit_scope(programme, origin, request.account) if programme.limit else "",
+            "business_date": business_date(now, programme.zone),
+        }
+    )
+
+
+def _terms(fields: dict[str, object]) -> Terms:
+    defaults = {"definition": "redemption", "definition_version": 1, "programme_version": 0}
+    return Terms(**(defaults | fields))  # type: ignore[arg-type]  # Named above, each once.
+
+
+def _creditor_account(request: RedemptionRequested, origin: str, programme: Programme) -> str:
+    """Where the value goes: to the origin's own account when the origin is the creditor."""
+    if request.creditor_account:
+        return request.creditor_account
+    return request.account if programme.creditor == origin else ""
+
+
+def _priced(programme: Programme | None, item_id: str, quantity: int) -> PricedLine:
+    item = programme.item(item_id) if programme else None
+    if programme is None or item is None or quantity > item.quantity_max:
+        return PricedLine(item_id, "UNKNOWN", quantity, 0, 0, None)
+    worth = item.worth * quantity
+    points = programme.rate.points_for(worth)
+    return PricedLine(item.id, item.kind, quantity, points, worth, item.face)
+
+
+def refusals(
+    request: RedemptionRequested, terms: Terms, programme: Programme | None, now: int
+) -> Iterator[Refusal]:
+    """Why the rules say no, the gravest first; nothing when they do not."""
+    if programme is None:
+        yield Refusal(Code.UNKNOWN_PRODUCT, "programme")
+        return
+    if terms.origin not in programme.origins:
+        yield Refusal(Code.UNKNOWN_CHANNEL, "programme")
+    if request.expires_at is not None and request.expires_at.timestamp() * 1000 <= now:
+        yield Refusal(Code.STALE_REQUEST, "expires_at")
+    for at, line in enumerate(request.lines):
+        item = programme.item(line.item)
+        if item is None:
+            yield Refusal(programme.unknown_item, f"lines.{at}.item")
+        elif line.quantity > item.quantity_max:
+            yield Refusal(Code.ABOVE_MAXIMUM, f"lines.{at}.quantity")
+    if terms.worth < programme.redemption.minimum:
+        yield Refusal(Code.BELOW_MINIMUM, "lines")
+    if terms.worth > programme.redemption.maximum:
+        yield Refusal(Code.ABOVE_MAXIMUM, "lines")
+    if request.points is not None and request.points != terms.points:
+        yield Refusal(Code.RATE_CHANGED, "points")
+    if not terms.debtor_account:
+        yield Refusal(Code.ACCOUNT_MISSING, "debtor_account")
+    if not terms.creditor_account:
+        yield Refusal(Code.ACCOUNT_MISSING, "creditor_account")
+
+
+def over_limit(terms: Terms, programme: Programme, used: int) -> Refusal | None:
+    """Whether the account's limit has no room for the request, given what counts already."""
+    if programme.limit is not None and used + terms.worth > programme.limit.worth:
+        return Refusal(Code.DAILY_LIMIT_EXCEEDED, "lines")
+    return None
+
+
+def refused(terms: Terms, refusal: Refusal, now: int) -> Saga:
+    """A saga that ended when it began: the answer to a well-formed request that may not be."""
+    told = Told(1, ResultStatus.REJECTED, True, refusal.code, refusal.field, now)
+    return Saga(terms=terms, revision=1, told=told)
+
+
+def tombstone(request: RedemptionWithdrawn, origin: str, now: int) -> Saga:
+    """A saga for a request that was withdrawn before it came; whatever comes later finds this."""
+    terms = _terms(
+        {
+            "saga_id": saga_id(origin, request.account, request.request_id),
+            "key_hash": bucket(origin, request.account),
+            "origin": origin,
+            "account": request.account,
+            "request_id": request.request_id,
+            "content": "",
+            "accepted_at": now,
+            "programme": "",
+        }
+    )
+    told = Told(1, ResultStatus.CANCELLED, True, Code.WITHDRAWN, None, now)
+    return Saga(terms=terms, revision=1, told=told)
+
+
+def saga_key(origin: str, account: str, request_id: str) -> tuple[int, UUID]:
+    """Where the saga of a request lives: its bucket and its id."""
+    return bucket(origin, account), saga_id(origin, account, request_id)

@@ -1,0 +1,145 @@
+"""Sagas as compact JSON: the terms are written once, the state at every revision.
+
+Lists in a fixed order, since rows are the hot path; a field may only be added at the end, so that
+old rows stay readable.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from schemas.reasons import Code
+from schemas.results import ResultStatus
+
+from .instance import Leg, Partial, PricedLine, Saga, Terms, Told
+from .machine import Status
+
+_STATUSES = {status.value: status for status in Status}
+
+
+def encode_terms(terms: Terms) -> str:
+    """The terms beyond those that have a column of their own."""
+    return orjson.dumps(
+        [
+            terms.definition,
+            terms.definition_version,
+            terms.content,
+            terms.locale,
+            terms.debtor,
+            terms.creditor,
+            terms.debtor_account,
+            terms.creditor_account,
+            terms.unit,
+            terms.currency,
+            terms.partial,
+            [
+                [line.item, line.kind, line.quantity, line.points, line.worth, line.face]
+                for line in terms.lines
+            ],
+            terms.limit,
+            terms.business_date.isoformat() if terms.business_date else None,
+            terms.traceparent,
+        ]
+    ).decode()
+
+
+def decode_terms(
+    text: str,
+    *,
+    saga_id: UUID,
+    key_hash: int,
+    origin: str,
+    account: str,
+    request_id: str,
+    programme: str,
+    programme_version: int,
+    accepted_at: int,
+) -> Terms:
+    """The terms, from their JSON and the row's columns."""
+    found = orjson.loads(text)
+    return Terms(
+        saga_id=saga_id,
+        key_hash=key_hash,
+        origin=origin,
+        account=account,
+        request_id=request_id,
+        programme=programme,
+        programme_version=programme_version,
+        accepted_at=accepted_at,
+        definition=found[0],
+        definition_version=found[1],
+        content=found[2],
+        locale=found[3],
+        debtor=found[4],
+        creditor=found[5],
+        debtor_account=found[6],
+        creditor_account=found[7],
+        unit=found[8],
+        currency=found[9],
+        partial=Partial(found[10]),
+        lines=tuple(PricedLine(*line) for line in found[11]),
+        limit=found[12],
+        business_date=date.fromisoformat(found[13]) if found[13] else None,
+        traceparent=found[14],
+    )
+
+
+def encode_state(saga: Saga) -> str:
+    """Where the saga stands."""
+    told = saga.told
+    return orjson.dumps(
+        [
+            [_leg(leg) for leg in saga.legs],
+            [told.revision, told.status, told.final, told.code, told.field, told.at]
+            if told
+            else None,
+            saga.withdrawn,
+        ]
+    ).decode()
+
+
+def _leg(leg: Leg) -> list[Any]:
+    fields = [
+        leg.path,
+        leg.asked,
+        leg.status,
+        leg.attempt,
+        leg.inquiries,
+        leg.sent_at,
+        leg.said_at,
+        leg.due,
+        leg.moved,
+        leg.reference,
+        leg.code,
+        leg.detail,
+    ]
+    while fields[-1] in (None, 0):  # What has its default at the end need not be stored.
+        fields.pop()
+    return fields
+
+
+def decode_state(text: str, terms: Terms, revision: int, wake_at: int | None) -> Saga:
+    """The saga, from its JSON, its terms and the row's columns."""
+    legs, told, withdrawn = orjson.loads(text)
+    return Saga(
+        terms=terms,
+        revision=revision,
+        legs=tuple(_decode_leg(leg) for leg in legs),
+        told=_decode_told(told) if told else None,
+        withdrawn=withdrawn,
+        wake_at=wake_at,
+    )
+
+
+def _decode_leg(found: list[Any]) -> Leg:
+    path, asked, status, *rest = found
+    return Leg(path, asked, _STATUSES[status], *rest)
+
+
+def _decode_told(found: list[Any]) -> Told:
+    revision, status, final, code, field, at = found
+    return Told(revision, ResultStatus(status), final, Code(code) if code else None, field, at)

@@ -1,0 +1,106 @@
+"""How a saga is declared: data only, checked when the module is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class DefinitionError(TypeError):
+    """The saga cannot run as declared."""
+
+
+class Kind(StrEnum):
+    """What may happen to a step once it is done."""
+
+    COMPENSABLE = "compensable"  # Can be undone.
+    PIVOT = "pivot"  # Point of no return: what it gave can be kept.
+    RETRIABLE = "retriable"  # Cannot fail, only be late.
+
+
+class Role(StrEnum):
+    """Who a participant is in one programme; roles belong to programmes, not to companies."""
+
+    ORIGIN = "origin"
+    DEBTOR = "debtor"
+    CREDITOR = "creditor"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verb:
+    """One thing that can be asked of a participant; its name ends the leg id."""
+
+    name: str
+    command: str  # The event type that asks it.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One effect at one participant, and how it is taken back."""
+
+    kind: Kind
+    to: Role
+    do: Verb
+    undo: Verb | None
+    per_line: bool  # One leg for each line of the request, all asked together.
+
+    @property
+    def name(self) -> str:
+        """The step is called as what it does."""
+        return self.do.name
+
+
+def compensable(do: Verb, *, to: Role, undo: Verb) -> Step:
+    """A step that is undone when a later one fails."""
+    return Step(kind=Kind.COMPENSABLE, to=to, do=do, undo=undo, per_line=False)
+
+
+def pivot(do: Verb, *, to: Role, undo: Verb, per_line: bool) -> Step:
+    """The step that decides.
+
+    Its undo serves `all_or_nothing` programmes: what some lines gave is asked back because another
+    line was refused. It is the one undo that may be refused.
+    """
+    return Step(kind=Kind.PIVOT, to=to, do=do, undo=undo, per_line=per_line)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Definition:
+    """A saga: ordered steps, compensable before the pivot before retriable, and one answer."""
+
+    name: str
+    version: int
+    steps: Sequence[Step]
+    answer: str  # The event type of the answer to the origin.
+
+    def __post_init__(self) -> None:
+        names = [verb.name for verb in self.verbs()]
+        if len(set(names)) != len(names):
+            raise DefinitionError(f"{self.name}: verbs repeat: {names}")
+        order = [list(Kind).index(step.kind) for step in self.steps]
+        if order != sorted(order):
+            raise DefinitionError(f"{self.name}: order must be compensable, pivot, retriable")
+        if order.count(1) != 1:
+            raise DefinitionError(f"{self.name}: a saga turns exactly once")
+        for name in names:
+            if not name.isalpha() or not name.islower():
+                raise DefinitionError(f"{self.name}: {name!r} cannot stand in a leg id")
+
+    def verbs(self) -> Iterator[Verb]:
+        """Everything that this saga can ask, in the order of its steps."""
+        for step in self.steps:
+            yield step.do
+            if step.undo is not None:
+                yield step.undo
+
+    def step_of(self, verb: str) -> Step:
+        """The step to which a verb belongs, as its do or as its undo."""
+        for step in self.steps:
+            if verb == step.do.name or (step.undo is not None and verb == step.undo.name):
+                return step
+        raise KeyError(f"{self.name} has no verb {verb!r}")
+
+    def verb(self, name: str) -> Verb:
+        """The verb of that name."""
+        return next(verb for verb in self.verbs() if verb.name == name)

@@ -1,0 +1,51 @@
+"""What a saga's state implies must have been said: the row is the outbox (`design.md` 2).
+
+What a move newly says is the difference between what two revisions imply; what must perhaps be
+said again after a crash is all that the current one implies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from .instance import Saga
+from .machine import Status
+
+
+class Kind(StrEnum):
+    """The three things that the platform says."""
+
+    DO = "do"
+    INQUIRE = "inquire"
+    RESULT = "result"
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """One record to publish, without its words: those are a projection of the saga."""
+
+    kind: Kind
+    path: str  # The leg; empty for a result.
+    number: int  # The attempt, the inquiry, the result's revision.
+
+
+def implied(saga: Saga) -> tuple[Utterance, ...]:
+    """Everything that this state implies must have been said and may not have been heard."""
+    said: list[Utterance] = []
+    for leg in saga.legs:
+        if leg.status in (Status.SENT, Status.UNKNOWN):
+            said.append(Utterance(Kind.DO, leg.path, leg.attempt))
+        # Resends count as attempts: then there are as many attempts as inquiries, and one.
+        resent = leg.attempt > 1
+        if leg.inquiries and not resent and leg.status in (Status.UNKNOWN, Status.PENDING):
+            said.append(Utterance(Kind.INQUIRE, leg.path, leg.inquiries))
+    if saga.told is not None:
+        said.append(Utterance(Kind.RESULT, "", saga.told.revision))
+    return tuple(said)
+
+
+def newly(was: Saga | None, now: Saga) -> tuple[Utterance, ...]:
+    """What a move says for the first time."""
+    before = implied(was) if was is not None else ()
+    return tuple(utterance for utterance in implied(now) if utterance not in before)

@@ -1,0 +1,11 @@
+"""Every saga that can run, by name and version; old versions stay while rows use them."""
+
+from typing import Final
+
+from orchestrator.saga.definition import Definition
+
+from .redemption import REDEMPTION
+
+SAGAS: Final[dict[tuple[str, int], Definition]] = {
+    (saga.name, saga.version): saga for saga in (REDEMPTION,)
+}

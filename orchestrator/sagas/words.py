@@ -1,0 +1,245 @@
+"""How a redemption speaks and listens: utterances become commands, replies become news."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from orchestrator.saga.definition import Definition
+from orchestrator.saga.definition import Kind as StepKind
+from orchestrator.saga.instance import Leg, Saga
+from orchestrator.saga.machine import Event
+from orchestrator.saga.policy import Policies
+from orchestrator.saga.progress import News, charged, kept, participant
+from orchestrator.saga.utterance import Kind, Utterance
+from schemas import catalogue
+from schemas.catalogue import Channel
+from schemas.commands import CreditValue, DeductPoints, InquireLeg, ReturnPoints, ReverseValue
+from schemas.ids import command_event_id, result_event_id
+from schemas.reasons import Code, is_definite_no, reason
+from schemas.replies import Coupon, LegAnswered, Outcome
+from schemas.results import LineResult, PointsTotal, RedemptionResult
+from schemas.values import Lot, Money
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What to publish about a saga: to whose channel, under which event id and type."""
+
+    participant: str
+    channel: Channel
+    event_id: str
+    type: str
+    data: BaseModel
+
+
+def moment(milliseconds: int) -> datetime:
+    """Milliseconds since 1970 as a time in UTC."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The vocabulary of one definition under the participants' policies."""
+
+    definition: Definition
+    policies: Policies
+
+    def owner(self, saga: Saga, leg: Leg) -> str:
+        """The participant whose leg it is; only its replies count."""
+        return participant(saga.terms, self.definition, leg.verb)
+
+    def message(self, saga: Saga, utterance: Utterance) -> Message:
+        """The words of an utterance; the same whenever it is said."""
+        if utterance.kind is Kind.RESULT:
+            return self._result(saga)
+        leg = saga.leg(utterance.path)
+        assert leg is not None, (saga.terms.saga_id, utterance)
+        leg_id = f"{saga.terms.saga_id}/{leg.path}"
+        to = participant(saga.terms, self.definition, leg.verb)
+        if utterance.kind is Kind.INQUIRE:
+            event_id = command_event_id(leg_id, "inquire", utterance.number)
+            data = InquireLeg(**_common(saga, leg_id, utterance.number, leg.said_at))
+            return Message(to, Channel.COMMANDS, event_id, catalogue.INQUIRE, data)
+        event_id = command_event_id(leg_id, "do", utterance.number)
+        expires = leg.sent_at + self.policies.of(to, leg.verb).expires_after
+        common = _common(saga, leg_id, utterance.number, leg.sent_at)
+        command = _COMMANDS[leg.verb](saga, leg, common, moment(expires))
+        type_ = self.definition.verb(leg.verb).command
+        return Message(to, Channel.COMMANDS, event_id, type_, command)
+
+    def _result(self, saga: Saga) -> Message:
+        told = saga.told
+        assert told is not None, saga.terms.saga_id
+        terms = saga.terms
+        pivot = next(step for step in self.definition.steps if step.kind is StepKind.PIVOT)
+        deducted = sum(leg.moved for leg in saga.legs_of("deduct"))
+        returned = sum(leg.moved for leg in saga.legs_of("return"))
+        pieces = kept(saga, pivot)
+        result = RedemptionResult(
+            saga_id=str(terms.saga_id),
+            request_id=terms.request_id,
+            account=terms.account,
+            revision=told.revision,
+            status=told.status,
+            final=told.final,
+            reason=reason(told.code, terms.locale, told.field) if told.code else None,
+            points=PointsTotal(
+                charged=charged(saga, pivot) if told.final else deducted - returned,
+                returned=returned,
+            ),
+            lines=tuple(
+                LineResult(item=line.item, quantity=line.quantity, issued=n, coupons=coupons)
+                for line, n, coupons in zip(
+                    terms.lines, pieces, _coupons(saga, pieces), strict=True
+                )
+            ),
+            business_date=terms.business_date,
+            at=moment(told.at),
+        )
+        event_id = result_event_id(terms.saga_id, told.revision)
+        return Message(terms.origin, Channel.RESULTS, event_id, self.definition.answer, result)
+
+
+def _common(saga: Saga, leg_id: str, attempt: int, at: int) -> dict[str, Any]:
+    return {
+        "leg_id": leg_id,
+        "saga_id": str(saga.terms.saga_id),
+        "programme": saga.terms.programme,
+        "attempt": attempt,
+        "issued_at": moment(at),
+    }
+
+
+def _coupons(saga: Saga, pieces: tuple[int, ...]) -> list[tuple[Coupon, ...]]:
+    """The coupons that the member has, line by line."""
+    found: list[tuple[Coupon, ...]] = [() for _ in pieces]
+    for leg in saga.legs_of("credit"):
+        at = leg.line or 0
+        if leg.detail and pieces[at] == leg.moved:
+            coupons = leg.detail.get("coupons", ())
+            found[at] = tuple(Coupon.model_validate(coupon, strict=False) for coupon in coupons)
+    return found
+
+
+def _undone(saga: Saga, leg: Leg) -> Leg:
+    done = saga.leg(leg.path.rpartition("/")[0])
+    assert done is not None, leg
+    assert done.reference is not None, leg  # Only what was confirmed is undone.
+    return done
+
+
+def _why(saga: Saga) -> Code:
+    if saga.withdrawn:
+        return Code.WITHDRAWN
+    found = next((leg.code for leg in saga.legs if leg.code), None)
+    return Code(found) if found else Code.PARTNER_DECLINED
+
+
+def _deduct(saga: Saga, leg: Leg, common: dict[str, Any], expires: datetime) -> BaseModel:
+    return DeductPoints(
+        **common, account=saga.terms.debtor_account, points=leg.asked, expires_at=expires
+    )
+
+
+def _return(saga: Saga, leg: Leg, common: dict[str, Any], _expires: datetime) -> BaseModel:
+    done = _undone(saga, leg)
+    lots = (done.detail or {}).get("lots")
+    return ReturnPoints(
+        **common,
+        account=saga.terms.debtor_account,
+        points=leg.asked,
+        deduction_leg_id=f"{saga.terms.saga_id}/{done.path}",
+        reference=done.reference or "",
+        lots=tuple(Lot.model_validate(lot) for lot in lots) if lots else None,
+        reason=_why(saga),
+    )
+
+
+def _credit(saga: Saga, leg: Leg, common: dict[str, Any], expires: datetime) -> BaseModel:
+    terms = saga.terms
+    line = terms.lines[leg.line or 0]
+    return CreditValue(
+        **common,
+        account=terms.creditor_account,
+        item=line.item,
+        kind=line.kind,
+        quantity=leg.asked,
+        face=Money(amount=line.face, currency=terms.currency) if line.face is not None else None,
+        expires_at=expires,
+    )
+
+
+def _reverse(saga: Saga, leg: Leg, common: dict[str, Any], _expires: datetime) -> BaseModel:
+    done = _undone(saga, leg)
+    return ReverseValue(
+        **common,
+        account=saga.terms.creditor_account,
+        credit_leg_id=f"{saga.terms.saga_id}/{done.path}",
+        reference=done.reference or "",
+        quantity=leg.asked,
+        reason=_why(saga),
+    )
+
+
+Projection = Callable[[Saga, Leg, dict[str, Any], datetime], BaseModel]
+_COMMANDS: Final[dict[str, Projection]] = {
+    "deduct": _deduct,
+    "return": _return,
+    "credit": _credit,
+    "reverse": _reverse,
+}
+
+
+def read_reply(saga: Saga, leg: Leg, reply: LegAnswered) -> News:
+    """What a reply says about a leg; whatever does not fit what was asked is unusable."""
+    if reply.stated is Outcome.CONFIRMED:
+        return _confirmed(saga, leg, reply)
+    if reply.stated is Outcome.REJECTED and reply.reason is not None:
+        if is_definite_no(reply.reason.code):
+            return News(event=Event.REJECTED, code=reply.reason.code)
+        return News(event=Event.UNUSABLE, code=Code.PARTNER_SYSTEM_ERROR)
+    return _READINGS.get(reply.stated, _MALFORMED)
+
+
+_MALFORMED: Final = News(event=Event.UNUSABLE, code=Code.MALFORMED_REPLY)
+_READINGS: Final[dict[Outcome | None, News]] = {
+    Outcome.CANCELLED: News(event=Event.REJECTED, code=Code.WITHDRAWN),
+    Outcome.PENDING: News(event=Event.PENDING),
+    Outcome.NOT_RECEIVED: News(event=Event.NOT_RECEIVED),
+}
+
+
+def _confirmed(saga: Saga, leg: Leg, reply: LegAnswered) -> News:
+    is_points = leg.verb in ("deduct", "return")
+    stated = reply.points if is_points else reply.quantity
+    amount = leg.asked if stated is None else stated
+    fewer_is_fine = leg.verb == "credit"
+    if amount > leg.asked or (amount < leg.asked and not fewer_is_fine):
+        return _MISMATCH
+    detail: dict[str, Any] = {}
+    if reply.lots:
+        if sum(lot.points for lot in reply.lots) != amount:
+            return _MISMATCH
+        detail["lots"] = [lot.model_dump(exclude_none=True) for lot in reply.lots]
+    if reply.coupons and leg.verb == "credit":
+        face = saga.terms.lines[leg.line or 0].face
+        currency = saga.terms.currency
+        faces = [coupon.face for coupon in reply.coupons if coupon.face is not None]
+        if len(reply.coupons) != amount or any(
+            (shown.amount, shown.currency) != (face, currency) for shown in faces
+        ):
+            return _MISMATCH
+        detail["coupons"] = [
+            coupon.model_dump(mode="json", exclude_none=True) for coupon in reply.coupons
+        ]
+    return News(
+        event=Event.CONFIRMED, amount=amount, reference=reply.reference, detail=detail or None
+    )
+
+
+_MISMATCH: Final = News(event=Event.UNUSABLE, code=Code.REPLY_AMOUNT_MISMATCH)

@@ -1,0 +1,125 @@
+"""One frozen model of all settings, read from `UPRP_*` and checked before any socket opens."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "UPRP_"
+ROOT = Path(__file__).resolve().parent.parent
+Phase = Literal[
+    "before_commit", "after_commit", "half_published", "before_offsets", "after_offsets"
+]
+Seconds = Annotated[float, Field(gt=0, le=3_600)]
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class KafkaSettings(_Group):
+    """Where the broker is, and how membership in the group is kept."""
+
+    bootstrap_servers: str = "127.0.0.1:9092"
+    group: str = "uprp-coordinator"
+    instance_id: str | None = None  # Static membership; unique and stable, or unset.
+    client_id: str = "uprp-coordinator"
+    session_timeout_s: Seconds = 10.0
+    heartbeat_s: Seconds = 1.0
+    rebalance_timeout_s: Seconds = 30.0
+    request_timeout_s: Seconds = 10.0
+    partitions: Annotated[int, Field(ge=1, le=4_096)] = 8  # Of every inbound topic: a power of two.
+    replication: Annotated[int, Field(ge=1, le=10)] = 1
+
+
+class PostgresSettings(_Group):
+    """Where the database is."""
+
+    dsn: SecretStr = SecretStr("postgresql://uprp@127.0.0.1:5432/uprp")
+    pool_max: Annotated[int, Field(ge=2, le=50)] = 4
+    statement_timeout_s: Seconds = 30.0
+
+
+class CoordinatorSettings(_Group):
+    """The one loop: its bounds, its patience."""
+
+    batch_records_max: Annotated[int, Field(ge=1, le=10_000)] = 1_000
+    poll_s: Seconds = 0.2
+    publish_ahead: Annotated[int, Field(ge=0, le=4)] = 1  # Batches committed but not yet published.
+    backoff_min_s: Seconds = 0.05
+    backoff_max_s: Seconds = 2.0
+    progress_s: Seconds = 60.0  # Records wait and nothing commits: exit for a restart.
+    drain_s: Seconds = 20.0  # For the batch in hand, on SIGTERM.
+    dead_letter_batch_min: Annotated[int, Field(ge=1)] = 20
+    dead_letter_share_max: Annotated[float, Field(gt=0, le=1)] = 0.5
+    sweep_s: Seconds = 0.25
+    sweep_count_max: Annotated[int, Field(ge=1, le=10_000)] = 500
+    sweep_lease_s: Seconds = 10.0
+
+
+class FaultSettings(_Group):
+    """Crash tests only: the process sends itself a signal at a phase of the loop."""
+
+    phase: Phase | None = None
+    after: Annotated[int, Field(ge=0)] = 0  # How often it passes the phase unharmed.
+    signal: Literal["SIGKILL", "SIGSTOP"] = "SIGKILL"
+
+
+class HttpSettings(_Group):
+    """Where `/livez`, `/readyz` and `/metrics` are served; port 0 takes a free one."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8_080
+
+
+class LogSettings(_Group):
+    """JSON off a terminal, readable on one, unless it is said."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
+
+
+class Settings(BaseSettings):
+    """Everything that may be set; nested names are joined by two underscores."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid"
+    )
+
+    deploy: Path = ROOT / "deploy"
+    kafka: KafkaSettings = KafkaSettings()
+    postgres: PostgresSettings = PostgresSettings()
+    coordinator: CoordinatorSettings = CoordinatorSettings()
+    fault: FaultSettings = FaultSettings()
+    http: HttpSettings = HttpSettings()
+    log: LogSettings = LogSettings()
+
+
+_BESIDE = frozenset({"UPRP_CACHE_DIR"})
+"""Variables that are read elsewhere."""
+
+
+def names() -> Iterator[str]:
+    """The name of every variable that Settings reads."""
+    for name, found in Settings.model_fields.items():
+        group = found.annotation
+        if isinstance(group, type) and issubclass(group, BaseModel):
+            yield from (f"{PREFIX}{name}__{inner}".upper() for inner in group.model_fields)
+        else:
+            yield f"{PREFIX}{name}".upper()
+
+
+def unknown_variables(environment: Mapping[str, str] | None = None) -> Iterator[tuple[str, str]]:
+    """Variables that begin like ours and are not read, each with the nearest name that is."""
+    known = list(names())
+    found = os.environ if environment is None else environment
+    for name in sorted(found):
+        if name.startswith(PREFIX) and name not in known and name not in _BESIDE:
+            near = difflib.get_close_matches(name, known, 1, 0.0)
+            yield name, near[0]

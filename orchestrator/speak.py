@@ -1,0 +1,135 @@
+"""Messages to records: envelope, key, topic. The same words whenever they are said again."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import lru_cache
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from orchestrator.decode import Arrival
+from orchestrator.ports import Outgoing
+from orchestrator.saga.instance import Saga
+from orchestrator.sagas.words import Message
+from schemas import catalogue
+from schemas.catalogue import DEAD_LETTER_TOPIC, Channel, topic_of
+from schemas.dead_letters import DeadLetter, Disposition
+from schemas.envelope import PLATFORM_SOURCE, Envelope, Unreadable, rfc3339
+from schemas.ids import partition_key
+from schemas.reasons import Code, reason
+from schemas.results import RequestRefused
+
+_topic = lru_cache(maxsize=4_096)(topic_of)
+_SPECVERSION = ("ce_specversion", b"1.0")
+_SOURCE = ("ce_source", PLATFORM_SOURCE.encode())
+_JSON = ("content-type", b"application/json")
+
+
+def said(saga: Saga, message: Message, caused_by: str | None, at: str) -> Outgoing:
+    """The record that says the message; `at` is RFC 3339."""
+    terms = saga.terms
+    # Spelt out rather than built through Envelope: this runs for every record that goes out.
+    headers = [
+        _SPECVERSION,
+        ("ce_id", message.event_id.encode()),
+        _SOURCE,
+        ("ce_type", message.type.encode()),
+        ("ce_time", at.encode()),
+        ("ce_subject", str(terms.saga_id).encode()),
+        _JSON,
+    ]
+    if caused_by is not None:
+        headers.append(("ce_causationid", caused_by.encode()))
+    if terms.traceparent is not None:
+        headers.append(("traceparent", terms.traceparent.encode()))
+    return Outgoing(
+        topic=_topic(message.participant, message.channel),
+        key=partition_key(terms.origin, terms.account).encode(),
+        value=_json(message.data),
+        headers=headers,
+    )
+
+
+def _json(data: BaseModel) -> bytes:
+    return data.__pydantic_serializer__.to_json(data, exclude_none=True)
+
+
+def answer(participant: str, key: bytes | None, envelope: Envelope, data: BaseModel) -> Outgoing:
+    """A record on an origin's results topic that belongs to no saga."""
+    return Outgoing(_topic(participant, Channel.RESULTS), key, _json(data), envelope.headers())
+
+
+def dead_letter(
+    arrival: Arrival,
+    problem: Unreadable,
+    disposition: Disposition,
+    group: str,
+    now: datetime,
+) -> DeadLetter:
+    """The record, set aside with its reason."""
+    record = arrival.record
+    return DeadLetter(
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        key=record.key,
+        value=record.value,
+        headers=record.headers,
+        group=group,
+        error_class=problem.code,
+        field=problem.field,
+        message=problem.detail,
+        disposition=disposition,
+        failed_at=now,
+        saga_id=str(arrival.saga) if arrival.saga else None,
+    )
+
+
+def set_aside(letter: DeadLetter) -> Outgoing:
+    """The dead letter on its topic."""
+    return Outgoing(DEAD_LETTER_TOPIC, letter.key, letter.value, letter.wire_headers())
+
+
+def refused(arrival: Arrival, problem: Unreadable, now: datetime) -> Outgoing:
+    """Word to the origin that its record could not be acted upon (`contract.md` 3)."""
+    record = arrival.record
+    request_id = getattr(arrival.event, "request_id", None)
+    why = reason(problem.code, "en", problem.field)
+    if problem.code is Code.SCHEMA_INVALID:
+        message = f"{why.message} ({problem.field}: {problem.detail})"[:2_000]
+        why = why.model_copy(update={"message": message})
+    data = RequestRefused(
+        event_id=_printable(problem.event_id),
+        request_id=request_id,
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        reason=why,
+    )
+    envelope = Envelope(
+        id=f"{record.topic}/{record.partition}/{record.offset}",
+        source=PLATFORM_SOURCE,
+        type=catalogue.REFUSED,
+        time=rfc3339(now),
+        causation_id=data.event_id,
+    )
+    return answer(arrival.route.participant, record.key, envelope, data)
+
+
+def _printable(text: str | None) -> str | None:
+    if not text:
+        return None
+    return text.encode("ascii", "replace").decode()[:128]
+
+
+def result_envelope(saga_id: UUID, event_id: str, caused_by: str | None, now: datetime) -> Envelope:
+    """The envelope of a result about a saga that does not exist."""
+    return Envelope(
+        id=event_id,
+        source=PLATFORM_SOURCE,
+        type=catalogue.RESULT,
+        time=rfc3339(now),
+        subject=str(saga_id),
+        causation_id=caused_by,
+    )

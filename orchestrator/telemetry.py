@@ -1,0 +1,137 @@
+"""What operators see: a closed list of log events and metrics, and how they are written."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+import orjson
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from orchestrator.settings import LogSettings
+
+LogEvent = Literal[
+    "coordinator.starting",
+    "coordinator.ready",
+    "coordinator.assigned",
+    "coordinator.revoked",
+    "coordinator.draining",
+    "coordinator.stopped",
+    "coordinator.stopping_now",
+    "batch.retried",
+    "batch.dropped",
+    "publish.retried",
+    "producer.remade",
+    "consumer.remade",
+    "saga.moved",
+    "record.set_aside",
+    "reply.disputed",
+    "sweep.retried",
+    "offsets.not_committed",
+]
+"""Every event that may be logged; a typo does not type-check."""
+
+
+class Log:
+    """A structured logger whose event names are a closed list."""
+
+    def __init__(self, logger: Any) -> None:
+        self._logger = logger
+        self.says_moves = True
+
+    def info(self, event: LogEvent, **fields: Any) -> None:
+        """Something that an operator may want to follow."""
+        self._logger.info(event, **fields)
+
+    def warning(self, event: LogEvent, **fields: Any) -> None:
+        """Something that heals itself and should not last."""
+        self._logger.warning(event, **fields)
+
+    def error(self, event: LogEvent, **fields: Any) -> None:
+        """Something that a person must look at."""
+        self._logger.error(event, **fields)
+
+
+def _dumps(fields: Mapping[str, Any], **_: Any) -> bytes:
+    return orjson.dumps(fields, default=str)
+
+
+def configure_logs(settings: LogSettings) -> Log:
+    """Set structlog up: JSON lines on stderr, or readable lines on a terminal."""
+    level = getattr(logging, settings.level.upper())
+    as_json = settings.format == "json" or (settings.format == "auto" and not sys.stderr.isatty())
+    stamp = structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts")
+    shared: list[Any] = [structlog.stdlib.add_log_level, stamp]
+    if as_json:
+        structlog.configure(
+            processors=[*shared, structlog.processors.JSONRenderer(serializer=_dumps)],
+            wrapper_class=structlog.make_filtering_bound_logger(level),
+            logger_factory=structlog.BytesLoggerFactory(file=sys.stderr.buffer),
+            cache_logger_on_first_use=True,
+        )
+    else:
+        structlog.configure(
+            processors=[*shared, structlog.dev.ConsoleRenderer()],
+            wrapper_class=structlog.make_filtering_bound_logger(level),
+            logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+            cache_logger_on_first_use=True,
+        )
+    # The drivers' own loggers: what they warn of is worth a line, the rest is noise.
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    logging.getLogger("aiokafka").setLevel(logging.ERROR)
+    log = Log(structlog.get_logger())
+    log.says_moves = level <= logging.INFO
+    return log
+
+
+_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+class Metrics:
+    """Every metric of the coordinator; labels are bounded, never ids."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        known: dict[str, Any] = {"registry": self.registry}
+        self.records = Counter(
+            "uprp_records_total", "Records committed, by channel.", ["channel"], **known
+        )
+        self.started = Counter("uprp_sagas_started_total", "Requests that became a saga.", **known)
+        self.finished = Counter(
+            "uprp_sagas_finished_total", "Final results, by status.", ["status"], **known
+        )
+        self.parked = Counter(
+            "uprp_sagas_parked_total", "Sagas that began to wait for a person.", **known
+        )
+        self.notable = Counter(
+            "uprp_notable_total", "Duplicates, stale and unknown things.", ["kind"], **known
+        )
+        self.published = Counter("uprp_published_total", "Records published.", **known)
+        self.batches = Counter("uprp_batches_total", "Batches committed.", **known)
+        self.statements = Counter(
+            "uprp_statements_total", "Statements sent to PostgreSQL.", **known
+        )
+        self.rows = Counter("uprp_rows_total", "Rows written, by table.", ["table"], **known)
+        self.retries = Counter(
+            "uprp_retries_total", "Batches retried, by cause.", ["cause"], **known
+        )
+        self.dropped = Counter("uprp_batches_dropped_total", "Batches dropped as fenced.", **known)
+        self.rebalances = Counter("uprp_rebalances_total", "Assignments received.", **known)
+        self.batch_records = Histogram(
+            "uprp_batch_records", "Records a batch.", buckets=(1, 4, 16, 64, 256, 1024), **known
+        )
+        self.stage = Histogram(
+            "uprp_stage_seconds",
+            "How long each stage of the loop takes a batch.",
+            ["stage"],
+            buckets=_SECONDS,
+            **known,
+        )
+        self.ready = Gauge("uprp_ready", "1 while the coordinator can work.", **known)
+        self.lag = Gauge("uprp_lag_records", "Records that wait to be read.", **known)
+        self.last_commit = Gauge(
+            "uprp_last_commit_timestamp_seconds", "When a batch was last committed.", **known
+        )
