@@ -128,6 +128,19 @@ where ($1::text is null or status = $1) and ($2::text is null or account = $2)
 order by accepted_at desc, saga_id
 limit $4
 
+-- read_saga --
+-- One saga, not locked.
+select key_hash, saga_id, revision, due_at, origin, account, request_id, programme,
+       programme_version, accepted_at, terms::text as terms, state::text as state
+from saga where key_hash = $1 and saga_id = $2
+
+-- list_dead_letters --
+-- What was set aside, oldest first, without the payload.
+select topic, partition, "offset", error_class, field, message, disposition, fingerprint, saga_id,
+       first_failed_at
+from dead_letter
+order by first_failed_at, topic, partition, "offset"
+
 -- read_timeline --
 -- What happened to one saga, in order.
 select revision, at, event, detail::text as detail from timeline

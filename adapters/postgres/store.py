@@ -34,7 +34,7 @@ from .queries import sql
 
 Connection = Any  # A connection, or the proxy of one that a pool hands out.
 
-_AWAY: Final = (
+AWAY: Final = (
     OSError,
     asyncio.TimeoutError,
     asyncpg.PostgresConnectionError,
@@ -80,7 +80,7 @@ class PostgresStore:
 
     async def open(self) -> None:
         """Connect. Raises Unavailable while the database is away."""
-        with _translated():
+        with translated():
             self._pool = await asyncpg.create_pool(
                 self._dsn,
                 min_size=1,
@@ -103,7 +103,7 @@ class PostgresStore:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[PostgresTransaction]:
         """One batch's transaction."""
-        with _translated():
+        with translated():
             async with self._pool.acquire(timeout=self._timeout) as connection:
                 async with connection.transaction():
                     batch = PostgresTransaction(connection)
@@ -126,26 +126,26 @@ class PostgresStore:
 
     async def check_schema(self) -> None:
         """Raise SchemaTooOld when migrations are missing."""
-        with _translated():
+        with translated():
             async with self._pool.acquire() as connection:
                 await migrate.check(connection)
 
     async def _fetch(self, name: str, *arguments: object) -> list[Any]:
-        with _translated():
+        with translated():
             async with self._pool.acquire(timeout=self._timeout) as connection:
                 self._metrics.statements.inc()
                 rows: list[Any] = await connection.fetch(sql(name), *arguments)
                 return rows
 
 
-class _translated:  # noqa: N801  # A context manager, named like the functions of contextlib.
+class translated:  # noqa: N801  # A context manager, named as contextlib names its own.
     """Driver errors that heal by themselves become Unavailable; the others are defects."""
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, _AWAY):
+        if isinstance(error, AWAY):
             raise Unavailable(f"PostgreSQL: {error or type(error).__name__}") from error
 
 
@@ -167,7 +167,7 @@ class PostgresTransaction:
             return {}
         hashes, ids = zip(*sorted(keys), strict=True)
         rows = await self._fetch("load_sagas", hashes, ids)
-        return {row["saga_id"]: _saga(row) for row in rows}
+        return {row["saga_id"]: saga_from(row) for row in rows}
 
     async def _load_strays(self, ids: set[UUID]) -> dict[UUID, Saga]:
         """Look in every bucket for sagas whose records came without their key."""
@@ -295,7 +295,8 @@ class PostgresTransaction:
         return rows
 
 
-def _saga(row: Mapping[str, Any]) -> Saga:
+def saga_from(row: Mapping[str, Any]) -> Saga:
+    """The saga that a row of the table holds."""
     terms = decode_terms(
         row["terms"],
         saga_id=row["saga_id"],

@@ -1,0 +1,59 @@
+# Everything that is done to this project, by name. `make` alone prints the list.
+.DEFAULT_GOAL := help
+.PHONY: help setup lock demo test check format schemas bench nightly clean
+.SUFFIXES:
+
+PYTHON ?= python3
+UV := uv==0.13.9
+BIN := .venv/bin
+READY := .venv/.ready
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+help: ## This list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Make .venv with the pinned packages (PYTHON=python3.12 chooses the interpreter)
+
+$(READY): pyproject.toml requirements.lock
+	@echo "setup: virtual environment ($(PYTHON))"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "setup: $(UV)"
+	@$(BIN)/python -m pip install --quiet $(UV)
+	@echo "setup: pinned packages (requirements.lock)"
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip sync --quiet --require-hashes requirements.lock
+	@echo "setup: uprp itself"
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+lock: $(READY) ## Pin the packages of pyproject.toml again, with hashes, into requirements.lock
+	$(BIN)/uv pip compile --quiet --universal -p 3.11 --generate-hashes --no-emit-index-url \
+		--no-emit-find-links --no-header --extra dev pyproject.toml -o requirements.lock
+
+demo: setup ## Redeem points on real servers and watch (KEEP=1 leaves everything running)
+	@$(BIN)/uprp demo $(if $(KEEP),--keep)
+
+test: check ## check, then every test that is not nightly (PYTEST_ARGS="-k kafka -x" adds options)
+	@$(BIN)/python -m pytest -m "not nightly" $(PYTEST_ARGS)
+
+check: setup ## Style, types, layers, and generated files up to date
+	@echo "check: ruff" && $(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet .
+	@echo "check: mypy" && $(BIN)/mypy --no-error-summary
+	@echo "check: layers" && { out=$$($(BIN)/lint-imports --no-logo 2>&1) || { echo "$$out"; exit 1; }; }
+	@echo "check: generated files" && $(BIN)/python -m schemas.publish --check
+
+format: setup ## Put the sources into the one format
+	@$(BIN)/ruff check --quiet --fix . && $(BIN)/ruff format .
+
+schemas: setup ## Write AsyncAPI and JSON Schema anew from the models
+	@$(BIN)/python -m schemas.publish
+
+bench: setup ## Measure the bare loop and the coordinator side by side (build/bench.json)
+	@$(BIN)/python -m tests.bench
+
+nightly: setup ## The long form of every proof
+	@$(BIN)/python -m pytest -m nightly $(PYTEST_ARGS)
+
+clean: ## Stop the embedded environment; delete its data and all that was generated but .venv
+	@if test -d .uprp && test -x $(BIN)/uprp; then $(BIN)/uprp down --delete-data >/dev/null; fi
+	@rm -rf .uprp build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -1,0 +1,74 @@
+"""What the commands share when they talk: data on stdout, everything else on stderr."""
+
+import sys
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any
+
+import orjson
+from pydantic import BaseModel
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+Say = Callable[[str], None]
+"""Tells, in one line, what a long step is doing now."""
+
+
+def stdout() -> Console:
+    """Return the console for data; Rich itself respects NO_COLOR and plain pipes."""
+    return Console(soft_wrap=True, highlight=False)
+
+
+def stderr() -> Console:
+    """Return the console for progress and errors."""
+    return Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def emit_json(value: Any) -> None:
+    """Write one JSON document (of dataclasses, models, paths, dates) to stdout."""
+    sys.stdout.write(orjson.dumps(value, default=_plain, option=orjson.OPT_INDENT_2).decode())
+    sys.stdout.write("\n")
+
+
+def _plain(value: Any) -> Any:
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else str(value)
+
+
+def complain(text: str) -> None:
+    """Write an error (what, why, and the next command to run) to stderr."""
+    stderr().print(f"error: {text}", style="red", markup=False)
+
+
+@contextmanager
+def step(text: str) -> Generator[Say]:
+    """Show that a long step is under way, with its seconds; yields a function for its details.
+
+    On a terminal one moving line, replaced by one that stays; elsewhere plain lines.
+    """
+    console = stderr()
+    began = time.monotonic()
+    try:
+        if console.is_terminal:
+            with _moving(console, text) as say:
+                yield say
+        else:
+            console.print(f"{text} ...", markup=False)
+            yield lambda detail: console.print(f"  {detail}", markup=False)
+    except BaseException:
+        console.print(f"{text}: given up after {time.monotonic() - began:.1f} s", markup=False)
+        raise
+    console.print(f"{text}: done in {time.monotonic() - began:.1f} s", markup=False)
+
+
+@contextmanager
+def _moving(console: Console, text: str) -> Generator[Say]:
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(text)
+
+        def say(detail: str) -> None:
+            progress.console.print(f"  {detail}", markup=False)
+            progress.update(task, description=f"{text} · {detail}")
+
+        yield say

@@ -1,0 +1,248 @@
+"""`uprp request`: publish requests like any partner, and wait for what comes back."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Final
+from uuid import uuid4
+
+import orjson
+import typer
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+
+from adapters.cli.console import complain, stderr, stdout
+from adapters.cli.platform import EXIT_FAILED, EXIT_NOT_FOUND, EXIT_USAGE, read_settings
+from schemas import catalogue
+from schemas.catalogue import Channel, topic_of
+from schemas.envelope import Envelope, rfc3339, source_of
+from schemas.ids import partition_key
+
+_POLL_S: Final = 0.2
+
+
+def request_commands(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command(
+        "request",
+        epilog="Exit codes: 0 published (with --wait: every one got its final answer), 1 Kafka is"
+        " away, 2 a line is wrong, 3 an answer did not come in time.",
+    )(request)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a request file: who asks, and the data or the raw value to publish."""
+
+    origin: str
+    value: bytes
+    key: bytes | None
+    type: str = catalogue.REQUESTED
+    event_id: str = field(default_factory=lambda: str(uuid4()))
+
+    @property
+    def topic(self) -> str:
+        """The origin's own topic."""
+        return topic_of(self.origin, Channel.REQUESTS)
+
+    def headers(self, now: str) -> list[tuple[str, bytes]]:
+        """CloudEvents, binary mode."""
+        return Envelope(self.event_id, source_of(self.origin), self.type, now).headers()
+
+
+class LineError(ValueError):
+    """A line of a request file that cannot be published: which one, and why."""
+
+
+def read_lines(text: str) -> Iterator[Line]:
+    """The lines of a request file: `{"origin": "alipayhk", "data": {"request_id": ...}}`.
+
+    `type` and `id` may be given. `raw` in place of `data` publishes a value as it stands, to see
+    what the platform does with it.
+
+    Raises:
+        LineError: with the number of the line.
+    """
+    for number, content in enumerate(text.splitlines(), 1):
+        if not content.strip() or content.lstrip().startswith("#"):
+            continue
+        try:
+            found = orjson.loads(content)
+        except orjson.JSONDecodeError as error:
+            raise LineError(f"line {number}: is not JSON: {error}") from None
+        if not isinstance(found, dict) or not isinstance(found.get("origin"), str):
+            raise LineError(f"line {number}: origin: is missing; write who asks")
+        data, raw = found.get("data"), found.get("raw")
+        if not isinstance(data, dict) and not isinstance(raw, str):
+            raise LineError(f"line {number}: data: is missing or not an object")
+        origin = found["origin"]
+        known = {name: found[alias] for alias, name in _OPTIONAL if alias in found}
+        if not isinstance(data, dict):
+            yield Line(origin, str(raw).encode(), None, **known)
+        else:
+            key = partition_key(origin, str(data.get("account", ""))).encode()
+            yield Line(origin, orjson.dumps(data), key, **known)
+
+
+_OPTIONAL: Final = (("type", "type"), ("id", "event_id"))
+
+
+@dataclass(slots=True)
+class Answers:
+    """What came back, by the event that caused it and by request id."""
+
+    final: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    refused: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def has(self, line: Line) -> bool:
+        """Whether a line got its final answer."""
+        if line.event_id in self.refused:
+            return True
+        data = _object(line.value)
+        return (line.origin, str(data.get("request_id"))) in self.final
+
+
+def request(
+    file: Annotated[str, typer.Argument(metavar="FILE|-", help="JSON lines, or - for stdin.")],
+    *,
+    wait: Annotated[bool, typer.Option("--wait", help="Show the results.")] = False,
+    timeout: Annotated[float, typer.Option(help="Seconds that --wait waits.")] = 60.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Results as JSON lines.")] = False,
+) -> None:
+    """Publish redemption requests from a file of JSON lines."""
+    servers = read_settings().kafka.bootstrap_servers
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text("utf-8")
+        lines = list(read_lines(text))
+    except (OSError, UnicodeDecodeError) as error:
+        complain(f"{file}: {error}")
+        raise typer.Exit(EXIT_USAGE) from None
+    except LineError as error:
+        complain(f"{file}: {error}")
+        raise typer.Exit(EXIT_USAGE) from None
+    listener = listen(servers, {line.origin for line in lines}) if wait else None
+    try:
+        publish(servers, lines)
+        stderr().print(f"published {len(lines)} record(s)", style="dim")
+        if listener is not None and not _show(listener, lines, timeout, as_json=as_json):
+            raise typer.Exit(EXIT_NOT_FOUND)
+    except KafkaException as error:
+        complain(f"Kafka at {servers}: {error}\nnext: uprp status, uprp topics apply")
+        raise typer.Exit(EXIT_FAILED) from None
+    finally:
+        if listener is not None:
+            listener.close()
+
+
+def publish(servers: str, lines: list[Line]) -> None:
+    """Publish every line and wait until the broker has it.
+
+    Raises:
+        KafkaException: when it could not be delivered.
+    """
+    producer = Producer(
+        {"bootstrap.servers": servers, "enable.idempotence": True, "message.timeout.ms": 15_000}
+    )
+    failures: list[Any] = []
+
+    def delivered(error: Any, _message: Any) -> None:
+        if error is not None:
+            failures.append(error)
+
+    for line in lines:
+        now = rfc3339(datetime.now(UTC))
+        producer.produce(
+            line.topic,
+            key=line.key,
+            value=line.value,
+            headers=line.headers(now),
+            on_delivery=delivered,
+        )
+    producer.flush(20)
+    if failures:
+        raise KafkaException(failures[0])
+
+
+def listen(servers: str, origins: set[str]) -> Consumer:
+    """A consumer at the end of the origins' results topics."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": servers,
+            "group.id": f"uprp-cli-{uuid4()}",
+            "enable.auto.commit": False,
+        }
+    )
+    topics = consumer.list_topics(timeout=15).topics
+    wanted = []
+    for origin in sorted(origins):
+        topic = topic_of(origin, Channel.RESULTS)
+        for number in topics[topic].partitions if topic in topics else ():
+            _, end = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=15)
+            wanted.append(TopicPartition(topic, number, end))
+    consumer.assign(wanted)
+    return consumer
+
+
+def hear(consumer: Consumer, answers: Answers) -> list[dict[str, Any]]:
+    """What arrived within one poll, taken into the answers."""
+    news = []
+    for message in consumer.consume(500, _POLL_S):
+        if message.error() is not None or message.value() is None:
+            continue
+        headers = dict(message.headers() or ())
+        data = _object(message.value())
+        data["_type"] = (headers.get("ce_type") or b"").decode()
+        news.append(data)
+        if data["_type"] == catalogue.REFUSED:
+            answers.refused[str(data.get("event_id"))] = data
+        elif data.get("final") or data.get("status") == "NOT_RECEIVED":
+            origin = message.topic().split(".")[1]
+            answers.final[origin, str(data.get("request_id"))] = data
+    return news
+
+
+def _show(consumer: Consumer, lines: list[Line], timeout: float, *, as_json: bool) -> bool:
+    """Print results as they come; whether every line got its final answer in time."""
+    answers = Answers()
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        for data in hear(consumer, answers):
+            if as_json:
+                sys.stdout.write(orjson.dumps(data).decode() + "\n")
+            else:
+                stdout().print(in_words(data), markup=False)
+        if all(answers.has(line) for line in lines):
+            return True
+    missing = sum(not answers.has(line) for line in lines)
+    complain(f"{missing} request(s) got no final answer in {timeout:g} s\nnext: uprp saga list")
+    return False
+
+
+def in_words(data: dict[str, Any]) -> str:
+    """One result in one line."""
+    reason = data.get("reason") or {}
+    why = f"  {reason.get('code')}: {reason.get('message')}" if reason else ""
+    if data["_type"] == catalogue.REFUSED:
+        return f"refused   {data.get('request_id') or data.get('event_id')}{why}"
+    points = data.get("points", {})
+    issued = ", ".join(
+        f"{line['issued']}/{line['quantity']} {line['item']}" for line in data.get("lines", ())
+    )
+    final = "final" if data.get("final") else "interim"
+    return (
+        f"{final:9} {data.get('request_id')} r{data.get('revision')} {data.get('status')}"
+        f"  charged {points.get('charged', 0):,} returned {points.get('returned', 0):,}"
+        f"  {issued}{why}"
+    )
+
+
+def _object(value: bytes) -> dict[str, Any]:
+    try:
+        found = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,205 @@
+"""`uprp saga list` and `show`: what became of a redemption, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from adapters.cli.console import complain, emit_json, stdout
+from adapters.cli.platform import EXIT_NOT_FOUND, EXIT_USAGE, read_settings, run
+from adapters.postgres.views import SagaLine, SagaStory, TimelineLine, open_views
+from orchestrator.saga.instance import Leg, Saga
+from orchestrator.saga.machine import IN_FLIGHT, Status
+from orchestrator.saga.progress import participant, phase
+from orchestrator.sagas import SAGAS
+from orchestrator.sagas.words import moment
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+def saga_commands(app: typer.Typer) -> None:
+    """Register the commands. Exit codes: 0 found, 2 not a saga id, 3 nothing matched."""
+    saga = typer.Typer(help="What became of redemptions.")
+    saga.command("list")(saga_list)
+    saga.command("show")(saga_show)
+    app.add_typer(saga, name="saga", no_args_is_help=True)
+
+
+def saga_list(
+    *,
+    status: Annotated[str | None, typer.Option(help="Such as SUCCESS, PARKED, REJECTED.")] = None,
+    account: Annotated[str | None, typer.Option(help="The member's account at the origin.")] = None,
+    programme: Annotated[str | None, typer.Option(help="The programme's id.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List the newest redemptions."""
+
+    async def find() -> list[SagaLine]:
+        async with open_views(read_settings().postgres.dsn.get_secret_value()) as views:
+            return await views.sagas(
+                status=status, account=account, programme=programme, limit=limit
+            )
+
+    found = run(find())
+    if as_json:
+        emit_json(found)
+    elif found:
+        table = Table(box=None, pad_edge=False)
+        for heading in ("saga", "status", "origin", "account", "request", "accepted"):
+            table.add_column(heading, overflow="fold")
+        for line in found:
+            accepted = f"{line.accepted_at:%Y-%m-%d %H:%M:%S}"
+            table.add_row(
+                str(line.saga_id),
+                _coloured(line.status),
+                *(escape(t) for t in (line.origin, line.account, line.request_id)),
+                accepted,
+            )
+        stdout().print(table)
+    if not found:
+        complain("no saga matches\nnext: uprp saga list without filters")
+        raise typer.Exit(EXIT_NOT_FOUND)
+
+
+def saga_show(
+    saga_id: Annotated[str, typer.Argument(help="The saga's id.")], *, as_json: AsJson = False
+) -> None:
+    """Show what was asked of whom, when, what came back, and what the saga waits for now."""
+    try:
+        wanted = UUID(saga_id)
+    except ValueError:
+        complain(f"{saga_id!r} is not a saga id\nnext: uprp saga list")
+        raise typer.Exit(EXIT_USAGE) from None
+
+    async def find() -> SagaStory | None:
+        async with open_views(read_settings().postgres.dsn.get_secret_value()) as views:
+            return await views.saga(wanted)
+
+    story = run(find())
+    if story is None:
+        complain(f"there is no saga {wanted}\nnext: uprp saga list")
+        raise typer.Exit(EXIT_NOT_FOUND)
+    if as_json:
+        emit_json(story)
+    else:
+        for line in tell(story):
+            stdout().print(line)
+
+
+def tell(story: SagaStory) -> Iterator[str]:
+    """The story of a saga, line by line, with Rich's markup."""
+    saga, terms = story.saga, story.saga.terms
+    lines = ", ".join(f"{line.quantity} x {line.item}" for line in terms.lines) or "nothing"
+    yield f"[bold]{terms.saga_id}[/]  {_coloured(phase(saga))}"
+    yield escape(
+        f"  {lines} for {terms.points:,} {terms.unit or 'points'}"
+        f"   {terms.origin}/{terms.account} request {terms.request_id}"
+        f"   {terms.programme} v{terms.programme_version}"
+    )
+    start = story.timeline[0].at if story.timeline else moment(terms.accepted_at)
+    for entry in story.timeline:
+        after = (entry.at - start).total_seconds()
+        yield f"  {entry.at:%H:%M:%S}.{entry.at.microsecond // 1000:03d} +{after:7.3f}s  " + (
+            escape(_heard(saga, entry))
+        )
+        for said in entry.detail.get("said", ()):
+            yield f"  {'':22}  [dim]->[/] {escape(_said(saga, said))}"
+    for movement in story.transfers:
+        yield escape(
+            f"  {'books':>22}  {movement.amount:,} {movement.unit}:"
+            f" {movement.debit} -> {movement.credit}"
+        )
+    yield f"  {'now':>22}  {escape(waits_for(saga))}"
+
+
+def _heard(saga: Saga, entry: TimelineLine) -> str:
+    detail = entry.detail
+    match entry.event:
+        case "requested":
+            return f"{saga.terms.origin} asked; accepted for {detail.get('points', 0):,} points"
+        case "refused":
+            where = f" ({detail['field']})" if "field" in detail else ""
+            return f"{saga.terms.origin} asked; refused: {detail.get('code')}{where}"
+        case "answered":
+            leg = str(detail.get("leg"))
+            parts = [f"{_owner(saga, leg)} answered {leg}: {detail.get('outcome')}"]
+            if "amount" in detail:
+                parts.append(f"{detail['amount']:,}")
+            parts += [str(detail[name]) for name in ("code", "reference") if name in detail]
+            return " ".join(parts)
+        case "timer":
+            return "no answer in time"
+        case "withdrawn":
+            return f"{saga.terms.origin} withdrew the request"
+        case "asked":
+            return f"{saga.terms.origin} asked how it stands"
+        case other:
+            return other
+
+
+def _said(saga: Saga, said: str) -> str:
+    """`do credit/1#1` in words."""
+    kind, _, rest = said.partition(" ")
+    path, _, number = rest.partition("#")
+    if kind == "result":
+        return f"told {saga.terms.origin}: result r{number}"
+    again = "" if number == "1" else f" (time {number})"
+    verb = "asked" if kind == "do" else "inquired of"
+    return f"{verb} {_owner(saga, path)}: {path}{again}"
+
+
+def _owner(saga: Saga, path: str) -> str:
+    definition = SAGAS[saga.terms.definition, saga.terms.definition_version]
+    return participant(saga.terms, definition, Leg(path=path, asked=0).verb)
+
+
+def waits_for(saga: Saga) -> str:
+    """What the saga waits for now, in one sentence."""
+    waiting = [leg for leg in saga.legs if leg.status in IN_FLIGHT]
+    parked = [leg for leg in saga.legs if leg.status in (Status.SILENT, Status.DISPUTED)]
+    if parked:
+        what = ", ".join(f"{leg.path} ({leg.status}: {leg.code})" for leg in parked)
+        return f"waits for a person: {what}"
+    if waiting:
+        return "; ".join(
+            f"waits for {_owner(saga, leg.path)} to answer {leg.path}"
+            f" ({leg.status}, looks again at {_clock(leg.due)})"
+            for leg in waiting
+        )
+    told = saga.told
+    if told is None:
+        return "nothing was told yet"
+    return f"ended: {told.status}" + (f", {told.code}" if told.code else "")
+
+
+def _clock(at: int | None) -> str:
+    return "never" if at is None else f"{datetime.fromtimestamp(at / 1000, UTC):%H:%M:%S}Z"
+
+
+def _coloured(status: str) -> str:
+    colour = {"SUCCESS": "green", "PARTIAL_SUCCESS": "green", "PARKED": "red"}.get(status, "yellow")
+    return f"[{colour}]{status}[/]"
+
+
+def as_data(story: SagaStory) -> dict[str, Any]:
+    """The story for a JSON report: the ids, the end, and the lines without markup."""
+    saga = story.saga
+    return {
+        "saga_id": str(saga.terms.saga_id),
+        "request_id": saga.terms.request_id,
+        "account": f"{saga.terms.origin}/{saga.terms.account}",
+        "status": phase(saga),
+        "timeline": [
+            {"at": entry.at, "event": entry.event, "text": _heard(saga, entry)}
+            | {"said": [_said(saga, said) for said in entry.detail.get("said", ())]}
+            for entry in story.timeline
+        ],
+        "now": waits_for(saga),
+    }

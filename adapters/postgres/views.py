@@ -1,0 +1,138 @@
+"""What people may want to know about sagas, read outside any batch."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from orchestrator.errors import Unavailable
+from orchestrator.saga.instance import Saga
+
+from .queries import sql
+from .store import AWAY, saga_from
+
+
+@dataclass(frozen=True, slots=True)
+class SagaLine:
+    """One saga in a list."""
+
+    saga_id: UUID
+    status: str
+    origin: str
+    account: str
+    request_id: str
+    programme: str
+    revision: int
+    accepted_at: datetime
+    due_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineLine:
+    """One accepted event of a saga."""
+
+    revision: int
+    at: datetime
+    event: str
+    detail: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TransferLine:
+    """One movement of a saga."""
+
+    seq: int
+    debit: str
+    credit: str
+    unit: str
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class SagaStory:
+    """Everything about one saga."""
+
+    saga: Saga
+    timeline: tuple[TimelineLine, ...]
+    transfers: tuple[TransferLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AccountBalance:
+    """The balance of one account in one unit: what came in less what went out."""
+
+    account: str
+    unit: str
+    balance: int
+
+
+class Views:
+    """Reads over one connection; never locks."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    async def sagas(
+        self,
+        *,
+        status: str | None = None,
+        account: str | None = None,
+        programme: str | None = None,
+        limit: int = 50,
+    ) -> list[SagaLine]:
+        """The newest sagas that match."""
+        rows = await self._connection.fetch(sql("list_sagas"), status, account, programme, limit)
+        return [SagaLine(**dict(row)) for row in rows]
+
+    async def saga(self, saga_id: UUID) -> SagaStory | None:
+        """One saga with its history; a probe in every bucket, since only the id is known."""
+        row = await self._connection.fetchrow(sql("find_saga"), saga_id)
+        if row is None:
+            return None
+        key = (row["key_hash"], saga_id)
+        found = await self._connection.fetchrow(sql("read_saga"), *key)
+        timeline = await self._connection.fetch(sql("read_timeline"), *key)
+        transfers = await self._connection.fetch(sql("read_transfers"), *key)
+        return SagaStory(
+            saga_from(found),
+            tuple(
+                TimelineLine(r["revision"], r["at"], r["event"], orjson.loads(r["detail"]))
+                for r in timeline
+            ),
+            tuple(TransferLine(**dict(r)) for r in transfers),
+        )
+
+    async def counts(self) -> dict[str, int]:
+        """How many sagas stand where."""
+        rows = await self._connection.fetch(sql("count_by_status"))
+        return {row["status"]: row["count"] for row in rows}
+
+    async def balances(self) -> list[AccountBalance]:
+        """The balance of every account."""
+        rows = await self._connection.fetch(sql("sum_by_account"))
+        return [AccountBalance(**dict(row)) for row in rows]
+
+    async def dead_letters(self) -> list[dict[str, Any]]:
+        """What was set aside, oldest first."""
+        rows = await self._connection.fetch(sql("list_dead_letters"))
+        return [dict(row) for row in rows]
+
+
+@asynccontextmanager
+async def open_views(dsn: str) -> AsyncIterator[Views]:
+    """Views over a connection of their own. Raises Unavailable while the database is away."""
+    try:
+        connection = await asyncpg.connect(dsn, timeout=10)
+    except AWAY as error:
+        raise Unavailable(f"PostgreSQL: {error or type(error).__name__}") from error
+    try:
+        yield Views(connection)
+    finally:
+        await connection.close()

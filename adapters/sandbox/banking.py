@@ -1,0 +1,148 @@
+"""A bank: points in lots that expire, each deduction remembering the lots it took."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from adapters.sandbox.commands import Command
+from adapters.sandbox.companies import Bank
+from adapters.sandbox.ledger import CLEARING, Account, Leg, Sheet
+from adapters.sandbox.trade import PENDING, Members, Verdict, not_offered, reference_of, refused
+
+
+class Banking:
+    """Points in lots: taken from the lot that expires first, returned to where they came from."""
+
+    def __init__(self, participant: str, bank: Bank) -> None:
+        self._participant = participant
+        self._bank = bank
+        self._members = Members(bank)
+
+    def opening_accounts(self) -> Iterator[tuple[str, str, list[list[Any]]]]:
+        """The members, each with the lots in order of expiry."""
+        for member in self._bank.members:
+            lots = [[one.lot, one.expires_on.isoformat(), one.points] for one in member.lots]
+            yield member.account, "points", sorted(lots, key=lambda lot: (lot[1], lot[0]))
+
+    def opening_legs(self) -> Iterator[Leg]:
+        """What the bank's own app took."""
+        for one in self._bank.deductions:
+            yield Leg(own_leg(one.reference), "deduct", one.account, asked=one.points)
+
+    def carry_out(self, command: Command, sheet: Sheet, now: datetime) -> Verdict:
+        """Deduct or return."""
+        match command.verb:
+            case "deduct":
+                return self._deduct(command, sheet, now.date().isoformat())
+            case "return":
+                return self._return(command, sheet)
+            case _:
+                return not_offered(command.verb)
+
+    def _deduct(self, command: Command, sheet: Sheet, today: str) -> Verdict:
+        refusal = self._members.refusal(command.account)
+        if refusal is not None:
+            return refusal
+        account = self._account(command.account, sheet)
+        if account is None:
+            return refused("MEMBER_UNKNOWN", "no such account")
+        usable = [lot for lot in account.lots if lot[1] >= today]
+        if sum(lot[2] for lot in usable) < command.amount:
+            return refused("INSUFFICIENT_POINTS", "the account has fewer points")
+        taken = []
+        missing = command.amount
+        for lot in usable:  # Accounts keep their lots in order of expiry.
+            points = min(lot[2], missing)
+            if points:
+                lot[2] -= points
+                missing -= points
+                taken.append(_lot(lot[0], lot[1], points))
+                sheet.move(
+                    command.leg_id, command.account, CLEARING, points, unit="points", lot=lot[0]
+                )
+        account.changed = True
+        return self._moved(command, taken)
+
+    def _account(self, name: str, sheet: Sheet) -> Account | None:
+        account = sheet.accounts.get(name)
+        if account is None and self._bank.default_points is not None:
+            expires_on = self._bank.default_expires_on.isoformat()
+            lots = [["default", expires_on, self._bank.default_points]]
+            account = sheet.open_account(name, "points", lots)
+        return account
+
+    def _return(self, command: Command, sheet: Sheet) -> Verdict:
+        """Points back into the lots they came from (`domain.md` 0, fact 6).
+
+        A return may be delayed, not declined: what cannot be matched waits for a person.
+        """
+        original = sheet.legs.get(command.original) or sheet.legs.get(own_leg(command.reference))
+        account = sheet.accounts.get(command.account)
+        if original is None or original.outcome != "CONFIRMED" or original.verb != "deduct":
+            return PENDING
+        if original.account != command.account or account is None:
+            return PENDING
+        out = _lots_out(original)
+        back = _put_back(command, out)
+        if back is None:
+            return PENDING
+        for lot in back:
+            held = next(one for one in account.lots if one[0] == lot["lot"])
+            held[2] += lot["points"]
+            sheet.move(
+                command.leg_id, CLEARING, command.account, lot["points"], unit="points", lot=held[0]
+            )
+        account.changed = True
+        original.remaining = orjson.dumps(out).decode()
+        sheet.touch(original.leg_id)
+        return self._moved(command, back)
+
+    def _moved(self, command: Command, lots: list[dict[str, Any]]) -> Verdict:
+        reference = reference_of(self._participant, command.leg_id)
+        facts = {"reference": reference, "points": command.amount, "lots": lots}
+        return Verdict("CONFIRMED", command.amount, facts)
+
+
+def own_leg(reference: str) -> str:
+    """The leg id under which a company keeps what its own app did."""
+    return f"app/{reference}"
+
+
+def _lot(lot: str, expires_on: str, points: int) -> dict[str, Any]:
+    return {"lot": lot, "points": points, "expires_on": expires_on}
+
+
+def _lots_out(deduction: Leg) -> list[dict[str, Any]]:
+    """The lots of a deduction that have not been returned."""
+    if deduction.remaining is not None:
+        out: list[dict[str, Any]] = orjson.loads(deduction.remaining)
+        return out
+    assert deduction.answer is not None, deduction.leg_id
+    first: list[dict[str, Any]] = orjson.loads(deduction.answer)["lots"]
+    return first
+
+
+def _put_back(command: Command, out: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
+    """Take from `out` what a return names, else what was taken last; None when it is too much."""
+    wanted: list[tuple[str, int]] = [(one.lot, one.points) for one in command.lots]
+    if not wanted:
+        missing = command.amount
+        for lot in reversed(out):
+            wanted.append((lot["lot"], min(missing, lot["points"])))
+            missing -= wanted[-1][1]
+    if sum(points for _, points in wanted) != command.amount:
+        return None
+    left = {lot["lot"]: lot["points"] for lot in out}
+    for name, points in wanted:
+        left[name] = left.get(name, 0) - points
+    if min(left.values()) < 0:
+        return None
+    back = []
+    for lot in out:
+        points = lot["points"] - left[lot["lot"]]
+        if points:
+            back.append(_lot(lot["lot"], lot["expires_on"], points))
+            lot["points"] -= points
+    return back

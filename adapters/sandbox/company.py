@@ -1,0 +1,97 @@
+"""A company: batches of commands in, answers out, and everything it promised on its own disk."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Self
+
+from adapters.sandbox import companies
+from adapters.sandbox.banking import own_leg
+from adapters.sandbox.commands import Command, parse_command
+from adapters.sandbox.faults import Faults
+from adapters.sandbox.ledger import Ledger, Leg, Sheet
+from adapters.sandbox.trade import Trade
+from adapters.sandbox.trades import trade_of
+from adapters.sandbox.turn import Reply, Turn
+
+SETTLED_AT_ONCE_MAX: Final = 500
+
+
+class Company:
+    """One participant over its own ledger. Synchronous; one batch is one transaction."""
+
+    def __init__(self, participant: str, trade: Trade, ledger: Ledger, faults: Faults) -> None:
+        self.participant = participant
+        self._trade = trade
+        self._ledger = ledger
+        self._faults = faults
+        self._shared = [name for name, _, _ in trade.opening_accounts() if name.startswith("@")]
+        self._open_books()
+        self._next_due = ledger.next_due()
+
+    @classmethod
+    def open(
+        cls, participant: str, profile: companies.Company, folder: Path, faults: Faults
+    ) -> Self:
+        """The company whose file lies in `folder`; the file is made when there is none."""
+        folder.mkdir(parents=True, exist_ok=True)
+        trade = trade_of(participant, profile)
+        return cls(participant, trade, Ledger(folder / f"{participant}.sqlite3"), faults)
+
+    def close(self) -> None:
+        """Close the company's file."""
+        self._ledger.close()
+
+    def handle(self, commands: Sequence[Command], now: datetime) -> list[Reply]:
+        """Work through a batch in its order, commit it, and only then hand out the answers."""
+        sheet = self._sheet(commands)
+        turn = Turn(self.participant, self._trade, self._faults, sheet, now)
+        for command in commands:
+            turn.hear(command)
+        self._ledger.commit(sheet)
+        if sheet.pending:
+            self._next_due = self._ledger.next_due()
+        return turn.replies
+
+    def settle(self, now: datetime) -> list[Reply]:
+        """Carry out what was answered PENDING and is due now."""
+        moment = now.timestamp()
+        if self._next_due is None or self._next_due > moment:
+            return []
+        rows = self._ledger.due(moment, SETTLED_AT_ONCE_MAX)
+        due = [parse_command(type_, key, body) for key, type_, body in rows]
+        sheet = self._sheet(due)
+        turn = Turn(self.participant, self._trade, self._faults, sheet, now)
+        for command in due:
+            turn.settle(command)
+        self._ledger.commit(sheet)
+        self._next_due = self._ledger.next_due()
+        return turn.replies
+
+    def _sheet(self, commands: Sequence[Command]) -> Sheet:
+        legs = {command.leg_id for command in commands}
+        accounts = {command.account for command in commands if command.account}
+        for command in commands:
+            if command.original:
+                legs.add(command.original)
+                legs.add(own_leg(command.reference))
+        accounts.update(self._shared)
+        return self._ledger.sheet(legs, accounts)
+
+    def _open_books(self) -> None:
+        """Opening balances and what the company did by itself, each entered once."""
+        accounts = list(self._trade.opening_accounts())
+        own = {leg.leg_id: leg for leg in self._trade.opening_legs()}
+        holders = [name for name, _, _ in accounts] + [leg.account for leg in own.values()]
+        sheet = self._ledger.sheet(own, holders)
+        for name, unit, lots in accounts:
+            if name not in sheet.accounts:
+                sheet.open_account(name, unit, lots)
+        turn = Turn(self.participant, self._trade, Faults(), sheet, datetime.now(UTC))
+        for leg_id in own.keys() - sheet.legs.keys():
+            turn.hear(_own_command(own[leg_id]))
+        self._ledger.commit(sheet)
+
+
+def _own_command(leg: Leg) -> Command:
+    return Command("deduct", leg.leg_id, 1, "", None, b"", account=leg.account, amount=leg.asked)

@@ -1,0 +1,139 @@
+"""A wallet: coupons of a face value, from a stock that may run short."""
+
+import hashlib
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import orjson
+
+from adapters.sandbox.commands import Command
+from adapters.sandbox.companies import Item, Wallet
+from adapters.sandbox.ledger import CLEARING, Leg, Sheet
+from adapters.sandbox.trade import (
+    NOT_RECEIVED,
+    Members,
+    Verdict,
+    cannot_reverse,
+    left_of,
+    not_offered,
+    reference_of,
+    refused,
+    taken_back,
+)
+
+COUPONS_MAX: Final = 200  # One reply lists them all and may have 64 KiB.
+
+
+class Coupons:
+    """Coupons of a face value, from a stock that may run short."""
+
+    def __init__(self, participant: str, wallet: Wallet) -> None:
+        self._participant = participant
+        self._wallet = wallet
+        self._members = Members(wallet)
+        self._terms: dict[str, dict[str, Any]] = {}
+        self._terms_at: datetime | None = None
+
+    def opening_accounts(self) -> Iterator[tuple[str, str, list[list[Any]]]]:
+        """The stock of every item that may run short."""
+        for name, item in self._wallet.items.items():
+            if item.stock is not None:
+                yield stock_account(name), name, [[name, "", item.stock]]
+
+    def opening_legs(self) -> Iterator[Leg]:
+        """None: coupons are issued on command only."""
+        return iter(())
+
+    def carry_out(self, command: Command, sheet: Sheet, now: datetime) -> Verdict:
+        """Issue or void."""
+        match command.verb:
+            case "credit":
+                return self._issue(command, sheet, now)
+            case "reverse":
+                return self._void(command, sheet)
+            case _:
+                return not_offered(command.verb)
+
+    def _issue(self, command: Command, sheet: Sheet, now: datetime) -> Verdict:
+        refusal = self._members.refusal(command.account)
+        item = self._wallet.items.get(command.item)
+        if refusal is not None:
+            return refusal
+        if item is None:
+            return refused("UNKNOWN_PRODUCT", "no such coupon")
+        face = None if item.face is None else (item.face.amount, item.face.currency)
+        if command.face is not None and command.face != face:
+            return refused("INVALID_FACE_VALUE", "the coupon has another face value")
+        if command.amount > COUPONS_MAX:
+            return refused("USER_LIMIT_EXCEEDED", f"at most {COUPONS_MAX} coupons at once")
+        stock = sheet.accounts.get(stock_account(command.item))
+        quantity = command.amount if stock is None else min(command.amount, stock.lots[0][2])
+        if not quantity:
+            return refused("OFFER_BUDGET_EXHAUSTED", "no coupon is left")
+        giver = CLEARING
+        if stock is not None:
+            stock.lots[0][2] -= quantity
+            stock.changed = True
+            giver = stock.account
+        sheet.move(command.leg_id, giver, command.account, quantity, unit=command.item)
+        serials = range(sheet.next_serial, sheet.next_serial + quantity)
+        sheet.next_serial += quantity
+        sheet.coupons.extend((n, command.leg_id, command.account, command.item) for n in serials)
+        terms = self._terms_on(command.item, item, now)
+        facts = {
+            "reference": reference_of(self._participant, command.leg_id),
+            "quantity": quantity,
+            "coupons": [{**self._coupon(n), **terms} for n in serials],
+        }
+        return Verdict("CONFIRMED", quantity, facts)
+
+    def _terms_on(self, name: str, item: Item, now: datetime) -> dict[str, Any]:
+        """The terms of an item's coupons, made once for all that are issued at one moment."""
+        if now != self._terms_at:
+            self._terms, self._terms_at = {}, now
+        if name not in self._terms:
+            self._terms[name] = _terms(item, now)
+        return self._terms[name]
+
+    def _coupon(self, serial: int) -> dict[str, str]:
+        coupon_id = f"{self._wallet.coupon_prefix}{serial:012d}"
+        secret = hashlib.blake2b(coupon_id.encode(), digest_size=8).digest()
+        return {"coupon_id": coupon_id, "code": f"{int.from_bytes(secret, 'big') % 10**12:012d}"}
+
+    def _void(self, command: Command, sheet: Sheet) -> Verdict:
+        credit = sheet.legs.get(command.original)
+        objection = cannot_reverse(command, credit)
+        if objection is not None or credit is None:
+            return objection or NOT_RECEIVED
+        assert credit.answer is not None, credit.leg_id
+        left = left_of(credit)
+        coupons = orjson.loads(credit.answer)["coupons"][left - command.amount : left]
+        prefix = len(self._wallet.coupon_prefix)
+        sheet.voided.extend((int(one["coupon_id"][prefix:]),) for one in coupons)
+        stock = sheet.accounts.get(stock_account(credit.item))
+        taker = CLEARING
+        if stock is not None:
+            stock.lots[0][2] += command.amount
+            stock.changed = True
+            taker = stock.account
+        sheet.move(command.leg_id, credit.account, taker, command.amount, unit=credit.item)
+        return taken_back(self._participant, command, credit, sheet)
+
+
+def stock_account(item: str) -> str:
+    """The account that holds what is left of an item."""
+    return f"@stock/{item}"
+
+
+def _terms(item: Item, now: datetime) -> dict[str, Any]:
+    terms: dict[str, Any] = {
+        "usable_from": now.isoformat(timespec="milliseconds"),
+        "expires_at": (now + timedelta(days=item.valid_days)).isoformat(timespec="milliseconds"),
+    }
+    if item.face is not None:
+        currency = item.face.currency
+        least = item.face.amount + item.spend_above_face
+        terms["face"] = {"amount": item.face.amount, "currency": currency}
+        terms["min_net_spend"] = {"amount": least, "currency": currency}
+    return terms

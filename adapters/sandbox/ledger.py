@@ -1,0 +1,230 @@
+"""A company's truth in SQLite: one file, one writer, one transaction per batch of commands.
+
+A sheet holds what a batch needs, read with two statements; the commit writes what the batch
+changed. WAL with `synchronous=NORMAL`: a kill -9 of the process loses nothing that was committed.
+"""
+
+import fcntl
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias
+
+import orjson
+
+Outcome: TypeAlias = Literal["CONFIRMED", "REJECTED", "PENDING", "NOT_RECEIVED", "CANCELLED"]
+
+OPENING: Final = "@opening"
+CLEARING: Final = "@clearing"  # What the platform has had from the members, less what it gave back.
+
+_LEGS: Final = """
+select leg_id, verb, account, item, asked, outcome, moved, answer, remaining,
+       deliveries, inquiries, cancels, mismatches, true
+from leg where leg_id in (select value from json_each(?))
+"""
+_ACCOUNTS: Final = """
+select account, opening, lots from account where account in (select value from json_each(?))
+"""
+_ADD_LEG: Final = "insert into leg values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_CHANGE_LEG: Final = """
+update leg set verb = ?2, account = ?3, item = ?4, asked = ?5, outcome = ?6, moved = ?7,
+    answer = ?8, remaining = ?9, deliveries = ?10, inquiries = ?11, cancels = ?12, mismatches = ?13
+where leg_id = ?1
+"""
+_ADD_ACCOUNT: Final = "insert into account values (?, ?, ?)"
+_CHANGE_ACCOUNT: Final = "update account set lots = ?2 where account = ?1"
+_ADD_MOVEMENT: Final = """
+insert into movement (leg_id, giver, taker, unit, lot, amount) values (?, ?, ?, ?, ?, ?)
+"""
+_ADD_COUPON: Final = "insert into coupon values (?, ?, ?, ?, 'ISSUED')"
+_VOID_COUPON: Final = "update coupon set state = 'VOID' where serial = ?"
+_ADD_PENDING: Final = "insert or ignore into pending values (?, ?, ?, ?, ?)"
+_DROP_PENDING: Final = "delete from pending where leg_id = ?"
+_DUE: Final = """
+select key, type, body from pending where settle_at <= ? order by settle_at limit ?
+"""
+
+
+# Working copies of rows: changed in place while a batch is worked through, dropped after it.
+@dataclass(slots=True)
+class Leg:
+    """What the company knows about one leg; `outcome` None means that it has not heard of it."""
+
+    leg_id: str
+    verb: str = ""
+    account: str = ""
+    item: str = ""
+    asked: int = 0
+    outcome: Outcome | None = None
+    moved: int = 0
+    answer: bytes | None = None
+    remaining: str | None = None
+    deliveries: int = 0
+    inquiries: int = 0
+    cancels: int = 0
+    mismatches: int = 0
+    stored: bool = False
+
+    def row(self) -> tuple[object, ...]:
+        """The row to store, in the order of the table's columns."""
+        return (
+            self.leg_id,
+            self.verb,
+            self.account,
+            self.item,
+            self.asked,
+            self.outcome,
+            self.moved,
+            self.answer,
+            self.remaining,
+            self.deliveries,
+            self.inquiries,
+            self.cancels,
+            self.mismatches,
+        )
+
+
+@dataclass(slots=True)
+class Account:
+    """A balance in lots: [[lot, expires_on as ISO date, amount], ...]; an empty lot stays."""
+
+    account: str
+    opening: int
+    lots: list[list[Any]]
+    stored: bool = False
+    changed: bool = False
+
+
+@dataclass(slots=True)
+class Sheet:
+    """Everything one batch reads and changes."""
+
+    next_serial: int
+    legs: dict[str, Leg] = field(default_factory=dict)
+    accounts: dict[str, Account] = field(default_factory=dict)
+    touched: dict[str, Leg] = field(default_factory=dict)
+    movements: list[tuple[str, str, str, str, str, int]] = field(default_factory=list)
+    coupons: list[tuple[int, str, str, str]] = field(default_factory=list)
+    voided: list[tuple[int]] = field(default_factory=list)
+    pending: list[tuple[str, float, bytes | None, str, bytes]] = field(default_factory=list)
+    settled: list[tuple[str]] = field(default_factory=list)
+
+    def touch(self, leg_id: str) -> Leg:
+        """The leg that a command is about; a new one when nobody spoke of it before."""
+        leg = self.legs.get(leg_id)
+        if leg is None:
+            leg = self.legs[leg_id] = Leg(leg_id)
+        self.touched[leg_id] = leg
+        return leg
+
+    def open_account(self, account: str, unit: str, lots: list[list[Any]]) -> Account:
+        """A new account with an opening balance, which the ledger shows as a movement."""
+        opening = sum(lot[2] for lot in lots)
+        opened = self.accounts[account] = Account(account, opening, lots, changed=True)
+        for lot, _, amount in lots:
+            if amount:
+                self.movements.append(("", OPENING, account, unit, lot, amount))
+        return opened
+
+    def move(
+        self, leg_id: str, giver: str, taker: str, amount: int, *, unit: str, lot: str = ""
+    ) -> None:
+        """One row of the ledger."""
+        self.movements.append((leg_id, giver, taker, unit, lot, amount))
+
+
+class LedgerInUseError(RuntimeError):
+    """Another process plays this company on the same file."""
+
+
+class Ledger:
+    """The company's SQLite file, for one process at a time. Raises LedgerInUseError."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = path.with_suffix(".lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._lock.close()
+            raise LedgerInUseError(f"{path} is in use by another sandbox") from error
+        self._connection = sqlite3.connect(path, isolation_level=None, cached_statements=64)
+        for pragma in (
+            "journal_mode=wal",
+            "synchronous=normal",
+            # A checkpoint writes pages twice and syncs the disk: seldom and large is cheaper.
+            "wal_autocheckpoint=16000",
+            "cache_size=-32768",
+            "busy_timeout=10000",
+        ):
+            self._connection.execute(f"pragma {pragma}").close()
+        self._connection.executescript(
+            files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
+        ).close()
+        (last,) = self._one("select coalesce(max(serial), 0) from coupon")
+        self._next_serial: int = last + 1
+
+    def close(self) -> None:
+        """Close the file; the write-ahead log is folded in."""
+        self._connection.close()
+        self._lock.close()
+
+    def sheet(self, leg_ids: Iterable[str], accounts: Iterable[str]) -> Sheet:
+        """What is known about these legs and accounts, at the cost of two statements."""
+        sheet = Sheet(self._next_serial)
+        for row in self._connection.execute(_LEGS, (_array(leg_ids),)):
+            sheet.legs[row[0]] = Leg(*row)
+        for account, opening, lots in self._connection.execute(_ACCOUNTS, (_array(accounts),)):
+            sheet.accounts[account] = Account(account, opening, orjson.loads(lots), stored=True)
+        return sheet
+
+    def commit(self, sheet: Sheet) -> None:
+        """Write a sheet, all of it or nothing. Raises sqlite3.Error."""
+        legs, accounts = sheet.touched.values(), sheet.accounts.values()
+        statements: tuple[tuple[str, Sequence[tuple[object, ...]]], ...] = (
+            (_ADD_LEG, [leg.row() for leg in legs if not leg.stored]),
+            (_CHANGE_LEG, [leg.row() for leg in legs if leg.stored]),
+            (_ADD_ACCOUNT, [_opened(one) for one in accounts if not one.stored]),
+            (_CHANGE_ACCOUNT, [_changed(one) for one in accounts if one.stored and one.changed]),
+            (_ADD_MOVEMENT, sheet.movements),
+            (_ADD_COUPON, sheet.coupons),
+            (_VOID_COUPON, sheet.voided),
+            (_ADD_PENDING, sheet.pending),
+            (_DROP_PENDING, sheet.settled),
+        )
+        self._connection.execute("begin immediate")
+        try:
+            for statement, rows in statements:
+                if rows:
+                    self._connection.executemany(statement, rows)
+            self._connection.execute("commit")
+        except BaseException:
+            self._connection.execute("rollback")
+            raise
+        self._next_serial = sheet.next_serial
+
+    def due(self, now: float, limit: int) -> list[tuple[bytes | None, str, bytes]]:
+        """Pending commands whose time has come: key, type, body."""
+        return self._connection.execute(_DUE, (now, limit)).fetchall()
+
+    def next_due(self) -> float | None:
+        """When the next pending command is to be carried out, in seconds since 1970."""
+        (due,) = self._one("select min(settle_at) from pending")
+        return None if due is None else float(due)
+
+    def _one(self, query: str) -> tuple[Any, ...]:
+        row: tuple[Any, ...] = self._connection.execute(query).fetchone()
+        return row
+
+
+def _array(values: Iterable[str]) -> str:
+    return orjson.dumps(list(values)).decode()
+
+
+def _opened(account: Account) -> tuple[object, ...]:
+    return account.account, account.opening, orjson.dumps(account.lots).decode()
+
+
+def _changed(account: Account) -> tuple[object, ...]:
+    return account.account, orjson.dumps(account.lots).decode()

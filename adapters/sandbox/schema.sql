@@ -1,0 +1,54 @@
+-- One company's truth. One file per company; only the company itself writes to it.
+
+-- Every leg the company was ever told of, under the leg id that makes it idempotent. With a rowid:
+-- leg ids are random, and an index of them spoils fewer pages per batch than the rows would.
+create table if not exists leg (
+    leg_id     text primary key,
+    verb       text    not null, -- deduct, return, credit, reverse; '' while only asked about
+    account    text    not null,
+    item       text    not null,
+    asked      integer not null, -- points, miles or coupons
+    outcome    text,             -- null: not heard of, although it may have been asked about
+    moved      integer not null, -- what was really moved
+    answer     blob,             -- the reply's body; once a verdict, it never changes
+    remaining  text,             -- what an undo has left to undo; null: all of it
+    deliveries integer not null, -- how often the command itself arrived
+    inquiries  integer not null,
+    cancels    integer not null,
+    mismatches integer not null  -- deliveries with another content under the same id
+);
+
+-- Points lots, miles, or the stock of an item: `lots` is [[lot, expires_on, amount], ...].
+create table if not exists account (
+    account text primary key,
+    opening integer not null,
+    lots    text    not null
+) without rowid;
+
+-- The ledger. A row takes from one account what it gives to another; rows are only ever added.
+create table if not exists movement (
+    seq    integer primary key,
+    leg_id text    not null, -- '' for an opening balance
+    giver  text    not null,
+    taker  text    not null,
+    unit   text    not null, -- points, miles, or the item of a coupon
+    lot    text    not null,
+    amount integer not null check (amount > 0)
+);
+
+create table if not exists coupon (
+    serial  integer primary key,
+    leg_id  text not null,
+    account text not null,
+    item    text not null,
+    state   text not null check (state in ('ISSUED', 'VOID'))
+);
+
+-- Commands that were answered PENDING and are carried out later.
+create table if not exists pending (
+    leg_id    text primary key,
+    settle_at real not null, -- seconds since 1970, UTC
+    key       blob,
+    type      text not null,
+    body      blob not null
+) without rowid;

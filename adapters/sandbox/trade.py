@@ -1,0 +1,109 @@
+"""What the kinds of companies have in common: what a trade is, and who may do business.
+
+A trade looks at the sheet, changes it, and says what it did. That a leg is carried out at most once
+is none of its business: `turn.py` sees to it.
+"""
+
+import fnmatch
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, Protocol
+
+from adapters.sandbox.commands import Command, Verb
+from adapters.sandbox.companies import Company, Status
+from adapters.sandbox.ledger import Leg, Outcome, Sheet
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What came of a command: how much was moved, and the further fields of the reply."""
+
+    outcome: Outcome
+    moved: int = 0
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+NOT_RECEIVED: Final = Verdict("NOT_RECEIVED")
+PENDING: Final = Verdict("PENDING")
+
+
+def refused(code: str, message: str) -> Verdict:
+    """A definite no: nothing was moved, and nothing will be."""
+    return Verdict("REJECTED", facts={"reason": {"code": code, "message": message}})
+
+
+class Trade(Protocol):
+    """One kind of company."""
+
+    def opening_accounts(self) -> Iterator[tuple[str, str, list[list[Any]]]]:
+        """Accounts that exist from the start: account, unit, lots."""
+
+    def opening_legs(self) -> Iterator[Leg]:
+        """Legs that the company did by itself before anybody asked."""
+
+    def carry_out(self, command: Command, sheet: Sheet, now: datetime) -> Verdict:
+        """Do what a command that was never done before asks for."""
+
+
+def reference_of(participant: str, leg_id: str) -> str:
+    """The company's own reference for a leg; computed, so that it is the same after a restart."""
+    digest = hashlib.blake2b(leg_id.encode(), digest_size=8, person=participant[:16].encode())
+    return f"{participant.upper()}-{digest.hexdigest().upper()}"
+
+
+def not_offered(verb: Verb) -> Verdict:
+    """The answer to a verb that is not this company's business."""
+    return refused("PARTNER_DECLINED", f"this company does not offer {verb}")
+
+
+class Members:
+    """Who is known, and who may do business."""
+
+    def __init__(self, company: Company) -> None:
+        globs = "|".join(fnmatch.translate(glob) for glob in ("@*", *company.unknown))
+        self._is_unknown = re.compile(globs).match
+        self._status: dict[str, Status] = {one.account: one.status for one in company.members}
+
+    def refusal(self, account: str) -> Verdict | None:
+        """Why an account may not do business, or None when it may."""
+        match self._status.get(account):
+            case "active":
+                return None
+            case "suspended":
+                return refused("MEMBER_SUSPENDED", "the account is suspended")
+            case None if self._is_unknown(account):
+                return refused("MEMBER_UNKNOWN", "no such account")
+            case None:
+                return None
+
+
+def left_of(credit: Leg) -> int:
+    """How much of a credit has not been reversed."""
+    return credit.moved if credit.remaining is None else int(credit.remaining)
+
+
+def cannot_reverse(command: Command, credit: Leg | None) -> Verdict | None:
+    """Why a credit cannot be reversed (`domain.md` 4.6), or None when it can."""
+    if credit is None or credit.outcome is None:
+        return NOT_RECEIVED
+    if credit.outcome == "PENDING":
+        return PENDING
+    if credit.outcome != "CONFIRMED" or credit.verb != "credit":
+        return refused("PARTNER_DECLINED", "nothing was credited under that leg")
+    if credit.account != command.account:
+        return refused("PARTNER_DECLINED", "the credit went to another account")
+    if command.amount > left_of(credit):
+        return refused("PARTNER_DECLINED", "more than is left of the credit")
+    return None
+
+
+def taken_back(participant: str, command: Command, credit: Leg, sheet: Sheet) -> Verdict:
+    """Note on a credit what was reversed of it, and confirm."""
+    credit.remaining = str(left_of(credit) - command.amount)
+    sheet.touch(credit.leg_id)
+    reference = reference_of(participant, command.leg_id)
+    facts = {"reference": reference, "quantity": command.amount}
+    return Verdict("CONFIRMED", command.amount, facts)

@@ -1,0 +1,204 @@
+"""CloudEvents 1.0 over Kafka: binary mode is written, binary and structured are read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from pydantic_core import from_json, to_json
+
+from .reasons import Code
+from .values import moment_of
+
+VALUE_BYTES_MAX: Final = 64 * 1024
+"""The largest value of a record (`contract.md` 1)."""
+
+PLATFORM_SOURCE: Final = "/uprp"
+Headers = Sequence[tuple[str, bytes]]
+
+
+class Unreadable(ValueError):
+    """A record that cannot be read as an event: a code, the field that is wrong, and how.
+
+    `event_id` and `request_id` are what the record calls itself, where it has proper ones.
+    """
+
+    def __init__(
+        self,
+        field: str,
+        detail: str,
+        event_id: str | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(f"{field}: {detail}")
+        self.code = Code.SCHEMA_INVALID
+        self.field = field[:200]
+        self.detail = detail
+        self.event_id = proper_id(event_id)
+        self.request_id = proper_id(request_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """Who says what, when, about which saga, because of which event."""
+
+    id: str
+    source: str
+    type: str
+    time: str
+    subject: str | None = None
+    causation_id: str | None = None
+    traceparent: str | None = None
+
+    def headers(self) -> list[tuple[str, bytes]]:
+        """The binary-mode headers."""
+        found = [
+            ("ce_specversion", b"1.0"),
+            ("ce_id", self.id.encode()),
+            ("ce_source", self.source.encode()),
+            ("ce_type", self.type.encode()),
+            ("ce_time", self.time.encode()),
+            ("content-type", b"application/json"),
+        ]
+        if self.subject is not None:
+            found.append(("ce_subject", self.subject.encode()))
+        if self.causation_id is not None:
+            found.append(("ce_causationid", self.causation_id.encode()))
+        if self.traceparent is not None:
+            found.append(("traceparent", self.traceparent.encode()))
+        return found
+
+
+def source_of(participant: str) -> str:
+    """The `ce_source` of a participant's events."""
+    return f"/participants/{participant}"
+
+
+def rfc3339(moment: datetime) -> str:
+    """A moment in UTC as the wire writes it, with milliseconds."""
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+
+
+_ID: Final = re.compile(r"[\x20-\x7e]{1,128}")
+_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_REQUIRED: Final = ("specversion", "id", "source", "type", "time")
+_ATTRIBUTES: Final = (*_REQUIRED, "subject", "causationid")
+
+
+def proper_id(found: object) -> str | None:
+    """The value if it is an id of the contract (1 to 128 printable ASCII characters), else None."""
+    return found if isinstance(found, str) and _ID.fullmatch(found) else None
+
+
+def read(
+    headers: Iterable[tuple[str, bytes | None]], value: bytes | None
+) -> tuple[Envelope, bytes]:
+    """The envelope and the JSON data of a record, in either mode.
+
+    Where a header repeats, the last one counts (`operations.md` 1.2); one without a value is not
+    there.
+
+    Raises:
+        Unreadable: with the header or field that is missing or wrong.
+    """
+    found = {name.lower(): content for name, content in headers if content is not None}
+    if value is None:
+        raise Unreadable("value", "is null; an event has a JSON object as its value", _id_of(found))
+    if len(value) > VALUE_BYTES_MAX:
+        detail = f"has {len(value)} bytes; at most {VALUE_BYTES_MAX} are read"
+        raise Unreadable("value", detail, _id_of(found))
+    trace = _traceparent(found.get("traceparent", b"").decode("ascii", "replace"))
+    if found.get("content-type", b"").lower().startswith(b"application/cloudevents"):
+        return _structured(value, trace)
+    attributes = {}
+    for name in _ATTRIBUTES:
+        content = found.get("ce_" + name)
+        if content is not None:
+            attributes[name] = _text("ce_" + name, content, _id_of(found))
+    return _envelope(attributes, "ce_", trace), value
+
+
+def _structured(value: bytes, trace: str | None) -> tuple[Envelope, bytes]:
+    event = json_object(value, "value")
+    event_id = proper_id(event.get("id"))
+    attributes = {}
+    for name in _ATTRIBUTES:
+        content = event.get(name)
+        if content is not None:
+            if not isinstance(content, str):
+                raise Unreadable(name, "is not a string", event_id)
+            attributes[name] = content
+    envelope = _envelope(attributes, "", trace or _traceparent(event.get("traceparent")))
+    if not isinstance(event.get("data"), dict):
+        raise Unreadable("data", "is missing or not a JSON object", event_id)
+    return envelope, to_json(event["data"])
+
+
+def _envelope(attributes: Mapping[str, str], prefix: str, traceparent: str | None) -> Envelope:
+    event_id = attributes.get("id")
+    for name in _REQUIRED:
+        if not attributes.get(name):
+            raise Unreadable(prefix + name, "is missing", event_id)
+    if attributes["specversion"] != "1.0":
+        raise Unreadable(prefix + "specversion", "is not 1.0", event_id)
+    for name, content in attributes.items():
+        if not _ID.fullmatch(content):
+            detail = "is not 1 to 128 printable ASCII characters"
+            raise Unreadable(prefix + name, detail, event_id)
+    try:
+        moment_of(attributes["time"])
+    except ValueError:
+        detail = "is not an RFC 3339 time with an offset"
+        raise Unreadable(prefix + "time", detail, event_id) from None
+    return Envelope(
+        id=attributes["id"],
+        source=attributes["source"],
+        type=attributes["type"],
+        time=attributes["time"],
+        subject=attributes.get("subject"),
+        causation_id=attributes.get("causationid"),
+        traceparent=traceparent,
+    )
+
+
+def json_object(value: bytes, field: str) -> dict[str, object]:
+    """The JSON object that the bytes hold.
+
+    Raises:
+        Unreadable: when they are not UTF-8, not JSON, or not an object.
+    """
+    try:
+        text = value.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Unreadable(field, f"is not UTF-8 (byte {error.start})") from None
+    try:
+        found = from_json(text, allow_inf_nan=False)
+    except ValueError as error:
+        raise Unreadable(field, f"is not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise Unreadable(field, f"is a JSON {_json_name(found)}, not an object")
+    return found
+
+
+def _json_name(found: object) -> str:
+    names = {list: "array", str: "string", bool: "boolean", int: "number", float: "number"}
+    return names.get(type(found), "null")
+
+
+def _id_of(found: Mapping[str, bytes]) -> str | None:
+    return proper_id(found.get("ce_id", b"").decode("ascii", "replace"))
+
+
+def _traceparent(found: object) -> str | None:
+    """A W3C trace context; a broken one is left out, as its specification asks."""
+    return found if isinstance(found, str) and _TRACEPARENT.fullmatch(found) else None
+
+
+def _text(name: str, content: bytes, event_id: str | None) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        raise Unreadable(name, "is not UTF-8", event_id) from None

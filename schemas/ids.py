@@ -1,0 +1,65 @@
+"""Ids are computed, never drawn, so that a restart draws the same (`contract.md` 5)."""
+
+from __future__ import annotations
+
+from hashlib import sha1
+from typing import Final
+from uuid import UUID
+
+NAMESPACE: Final = UUID("6f1c1f0e-2d0b-5c57-9a3e-75707270a001")
+"""The name space of saga ids. Part of the contract: partners may compute the id themselves."""
+
+
+def saga_id(origin: str, account: str, request_id: str) -> UUID:
+    """The id of the one saga that a request can become: uuid5 of who asks, for whom, which id.
+
+    The three are printable ASCII, so a line feed cannot occur in them and separates them safely.
+    """
+    # The same as uuid.uuid5, without its copies: this runs once for every record.
+    name = f"{origin}\n{account}\n{request_id}".encode()
+    digest = sha1(NAMESPACE.bytes + name, usedforsecurity=False).digest()
+    return UUID(bytes=digest[:16], version=5)
+
+
+def partition_key(origin: str, account: str) -> str:
+    """The record key that all records of an account carry."""
+    return f"{origin}/{account}"
+
+
+def command_event_id(leg_id: str, verb: str, attempt: int) -> str:
+    """`ce_id` of a command: `<leg id>#<attempt>`; readings of a leg count on their own."""
+    return f"{leg_id}#{attempt}" if verb == "do" else f"{leg_id}#{verb}{attempt}"
+
+
+def result_event_id(saga: UUID, revision: int) -> str:
+    """`ce_id` of a result: `<saga id>#r<revision>`."""
+    return f"{saga}#r{revision}"
+
+
+KEY_BUCKETS: Final = 4_096
+"""How many buckets the key hash has; partition counts are powers of two that divide it."""
+
+_MASK: Final = 0xFFFFFFFF
+_MIX: Final = 0x5BD1E995
+
+
+def murmur2(key: bytes) -> int:
+    """Kafka's own hash of a record key, made positive; 31 bits."""
+    length = len(key)
+    value = (0x9747B28C ^ length) & _MASK
+    whole = length & ~3
+    for at in range(0, whole, 4):
+        word = (int.from_bytes(key[at : at + 4], "little") * _MIX) & _MASK
+        word ^= word >> 24
+        value = ((value * _MIX) & _MASK) ^ ((word * _MIX) & _MASK)
+    if tail := key[whole:]:
+        value = ((value ^ int.from_bytes(tail, "little")) * _MIX) & _MASK
+    value ^= value >> 13
+    value = (value * _MIX) & _MASK
+    value ^= value >> 15
+    return value & 0x7FFFFFFF
+
+
+def key_hash(key: bytes) -> int:
+    """The bucket of a key, 0 to 4,095. Its partition is `key_hash % partitions` (`design.md` 9)."""
+    return murmur2(key) % KEY_BUCKETS

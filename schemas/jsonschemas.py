@@ -1,0 +1,45 @@
+"""The JSON Schemas of the events, made from the models (JSON Schema 2020-12)."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from .base import Heard
+from .catalogue import EventType
+
+DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+
+Json = dict[str, Any]
+
+
+def schema_id(event: str) -> str:
+    """The `$id` of an event's schema: a name, not a place."""
+    return f"urn:uprp:schema:{event}"
+
+
+def event_schema(event: EventType) -> Json:
+    """The JSON Schema of the data of an event.
+
+    What partners send may carry fields that the contract does not know; what the platform sends
+    carries none (`contract.md` 1).
+    """
+    made = event.data.model_json_schema(mode="validation")
+    open_ended = issubclass(event.data, Heard)
+    for part in (made, *made.get("$defs", {}).values()):
+        _tidy(part, open_ended=open_ended)
+    made.pop("title", None)
+    return {"$schema": DIALECT, "$id": schema_id(event.name), "title": event.name} | made
+
+
+def _tidy(part: Json, *, open_ended: bool) -> None:
+    """One object: open or closed, and every field under its own title or none."""
+    part["description"] = " ".join(part.get("description", "").split())
+    if part.get("type") != "object":
+        return
+    part["additionalProperties"] = open_ended
+    for name, field in part.get("properties", {}).items():
+        if field.get("title") == name.replace("_", " ").title():
+            del field["title"]  # pydantic's own, which says nothing.
+        if field.get("default", ...) is None:
+            del field["default"]  # An absent field and null are the same.
+        field["description"] = " ".join(field["description"].split())

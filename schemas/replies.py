@@ -1,0 +1,109 @@
+"""What a participant answers about a leg: `uprp.leg.answered.v1` (`contract.md` 3)."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Final, Self
+
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
+
+from .base import Heard, refuse
+from .reasons import ReasonHeard
+from .values import Id, LegRef, Lot, Moment, MoneyHeard, Points, Quantity, Word
+
+
+class Outcome(StrEnum):
+    """What a participant may say about a leg. Anything else reads as unknown."""
+
+    CONFIRMED = "CONFIRMED"  # Done, once.
+    REJECTED = "REJECTED"  # Not done, and never will be under this leg id.
+    PENDING = "PENDING"  # Accepted, settled later.
+    NOT_RECEIVED = "NOT_RECEIVED"  # Never heard of it: a reading, not a verdict.
+    CANCELLED = "CANCELLED"  # Not done, and a tombstone stops it for ever.
+
+
+_OUTCOMES: Final = {outcome.value: outcome for outcome in Outcome}
+
+
+class Coupon(Heard):
+    """One coupon that was issued."""
+
+    coupon_id: Id
+    """The creditor's id of the coupon."""
+
+    code: Id | None = None
+    """What the member shows to use it."""
+
+    face: MoneyHeard | None = None
+    """What it is worth."""
+
+    usable_from: Moment
+    """From when it can be used."""
+
+    expires_at: Moment | None = None
+    """Until when it can be used."""
+
+    min_net_spend: MoneyHeard | None = None
+    """The smallest purchase that it can be used for."""
+
+
+GivenCoupon = Annotated[Coupon, AfterValidator(Coupon.known)]
+"""A coupon that the platform passes on, without what the partner added to it."""
+
+
+def _needs(outcome: Outcome, field: str, kind: str) -> dict[str, Any]:
+    """JSON Schema's words for: with this outcome the field is there, and not null."""
+    return {
+        "if": {"properties": {"outcome": {"const": outcome.value}}, "required": ["outcome"]},
+        "then": {"properties": {field: {"type": kind}}, "required": [field]},
+    }
+
+
+class LegAnswered(Heard):
+    """What the participant knows about a leg, whichever command it answers."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "allOf": [
+                _needs(Outcome.CONFIRMED, "reference", "string"),
+                _needs(Outcome.REJECTED, "reason", "object"),
+            ]
+        }
+    )
+
+    leg_id: LegRef
+    """The leg that this is about."""
+
+    outcome: Word
+    """CONFIRMED, REJECTED, PENDING, NOT_RECEIVED or CANCELLED; all else reads as unknown."""
+
+    reference: Id | None = None
+    """The participant's own reference; required with CONFIRMED."""
+
+    reason: ReasonHeard | None = None
+    """Why not; required with REJECTED."""
+
+    points: Points | None = None
+    """Deduct and return: how many points were really moved."""
+
+    lots: tuple[Lot, ...] | None = None
+    """Deduct and return: the lots that were really touched."""
+
+    quantity: Quantity | None = None
+    """Credit and reverse: how many pieces, 0 < n <= asked; less is a definite no for the rest."""
+
+    coupons: Annotated[tuple[Coupon, ...], Field(max_length=1_000)] | None = None
+    """Credit: the coupons that were issued."""
+
+    @property
+    def stated(self) -> Outcome | None:
+        """The outcome, or None for one that this contract does not know."""
+        return _OUTCOMES.get(self.outcome)
+
+    @model_validator(mode="after")
+    def _what_an_outcome_needs(self) -> Self:
+        if self.outcome == Outcome.CONFIRMED and self.reference is None:
+            refuse("reference", "reference_missing", "Field required with CONFIRMED")
+        if self.outcome == Outcome.REJECTED and self.reason is None:
+            refuse("reason", "reason_missing", "Field required with REJECTED")
+        return self

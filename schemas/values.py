@@ -1,0 +1,189 @@
+"""Constrained values: the numbers, names and ids that may cross the wire.
+
+The `title` of a value says its unit and shape; what a field means stands beside the field.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date, datetime
+from math import isfinite
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
+
+from .base import Heard, Wire
+
+INTEGER_MAX: Final = 2**53 - 1
+"""The largest integer that every JSON reader keeps exact."""
+
+ID_PATTERN: Final = r"^[\x20-\x7e]+$"
+SAGA_PATTERN: Final = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
+LEG_PATTERN: Final = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(/[a-z0-9]+){1,4}$"
+
+_RFC_3339: Final = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
+
+
+def moment_of(text: str) -> datetime:
+    """The moment that an RFC 3339 time with an offset names.
+
+    Raises:
+        ValueError: it is another form, also one that ISO 8601 or a Unix clock would allow.
+    """
+    if not _RFC_3339.fullmatch(text):
+        raise ValueError("is not an RFC 3339 time with an offset")
+    return datetime.fromisoformat(text.upper())
+
+
+def _moment(found: object) -> object:
+    return moment_of(found) if isinstance(found, str) else found
+
+
+def _calendar_date(text: str) -> str:
+    date.fromisoformat(text)
+    return text
+
+
+def _storable(found: object) -> bool:
+    match found:
+        case str():
+            return "\0" not in found
+        case float():
+            return isfinite(found)
+        case list():
+            return all(map(_storable, found))
+        case dict():
+            return all(map(_storable, found.keys())) and all(map(_storable, found.values()))
+        case _:
+            return True
+
+
+def _kept(found: dict[str, Any]) -> dict[str, Any]:
+    if not _storable(found):
+        raise ValueError("holds U+0000 or a number beyond all bounds, which cannot be kept")
+    return found
+
+
+Points = Annotated[
+    int, Field(ge=1, le=INTEGER_MAX, title="Points of one programme, a positive integer")
+]
+PointsOrNone = Annotated[
+    int, Field(ge=0, le=INTEGER_MAX, title="Points of one programme, zero or more")
+]
+Quantity = Annotated[
+    int, Field(ge=1, le=1_000_000_000, title="Pieces of an item (coupons, miles), at least one")
+]
+QuantityOrNone = Annotated[
+    int, Field(ge=0, le=1_000_000_000, title="Pieces of an item (coupons, miles), zero or more")
+]
+Count = Annotated[int, Field(ge=1, le=INTEGER_MAX, title="A count that begins at 1")]
+Position = Annotated[int, Field(ge=0, le=2**63 - 1, title="A Kafka partition or offset")]
+
+Id = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=128,
+        pattern=ID_PATTERN,
+        title="An opaque id, 1 to 128 printable ASCII characters",
+    ),
+]
+Slug = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=63,
+        pattern=r"^[a-z0-9][a-z0-9-]*$",
+        title="A name that the platform gave: lower case letters, digits, hyphens",
+    ),
+]
+SagaRef = Annotated[
+    str,
+    Field(
+        min_length=36,
+        max_length=36,
+        pattern=SAGA_PATTERN,
+        title="A saga id, a UUID of version 5 in lower case",
+    ),
+]
+# 112 leaves room for `#<attempt>`: the id of a command's event is an id of at most 128 too.
+LegRef = Annotated[
+    str,
+    Field(
+        min_length=38,
+        max_length=112,
+        pattern=LEG_PATTERN,
+        title="A leg id: <saga id>/<step>[/<line>][/return|/reverse]",
+    ),
+]
+Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$", title="An ISO 4217 currency code")]
+Locale = Annotated[
+    str,
+    Field(
+        max_length=35,
+        pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$",
+        title="A BCP 47 language tag",
+    ),
+]
+Moment = Annotated[
+    AwareDatetime, BeforeValidator(_moment), Field(title="A time, RFC 3339 with an offset")
+]
+CalendarDate = Annotated[
+    str,
+    Field(
+        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$",
+        title="A calendar date, YYYY-MM-DD",
+        json_schema_extra={"format": "date"},
+    ),
+    AfterValidator(_calendar_date),
+]
+NO_NUL: Final = r"^[^\x00]*$"
+"""No U+0000 in text: it is legal JSON, but databases and terminals do not keep it."""
+
+Text = Annotated[str, Field(max_length=2_000, pattern=NO_NUL, title="A sentence for people")]
+Word = Annotated[
+    str, Field(min_length=1, max_length=64, pattern=NO_NUL, title="A word of a list that may grow")
+]
+Notes = Annotated[
+    dict[str, Any], AfterValidator(_kept), Field(title="Any JSON object, opaque to the platform")
+]
+MinorUnits = Annotated[int, Field(ge=0, le=INTEGER_MAX, title="Money in minor units")]
+
+
+class Money(Wire):
+    """An amount in minor units: `{"amount": 5000, "currency": "HKD"}` is HK$50.00."""
+
+    amount: MinorUnits
+    """How much, in the currency's minor units (`contract.md` 1)."""
+
+    currency: Currency
+    """Of which currency."""
+
+
+class MoneyHeard(Heard):
+    """An amount in minor units, as a partner states it."""
+
+    amount: MinorUnits
+    """How much, in the currency's minor units (`contract.md` 1)."""
+
+    currency: Currency
+    """Of which currency."""
+
+
+class Lot(Heard):
+    """Points that were earned together and expire together (`domain.md` 0, fact 6)."""
+
+    lot: Id
+    """The debtor's own name of the lot."""
+
+    points: Points
+    """How many points of this lot were moved, or are to be moved."""
+
+    expires_on: CalendarDate | None = None
+    """The last day on which these points can be used; absent when they do not expire."""
+
+
+GivenLot = Annotated[Lot, AfterValidator(Lot.known)]
+"""A lot that the platform passes on, without what the partner added to it."""

@@ -1,0 +1,1 @@
+"""A partner that knows nothing but the published contract."""

@@ -1,0 +1,1 @@
+"""The simulated companies: every promise, every fault, any order."""

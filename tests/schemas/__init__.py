@@ -1,0 +1,1 @@
+"""The wire contract: its models, its published forms, its ids."""
