@@ -76,7 +76,7 @@ class Environment:
 
     def close(self) -> None:
         """Kill both servers and delete their data: nobody will read it again."""
-        with self._signals, _held_back():
+        with self._signals, held_back():
             self.kafka.remove()
             self.postgres.remove()
             if self._made_folder:
@@ -130,7 +130,7 @@ class DetachedEnvironment:
                 finish(kafka.starting(), postgres.starting())
             except BaseException:
                 # Nothing half up: what came up is stopped in order, so that its data is kept.
-                with _held_back():
+                with held_back():
                     self._stop(kafka, postgres)
                 raise
         return self._describe(kafka, postgres)
@@ -223,7 +223,7 @@ def _sigterm_as_exit() -> Generator[None]:
 
 
 @contextmanager
-def _held_back() -> Generator[None]:
+def held_back() -> Generator[None]:
     """Keep SIGINT and SIGTERM until the block has ended: half a clean-up is none."""
     if threading.current_thread() is not threading.main_thread():
         yield

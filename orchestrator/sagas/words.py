@@ -225,7 +225,7 @@ def _confirmed(saga: Saga, leg: Leg, reply: LegAnswered) -> News:
     if reply.lots:
         if sum(lot.points for lot in reply.lots) != amount:
             return _MISMATCH
-        detail["lots"] = [lot.model_dump(exclude_none=True) for lot in reply.lots]
+        detail["lots"] = [lot.known().model_dump(exclude_none=True) for lot in reply.lots]
     if reply.coupons and leg.verb == "credit":
         face = saga.terms.lines[leg.line or 0].face
         currency = saga.terms.currency
@@ -235,7 +235,7 @@ def _confirmed(saga: Saga, leg: Leg, reply: LegAnswered) -> News:
         ):
             return _MISMATCH
         detail["coupons"] = [
-            coupon.model_dump(mode="json", exclude_none=True) for coupon in reply.coupons
+            coupon.known().model_dump(mode="json", exclude_none=True) for coupon in reply.coupons
         ]
     return News(
         event=Event.CONFIRMED, amount=amount, reference=reply.reference, detail=detail or None

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from confluent_kafka.admin import AdminClient
+
 from adapters.embedded.processes import Child, free_port, spawn, stop, tail
 from tests.support import wait_until
 
@@ -34,6 +36,19 @@ def prepare(*command: str, environment: Mapping[str, str]) -> None:
     assert done.returncode == 0, f"uprp {' '.join(command)}:\n{done.stdout}\n{done.stderr}"
 
 
+def without_topics(servers: str) -> None:
+    """Take the platform's topics away: what other tests left there is not ours, nor ours theirs."""
+    admin = AdminClient({"bootstrap.servers": servers})
+
+    def ours() -> list[str]:
+        return [name for name in admin.list_topics(timeout=10).topics if name.startswith("uprp.")]
+
+    if names := ours():
+        for deleted in admin.delete_topics(names, operation_timeout=30).values():
+            deleted.result()
+        wait_until(lambda: not ours(), 30, "topics are gone")
+
+
 @contextmanager
 def running(servers: str, dsn: str, folder: Path) -> Iterator[None]:
     """Topics, tables, a coordinator that is ready; at the end it drains and leaves by itself."""
@@ -43,6 +58,7 @@ def running(servers: str, dsn: str, folder: Path) -> Iterator[None]:
         "UPRP_POSTGRES__DSN": dsn,
         "UPRP_HTTP__PORT": str(port),
     }
+    without_topics(servers)
     prepare("topics", "apply", environment=environment)
     prepare("db", "migrate", environment=environment)
     log = folder / "coordinator.log"
@@ -56,6 +72,7 @@ def running(servers: str, dsn: str, folder: Path) -> Iterator[None]:
         raise
     finally:
         left = stop(child, signal.SIGTERM, deadline_s=20)
+    without_topics(servers)
     assert left, f"the coordinator did not leave within 20 s of SIGTERM\n{tail(log)}"
 
 

@@ -28,6 +28,8 @@ def bank(kind: str, command: Json) -> Json:
     lots = command.get("lots") or [
         {"lot": "2024", "points": command["points"], "expires_on": "2028-12-31"}
     ]
+    if command["account"] == "card-novel":
+        lots = [lot | {"serial": 10**30} for lot in lots]
     reference = f"citi-{kind.split('.')[2]}-{command['leg_id'][-12:]}"
     said = {"outcome": "CONFIRMED", "reference": reference, "points": command["points"]}
     return said | {"lots": lots}
@@ -43,6 +45,8 @@ def wallet(kind: str, command: Json) -> Json:
         {"coupon_id": f"{command['leg_id']}-{n}", "face": command["face"], "usable_from": now()}
         for n in range(command["quantity"])
     ]
+    if command["account"] == "w-novel":
+        coupons = [coupon | {"serial": 10**30, "art": {"\0": "\0"}} for coupon in coupons]
     said = {"outcome": "CONFIRMED", "reference": f"issued-{command['leg_id'][:8]}"}
     return said | {"quantity": command["quantity"], "coupons": coupons}
 
@@ -291,3 +295,17 @@ def test_a_duplicate_gets_the_same_result_again(partner: Partner) -> None:
     assert len(partner.commands(saga, "uprp.points.deduct.v1")) == 1
     leg = partner.commands(saga, "uprp.points.deduct.v1")[0].data["leg_id"]
     assert partner.citi.answers[leg]["outcome"] == "CONFIRMED"
+
+
+@pytest.mark.servers
+def test_fields_that_the_contract_does_not_know_reach_nobody(partner: Partner) -> None:
+    account = "w-novel"
+    request = redemption("novel-1", account=account) | {"debtor_account": "card-novel", "new": "\0"}
+    partner.wire.say(ORIGIN, "requests", f"{ORIGIN}/{account}", REQUESTED, request)
+    result = partner.final(saga_id(ORIGIN, account, "novel-1")).data
+    assert result["status"] == "SUCCESS"
+    (line,) = result["lines"]
+    assert [coupon.keys() for coupon in line["coupons"]] == [
+        {"coupon_id", "face", "usable_from"},
+        {"coupon_id", "face", "usable_from"},
+    ]

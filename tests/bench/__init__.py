@@ -1,0 +1,1 @@
+"""The benchmark: the bare loop and the real coordinator, on the same servers, in one run."""

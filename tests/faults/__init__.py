@@ -1,0 +1,1 @@
+"""Kill -9, freeze, repeat: what the platform believes stays what the companies know."""
