@@ -27,7 +27,6 @@ from orchestrator.ports import (
     TimelineEntry,
 )
 from orchestrator.rules import acceptance
-from orchestrator.saga.definition import Kind
 from orchestrator.saga.instance import Saga, Terms
 from orchestrator.saga.journal import transfers
 from orchestrator.saga.machine import Still
@@ -43,6 +42,7 @@ from schemas.reasons import Code, reason
 from schemas.replies import LegAnswered
 from schemas.requests import RedemptionInquired, RedemptionRequested, RedemptionWithdrawn
 from schemas.results import PointsTotal, RedemptionResult, ResultStatus, TimerFired
+from schemas.value import value
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Needs:
     limits: frozenset[LimitKey]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Moved:
     """One accepted event, for the canonical log line and the counters."""
 
@@ -157,7 +157,7 @@ class _Batch:
             self._set_aside(arrival, arrival.problem, Disposition.POISON)
             return
         if arrival.envelope is not None and (event := arrival.event) is not None:
-            if not isinstance(event, TimerFired) and next(event.unknown_fields(), None):
+            if not isinstance(event, TimerFired) and event.has_unknown():
                 self.decision.counts["unknown_fields"] += 1
             match event:
                 case RedemptionRequested():
@@ -273,7 +273,8 @@ class _Batch:
 
     def _inquired(self, arrival: Arrival, inquiry: RedemptionInquired) -> None:
         saga = self.sagas.get(arrival.saga) if arrival.saga else None
-        if saga is not None:
+        # Redelivered and nothing told: when it first came, the request had not.
+        if saga is not None and (saga.told is not None or not arrival.redelivered):
             self._tell_again(arrival, saga)
             return
         assert arrival.saga is not None
@@ -355,8 +356,7 @@ class _Batch:
         limit = _limit_key(saga.terms)
         if limit is None or not saga.legs:  # Refused at once: nothing was ever held.
             return
-        pivot = next(step for step in engine.definition.steps if step.kind is Kind.PIVOT)
-        pieces = kept(saga, pivot)
+        pieces = kept(saga, engine.definition.pivot)
         issued = sum(line.worth_of(n) for line, n in zip(saga.terms.lines, pieces, strict=True))
         if issued < saga.terms.worth:
             self._use(limit, issued - saga.terms.worth)

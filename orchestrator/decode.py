@@ -15,6 +15,7 @@ from schemas.envelope import Envelope, Unreadable, read, source_of
 from schemas.ids import key_hash
 from schemas.replies import LegAnswered
 from schemas.results import TimerFired
+from schemas.value import value
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class Route:
     participant: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Arrival:
     """One record, read: an event and the saga that it belongs to, or a problem."""
 

@@ -12,6 +12,7 @@ from uuid import UUID
 from orchestrator.saga.instance import Saga
 from orchestrator.saga.journal import Transfer
 from schemas.dead_letters import DeadLetter
+from schemas.value import value
 
 Partition = tuple[str, int]
 """A topic and the number of one of its partitions."""
@@ -19,7 +20,7 @@ SagaKey = tuple[int, UUID]
 """A key hash and a saga id: where a saga's rows live."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Record:
     """One Kafka record as it was read."""
 
@@ -31,7 +32,7 @@ class Record:
     headers: tuple[tuple[str, bytes | None], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Outgoing:
     """One Kafka record to publish."""
 
@@ -41,7 +42,7 @@ class Outgoing:
     headers: Sequence[tuple[str, bytes | None]]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Change:
     """A saga before (None: new) and after a batch."""
 
@@ -49,7 +50,7 @@ class Change:
     now: Saga
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TimelineEntry:
     """One accepted event of a saga, for people: `detail` is JSON."""
 
@@ -60,7 +61,7 @@ class TimelineEntry:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Movement:
     """One transfer and where it belongs."""
 
@@ -73,7 +74,7 @@ LimitKey = tuple[int, str, date]
 """A key hash, the scope's name and the business date."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class LimitChange:
     """How a limit's usage moves, and what it was when it was read (None: not read)."""
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NoReturn, Self
+from functools import cache
+from typing import NoReturn, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -37,9 +38,20 @@ class Heard(BaseModel):
                 if isinstance(part, Heard):
                     yield from (f"{name}.{field}" for field in part.unknown_fields())
 
+    def has_unknown(self) -> bool:
+        """Whether there is any such field; runs for every record, so it looks only where needed."""
+        if self.__pydantic_extra__:
+            return True
+        for name in _nesting(type(self)):
+            value = getattr(self, name)
+            for part in value if isinstance(value, tuple) else (value,):
+                if part is not None and part.has_unknown():
+                    return True
+        return False
+
     def known(self) -> Self:
         """Itself without unknown fields, so that what one partner adds never reaches another."""
-        if not any(True for _ in self.unknown_fields()):
+        if not self.has_unknown():
             return self
         told = self.model_fields_set
         nested = {name: _known(value) for name, value in self.__dict__.items() if name in told}
@@ -47,6 +59,18 @@ class Heard(BaseModel):
         if copied.model_extra:
             copied.model_extra.clear()
         return copied
+
+
+@cache
+def _nesting(model: type[Heard]) -> tuple[str, ...]:
+    """The fields of a model that hold other models that partners send."""
+    return tuple(name for name, field in model.model_fields.items() if _holds(field.annotation))
+
+
+def _holds(annotation: object) -> bool:
+    if isinstance(annotation, type) and not get_args(annotation):
+        return issubclass(annotation, Heard)
+    return any(_holds(part) for part in get_args(annotation))
 
 
 def _known(value: object) -> object:

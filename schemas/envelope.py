@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
 from pydantic_core import from_json, to_json
 
 from .reasons import Code
+from .value import value
 from .values import moment_of
 
 VALUE_BYTES_MAX: Final = 64 * 1024
@@ -41,7 +41,7 @@ class Unreadable(ValueError):
         self.request_id = proper_id(request_id)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Envelope:
     """Who says what, when, about which saga, because of which event."""
 
@@ -86,6 +86,7 @@ _ID: Final = re.compile(r"[\x20-\x7e]{1,128}")
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _REQUIRED: Final = ("specversion", "id", "source", "type", "time")
 _ATTRIBUTES: Final = (*_REQUIRED, "subject", "causationid")
+_HEADERS: Final = tuple((name, "ce_" + name) for name in _ATTRIBUTES)
 
 
 def proper_id(found: object) -> str | None:
@@ -110,14 +111,18 @@ def read(
     if len(value) > VALUE_BYTES_MAX:
         detail = f"has {len(value)} bytes; at most {VALUE_BYTES_MAX} are read"
         raise Unreadable("value", detail, _id_of(found))
-    trace = _traceparent(found.get("traceparent", b"").decode("ascii", "replace"))
+    parent = found.get("traceparent")
+    trace = _traceparent(parent.decode("ascii", "replace")) if parent else None
     if found.get("content-type", b"").lower().startswith(b"application/cloudevents"):
         return _structured(value, trace)
     attributes = {}
-    for name in _ATTRIBUTES:
-        content = found.get("ce_" + name)
+    for name, header in _HEADERS:
+        content = found.get(header)
         if content is not None:
-            attributes[name] = _text("ce_" + name, content, _id_of(found))
+            try:
+                attributes[name] = content.decode("utf-8")
+            except UnicodeDecodeError:
+                raise Unreadable(header, "is not UTF-8", _id_of(found)) from None
     return _envelope(attributes, "ce_", trace), value
 
 
@@ -195,10 +200,3 @@ def _id_of(found: Mapping[str, bytes]) -> str | None:
 def _traceparent(found: object) -> str | None:
     """A W3C trace context; a broken one is left out, as its specification asks."""
     return found if isinstance(found, str) and _TRACEPARENT.fullmatch(found) else None
-
-
-def _text(name: str, content: bytes, event_id: str | None) -> str:
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError:
-        raise Unreadable(name, "is not UTF-8", event_id) from None

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from orchestrator.saga.instance import Partial
+from schemas.base import refuse
 from schemas.reasons import Code
 from schemas.values import INTEGER_MAX, Currency, Slug
 
@@ -109,16 +110,24 @@ class Programme(_Data):
     def _consistent(self) -> Self:
         ids = [item.id for item in self.items]
         if len(set(ids)) != len(ids):
-            raise ValueError("items: an id stands twice")
+            refuse("items", "item_twice", "an id stands twice")
         if self.currency is None and any(item.face is not None for item in self.items):
-            raise ValueError("currency: is needed where an item has a face")
+            refuse("currency", "currency_missing", "is needed where an item has a face")
         if self.redemption.minimum > self.redemption.maximum:
-            raise ValueError("redemption.minimum: is above redemption.maximum")
+            refuse("redemption.minimum", "minimum_above", "is above redemption.maximum")
+        # Even what is refused is written down, and what is accepted is summed over its lines.
         for item in self.items:
-            if self.rate.points_for(item.worth * item.quantity_max) > INTEGER_MAX:
-                raise ValueError(f"items: {item.id}: quantity_max costs more than can be counted")
+            worth = item.worth * item.quantity_max
+            if max(worth, self.rate.points_for(worth)) > INTEGER_MAX:
+                what = f"so many {item.id} are worth or cost more than can be counted"
+                refuse("items.quantity_max", "uncountable", what)
+        worth = sum(item.worth * item.quantity_max for item in self.items)
+        dearest = self.rate.points_for(min(worth, self.redemption.maximum))
+        if dearest + len(self.items) * self.rate.step > INTEGER_MAX:
+            refuse("redemption.maximum", "uncountable", "costs more points than can be counted")
         if self.limit is not None and self.limit.worth < self.redemption.minimum:
-            raise ValueError("limit.worth: is below redemption.minimum, so nothing could be asked")
+            what = "is below redemption.minimum, so nothing could be asked"
+            refuse("limit.worth", "limit_below", what)
         return self
 
     def item(self, item_id: str) -> Item | None:

@@ -116,6 +116,7 @@ def _leg(leg: Leg) -> list[Any]:
         leg.reference,
         leg.code,
         leg.detail,
+        leg.pending_from,
     ]
     while fields[-1] in (None, 0):  # What has its default at the end need not be stored.
         fields.pop()

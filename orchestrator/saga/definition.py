@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -73,6 +73,7 @@ class Definition:
     version: int
     steps: Sequence[Step]
     answer: str  # The event type of the answer to the origin.
+    _by_verb: dict[str, tuple[Step, Verb]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         names = [verb.name for verb in self.verbs()]
@@ -86,6 +87,11 @@ class Definition:
         for name in names:
             if not name.isalpha() or not name.islower():
                 raise DefinitionError(f"{self.name}: {name!r} cannot stand in a leg id")
+        by_verb = {
+            verb.name: (step, verb) for step in self.steps for verb in (step.do, step.undo) if verb
+        }
+        pivot = next(step for step in self.steps if step.kind is Kind.PIVOT)
+        object.__setattr__(self, "_by_verb", by_verb | {"": (pivot, pivot.do)})
 
     def verbs(self) -> Iterator[Verb]:
         """Everything that this saga can ask, in the order of its steps."""
@@ -94,13 +100,15 @@ class Definition:
             if step.undo is not None:
                 yield step.undo
 
+    @property
+    def pivot(self) -> Step:
+        """The step that decides."""
+        return self._by_verb[""][0]
+
     def step_of(self, verb: str) -> Step:
         """The step to which a verb belongs, as its do or as its undo."""
-        for step in self.steps:
-            if verb == step.do.name or (step.undo is not None and verb == step.undo.name):
-                return step
-        raise KeyError(f"{self.name} has no verb {verb!r}")
+        return self._by_verb[verb][0]
 
     def verb(self, name: str) -> Verb:
         """The verb of that name."""
-        return next(verb for verb in self.verbs() if verb.name == name)
+        return self._by_verb[name][1]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 from schemas.reasons import Code
 from schemas.results import ResultStatus
+from schemas.value import keyed, value
 
 from .machine import IN_FLIGHT, PARKED, Status
 
@@ -22,7 +24,7 @@ class Partial(StrEnum):
     ALL_OR_NOTHING = "all_or_nothing"  # Take back what was issued, return all points.
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PricedLine:
     """One line, priced: `points` for `quantity` pieces that are worth `worth` minor units."""
 
@@ -42,7 +44,7 @@ class PricedLine:
         return self.worth * issued // self.quantity
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@keyed
 class Terms:
     """What was agreed when the request was accepted, frozen with its versions (`domain.md` 4.4)."""
 
@@ -81,7 +83,7 @@ class Terms:
         return sum(line.worth for line in self.lines)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Leg:
     """One effect at one participant. Times are milliseconds since 1970."""
 
@@ -89,7 +91,7 @@ class Leg:
     asked: int  # Points or pieces.
     status: Status = Status.WAITING
     attempt: int = 0  # How often the command was said on purpose.
-    inquiries: int = 0
+    inquiries: int = 0  # Rungs taken, inquiries and resends alike; it only grows.
     sent_at: int = 0
     said_at: int = 0  # When it was last said or inquired about.
     due: int | None = None
@@ -97,23 +99,33 @@ class Leg:
     reference: str | None = None
     code: str | None = None  # Why it was rejected, or cannot be concluded.
     detail: Mapping[str, Any] | None = None  # Lots, coupons.
+    pending_from: int = 0  # The rungs taken before it was called pending.
+
+    @property
+    def inquired(self) -> int:
+        """How often the participant was asked what became of it; the rest were resends."""
+        return max(0, self.inquiries - (self.attempt - 1))
 
     @property
     def verb(self) -> str:
         """The last word of the path."""
-        head, _, tail = self.path.rpartition("/")
-        return head.rpartition("/")[2] if tail.isdigit() else tail
+        return _parts(self.path)[0]
 
     @property
     def line(self) -> int | None:
         """The index of the line that it serves, from 0."""
-        for part in self.path.split("/"):
-            if part.isdigit():
-                return int(part) - 1
-        return None
+        return _parts(self.path)[1]
 
 
-@dataclass(frozen=True, slots=True)
+@lru_cache(maxsize=1_024)
+def _parts(path: str) -> tuple[str, int | None]:
+    """The verb of a path and the index of its line; there are few paths, and they are read often."""
+    words = path.split("/")
+    line = next((int(word) - 1 for word in words if word.isdigit()), None)
+    return next(word for word in reversed(words) if not word.isdigit()), line
+
+
+@value
 class Told:
     """The latest result that the origin was told."""
 
@@ -125,7 +137,7 @@ class Told:
     at: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Saga:
     """A saga at one revision. The row that keeps it is also the outbox."""
 

@@ -7,13 +7,14 @@ by construction (`domain.md` I10).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from schemas.value import value
 
 from .definition import Definition, Kind, Role
 from .instance import Leg, Saga, Terms
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Transfer:
     """One movement: `amount` of `unit` out of `debit`, into `credit`. Never updated or deleted."""
 

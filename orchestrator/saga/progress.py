@@ -12,6 +12,7 @@ from typing import Any
 
 from schemas.reasons import Code
 from schemas.results import ResultStatus
+from schemas.value import keyed
 
 from .definition import Definition, Kind, Role, Step
 from .instance import Leg, Partial, Saga, Terms, Told
@@ -19,7 +20,7 @@ from .machine import DECIDED, IN_FLIGHT, PARKED, TABLE, Cell, Event, Status, Sti
 from .policy import LegPolicy, Policies, Rung
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@keyed
 class News:
     """What a reply or a timer says about one leg."""
 
@@ -68,7 +69,8 @@ class Engine:
         for leg in saga.legs:
             if leg.status in IN_FLIGHT and leg.due is not None and leg.due <= now:
                 policy = self._policy(saga.terms, leg)
-                ran_out = policy.exhausted(leg.inquiries, pending=leg.status is Status.PENDING)
+                taken = leg.inquiries - leg.pending_from
+                ran_out = policy.exhausted(taken, pending=leg.status is Status.PENDING)
                 event = Event.EXHAUSTED if ran_out else Event.TIMED_OUT
                 cell = TABLE[leg.status][event]
                 if isinstance(cell, Status):
@@ -80,7 +82,7 @@ class Engine:
 
     def withdraw(self, saga: Saga, now: int) -> Saga | Still:
         """The origin takes the request back: turned round unless the pivot was asked for."""
-        pivot = self._step(Kind.PIVOT)
+        pivot = self.definition.pivot
         asked = any(leg.status is not Status.WAITING for leg in saga.legs_of(pivot.name))
         if saga.ended or saga.withdrawn or asked:
             return Still.STALE
@@ -109,9 +111,6 @@ class Engine:
     def _policy(self, terms: Terms, leg: Leg) -> LegPolicy:
         return self.policies.of(participant(terms, self.definition, leg.verb), leg.verb)
 
-    def _step(self, kind: Kind) -> Step:
-        return next(step for step in self.definition.steps if step.kind is kind)
-
     def _settle(self, saga: Saga, now: int) -> Saga:
         """Ask for whatever can be asked for now, and tell the origin what it must hear."""
         if saga.ended:
@@ -120,7 +119,7 @@ class Engine:
         if settled is None:
             settled = saga
         elif settled is saga:
-            return _ended(saga, self._step(Kind.PIVOT), now)
+            return _ended(saga, self.definition.pivot, now)
         if settled.parked and not _told_of_review(settled):
             code = next(leg.code for leg in settled.legs if leg.status in PARKED)
             return _tell(settled, ResultStatus.MANUAL_REVIEW, Code(code or Code.TIMEOUT), now)
@@ -128,7 +127,7 @@ class Engine:
 
     def _forward(self, saga: Saga, now: int) -> Saga | None:
         """The saga with the next legs asked; None while it must wait; itself when all is done."""
-        pivot = self._step(Kind.PIVOT)
+        pivot = self.definition.pivot
         for step in self.definition.steps:
             legs = tuple(saga.legs_of(step.name))
             if step is pivot and saga.withdrawn and legs[0].status is Status.WAITING:
@@ -247,7 +246,8 @@ def _move(leg: Leg, to: Status, news: News, now: int, policy: LegPolicy) -> Leg:
             return replace(
                 leg,
                 status=to,
-                inquiries=leg.inquiries + 1 if late else 0,
+                inquiries=leg.inquiries + late,
+                pending_from=leg.pending_from if late else leg.inquiries,
                 said_at=now if late else leg.said_at,
                 due=now + policy.pending_every,
             )

@@ -6,8 +6,9 @@ said again after a crash is all that the current one implies.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from schemas.value import value
 
 from .instance import Saga
 from .machine import Status
@@ -21,7 +22,7 @@ class Kind(StrEnum):
     RESULT = "result"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Utterance:
     """One record to publish, without its words: those are a projection of the saga."""
 
@@ -36,10 +37,8 @@ def implied(saga: Saga) -> tuple[Utterance, ...]:
     for leg in saga.legs:
         if leg.status in (Status.SENT, Status.UNKNOWN):
             said.append(Utterance(Kind.DO, leg.path, leg.attempt))
-        # Resends count as attempts: then there are as many attempts as inquiries, and one.
-        resent = leg.attempt > 1
-        if leg.inquiries and not resent and leg.status in (Status.UNKNOWN, Status.PENDING):
-            said.append(Utterance(Kind.INQUIRE, leg.path, leg.inquiries))
+        if leg.inquired and leg.status in (Status.UNKNOWN, Status.PENDING):
+            said.append(Utterance(Kind.INQUIRE, leg.path, leg.inquired))
     if saga.told is not None:
         said.append(Utterance(Kind.RESULT, "", saga.told.revision))
     return tuple(said)

@@ -10,7 +10,6 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from orchestrator.saga.definition import Definition
-from orchestrator.saga.definition import Kind as StepKind
 from orchestrator.saga.instance import Leg, Saga
 from orchestrator.saga.machine import Event
 from orchestrator.saga.policy import Policies
@@ -23,10 +22,11 @@ from schemas.ids import command_event_id, result_event_id
 from schemas.reasons import Code, is_definite_no, reason
 from schemas.replies import Coupon, LegAnswered, Outcome
 from schemas.results import LineResult, PointsTotal, RedemptionResult
+from schemas.value import value
 from schemas.values import Lot, Money
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Message:
     """What to publish about a saga: to whose channel, under which event id and type."""
 
@@ -76,7 +76,7 @@ class Words:
         told = saga.told
         assert told is not None, saga.terms.saga_id
         terms = saga.terms
-        pivot = next(step for step in self.definition.steps if step.kind is StepKind.PIVOT)
+        pivot = self.definition.pivot
         deducted = sum(leg.moved for leg in saga.legs_of("deduct"))
         returned = sum(leg.moved for leg in saga.legs_of("return"))
         pieces = kept(saga, pivot)
@@ -134,10 +134,8 @@ def _undone(saga: Saga, leg: Leg) -> Leg:
 
 
 def _why(saga: Saga) -> Code:
-    if saga.withdrawn:
-        return Code.WITHDRAWN
-    found = next((leg.code for leg in saga.legs if leg.code), None)
-    return Code(found) if found else Code.PARTNER_DECLINED
+    # Not the code of a leg: that may still change, and a repeat must have the same content.
+    return Code.WITHDRAWN if saga.withdrawn else Code.PARTNER_DECLINED
 
 
 def _deduct(saga: Saga, leg: Leg, common: dict[str, Any], expires: datetime) -> BaseModel:
@@ -155,9 +153,20 @@ def _return(saga: Saga, leg: Leg, common: dict[str, Any], _expires: datetime) ->
         points=leg.asked,
         deduction_leg_id=f"{saga.terms.saga_id}/{done.path}",
         reference=done.reference or "",
-        lots=tuple(Lot.model_validate(lot) for lot in lots) if lots else None,
+        lots=_lots_back(lots, leg.asked) if lots else None,
         reason=_why(saga),
     )
+
+
+def _lots_back(taken: list[dict[str, Any]], points: int) -> tuple[Lot, ...]:
+    """Into which lots points go back: what was taken last first, so what expires first is spent."""
+    back: list[Lot] = []
+    for lot in map(Lot.model_validate, reversed(taken)):
+        share = min(lot.points, points)
+        points -= share
+        if share:
+            back.insert(0, lot.model_copy(update={"points": share}))
+    return tuple(back)
 
 
 def _credit(saga: Saga, leg: Leg, common: dict[str, Any], expires: datetime) -> BaseModel:
@@ -231,7 +240,8 @@ def _confirmed(saga: Saga, leg: Leg, reply: LegAnswered) -> News:
         currency = saga.terms.currency
         faces = [coupon.face for coupon in reply.coupons if coupon.face is not None]
         if len(reply.coupons) != amount or any(
-            (shown.amount, shown.currency) != (face, currency) for shown in faces
+            face is not None and (shown.amount, shown.currency) != (face, currency)
+            for shown in faces
         ):
             return _MISMATCH
         detail["coupons"] = [

@@ -1,0 +1,25 @@
+"""`@value`: a dataclass that the type checker holds to be frozen, at the price of one that is not.
+
+A frozen dataclass sets each field through `object.__setattr__`, which makes building one three
+times as dear; the engine builds some fifty for every redemption. mypy refuses every assignment to
+a field of a value, in the tests too, so nothing is lost but the run-time error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeVar, dataclass_transform
+
+T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+def value(kind: type[T]) -> type[T]:
+    """Make a class a value: compared and hashed by its fields, never changed."""
+    return dataclass(slots=True, unsafe_hash=True)(kind)
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
+def keyed(kind: type[T]) -> type[T]:
+    """A value whose fields are given by name."""
+    return dataclass(slots=True, unsafe_hash=True, kw_only=True)(kind)
