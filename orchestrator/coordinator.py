@@ -85,6 +85,7 @@ class Coordinator:
         self._draining = asyncio.Event()
         self._stop: Stop | None = None
         self.progress_at = clock.monotonic()
+        self.behind = False  # Whether the last poll was so full that more must be waiting.
         self.done_offsets: dict[Partition, int] = {}
 
     # -- life ---------------------------------------------------------------------------------
@@ -158,6 +159,7 @@ class Coordinator:
                     self._settings.poll_s, self._settings.batch_records_max
                 )
                 self._check_pulse()
+                self.behind = len(records) * 2 >= self._settings.batch_records_max
                 if records:
                     await self._ahead.put(await self._commit(records))
             if self._settings.publish_ahead == 0:

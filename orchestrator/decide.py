@@ -6,7 +6,7 @@ Arrivals of one account in one batch see each other, in offset order (`design.md
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
@@ -149,6 +149,13 @@ class _Batch:
         self.at = rfc3339(self.moment)
         self.decision = Decision()
         self.repeated: set[tuple[UUID, Utterance]] = set()
+        self._handlers: Mapping[type, Callable[[Arrival, Any], None]] = {
+            RedemptionRequested: self._requested,
+            LegAnswered: self._answered,
+            TimerFired: self._timer,
+            RedemptionInquired: self._inquired,
+            RedemptionWithdrawn: self._withdrawn,
+        }
 
     def apply(self, arrival: Arrival) -> None:
         if not arrival.redelivered:
@@ -156,20 +163,13 @@ class _Batch:
         if arrival.problem is not None:
             self._set_aside(arrival, arrival.problem, Disposition.POISON)
             return
-        if arrival.envelope is not None and (event := arrival.event) is not None:
-            if not isinstance(event, TimerFired) and event.has_unknown():
-                self.decision.counts["unknown_fields"] += 1
-            match event:
-                case RedemptionRequested():
-                    self._requested(arrival, event)
-                case LegAnswered():
-                    self._answered(arrival, event)
-                case TimerFired():
-                    self._timer(arrival, event)
-                case RedemptionInquired():
-                    self._inquired(arrival, event)
-                case RedemptionWithdrawn():
-                    self._withdrawn(arrival, event)
+        event = arrival.event
+        if event is None:
+            return
+        if not isinstance(event, TimerFired) and event.has_unknown():
+            self.decision.counts["unknown_fields"] += 1
+        # By exact type rather than by match: isinstance is dear on pydantic's metaclass.
+        self._handlers[type(event)](arrival, event)
 
     def finish(self, loaded: Mapping[UUID, Saga]) -> Decision:
         changes = self.decision.changes

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Final
 from uuid import UUID
 
 from orchestrator.ports import Record, SagaKey
 from orchestrator.rules.acceptance import saga_key
 from schemas import catalogue
 from schemas.catalogue import Channel
-from schemas.envelope import Envelope, Unreadable, read, source_of
+from schemas.envelope import PLATFORM_SOURCE, Envelope, Unreadable, read, source_of
 from schemas.ids import key_hash
 from schemas.replies import LegAnswered
 from schemas.results import TimerFired
@@ -24,6 +25,7 @@ class Route:
 
     channel: Channel
     participant: str
+    source: str  # Whose events it carries.
 
 
 @value
@@ -40,6 +42,9 @@ class Arrival:
     problem: Unreadable | None = None
 
 
+_ANSWERS: Final = (LegAnswered, TimerFired)  # What must belong to a saga that exists.
+
+
 @lru_cache(maxsize=65_536)
 def _bucket_of(key: bytes) -> int:
     return key_hash(key)
@@ -47,10 +52,12 @@ def _bucket_of(key: bytes) -> int:
 
 def routes(participants: Mapping[str, object]) -> dict[str, Route]:
     """Every inbound topic and what it carries."""
-    found = {catalogue.INTERNAL_TOPIC: Route(Channel.INTERNAL, "")}
+    found = {catalogue.INTERNAL_TOPIC: Route(Channel.INTERNAL, "", PLATFORM_SOURCE)}
     for participant in participants:
         for channel in (Channel.REQUESTS, Channel.REPLIES):
-            found[catalogue.topic_of(participant, channel)] = Route(channel, participant)
+            found[catalogue.topic_of(participant, channel)] = Route(
+                channel, participant, source_of(participant)
+            )
     return found
 
 
@@ -66,13 +73,8 @@ def decode(record: Record, route: Route, *, redelivered: bool) -> Arrival:
     except Unreadable as problem:
         problem.event_id = envelope.id
         return Arrival(record, route, redelivered, envelope, problem=problem)
-    if isinstance(event, LegAnswered | TimerFired):
-        text = event.leg_id[:36] if isinstance(event, LegAnswered) else event.saga_id
-        try:
-            saga = UUID(text)
-        except ValueError:
-            wrong = Unreadable("saga_id", "is not a saga id", envelope.id)
-            return Arrival(record, route, redelivered, envelope, problem=wrong)
+    if isinstance(event, _ANSWERS):
+        saga = UUID(event.leg_id[:36] if isinstance(event, LegAnswered) else event.saga_id)
         # A reply carries the key of its command. Whoever forgets it is slower, not wrong.
         hint = (_bucket_of(record.key), saga) if record.key else None
         return Arrival(record, route, redelivered, envelope, event, saga, hint)
@@ -82,7 +84,6 @@ def decode(record: Record, route: Route, *, redelivered: bool) -> Arrival:
 
 def _check_source(envelope: Envelope, route: Route) -> None:
     """The source must be the topic's owner: one company cannot speak for another."""
-    expected = source_of(route.participant) if route.participant else "/uprp"
-    if envelope.source != expected:
+    if envelope.source != (expected := route.source):
         detail = f"is {envelope.source!r}; on this topic it must be {expected!r}"
         raise Unreadable("ce_source", detail)

@@ -61,6 +61,7 @@ class CoordinatorSettings(_Group):
     sweep_s: Seconds = 0.25
     sweep_count_max: Annotated[int, Field(ge=1, le=10_000)] = 500
     sweep_lease_s: Seconds = 10.0
+    sweep_patience_s: Seconds = 10.0  # How long sweeping waits while records wait to be read.
 
 
 class FaultSettings(_Group):

@@ -6,6 +6,7 @@ from datetime import datetime
 from functools import lru_cache
 from uuid import UUID
 
+import orjson
 from pydantic import BaseModel
 
 from orchestrator.decode import Arrival
@@ -36,7 +37,7 @@ def said(saga: Saga, message: Message, caused_by: str | None, at: str) -> Outgoi
         _SOURCE,
         ("ce_type", message.type.encode()),
         ("ce_time", at.encode()),
-        ("ce_subject", str(terms.saga_id).encode()),
+        ("ce_subject", message.event_id[:36].encode()),
         _JSON,
     ]
     if caused_by is not None:
@@ -46,7 +47,7 @@ def said(saga: Saga, message: Message, caused_by: str | None, at: str) -> Outgoi
     return Outgoing(
         topic=_topic(message.participant, message.channel),
         key=partition_key(terms.origin, terms.account).encode(),
-        value=_json(message.data),
+        value=orjson.dumps(message.data),
         headers=headers,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from pydantic import BaseModel
 
@@ -21,17 +22,29 @@ class Sweeper:
     """One loop: find sagas whose timer is due and say so on `uprp.internal`."""
 
     def __init__(
-        self, *, settings: CoordinatorSettings, store: Store, bus: Bus, clock: Clock, log: Log
+        self,
+        *,
+        settings: CoordinatorSettings,
+        store: Store,
+        bus: Bus,
+        clock: Clock,
+        log: Log,
+        behind: Callable[[], bool] = lambda: False,
     ) -> None:
         self._settings = settings
         self._store = store
         self._bus = bus
         self._clock = clock
         self._log = log
+        self._behind = behind
+        self._swept_at = clock.monotonic()
 
     async def run(self) -> None:
         """Sweep for ever; what fails is tried again."""
         while True:
+            if self._should_wait():
+                await asyncio.sleep(self._settings.sweep_s)
+                continue
             try:
                 found = await self.run_once()
             except Unavailable as away:
@@ -39,6 +52,17 @@ class Sweeper:
                 found = 0
             if found < self._settings.sweep_count_max:
                 await asyncio.sleep(self._settings.sweep_s)
+
+    def _should_wait(self) -> bool:
+        """Whether answers may lie unread: then a time-out is news about us, and asking adds load.
+
+        A process that is behind for long sweeps all the same, now and then.
+        """
+        now = self._clock.monotonic()
+        if self._behind() and now - self._swept_at < self._settings.sweep_patience_s:
+            return True
+        self._swept_at = now
+        return False
 
     async def run_once(self) -> int:
         """Lease what is due now and publish it; how many there were."""

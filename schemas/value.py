@@ -7,8 +7,11 @@ a field of a value, in the tests too, so nothing is lost but the run-time error.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TypeVar, dataclass_transform
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from functools import cache
+from operator import attrgetter
+from typing import Any, TypeVar, dataclass_transform
 
 T = TypeVar("T")
 
@@ -17,6 +20,26 @@ T = TypeVar("T")
 def value(kind: type[T]) -> type[T]:
     """Make a class a value: compared and hashed by its fields, never changed."""
     return dataclass(slots=True, unsafe_hash=True)(kind)
+
+
+@cache
+def _shape(kind: Any) -> tuple[Callable[[Any], tuple[Any, ...]], dict[str, int]]:
+    names = [found.name for found in fields(kind)]
+    return attrgetter(*names), {name: at for at, name in enumerate(names)}
+
+
+def but(was: T, **changes: Any) -> T:
+    """The value with some fields changed: `dataclasses.replace`, at half its price.
+
+    For values whose fields are given by position; a name that is no field is a KeyError.
+    """
+    kind: Any = type(was)
+    read, places = _shape(kind)
+    content = list(read(was))
+    for name, changed in changes.items():
+        content[places[name]] = changed
+    changed_value: T = kind(*content)
+    return changed_value
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))

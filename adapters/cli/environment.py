@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from adapters.cli.console import complain, emit_json, stderr, stdout, step
+from adapters.demo.services import Services
 from adapters.embedded.doctor import Finding, examine
 from adapters.embedded.environment import FOLDER, DetachedEnvironment, EnvironmentStatus
 from adapters.embedded.processes import EmbeddedError
@@ -49,9 +50,10 @@ def down(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Stop both servers; their data stays unless it is to be deleted."""
+    """Stop both servers, and what `demo --keep` left running; data stays unless it is to go."""
     try:
         with step("Stopping the environment") as say:
+            Services(folder, progress=say).stop()
             environment = DetachedEnvironment(folder, progress=say)
             found = environment.remove() if delete_data else environment.down()
     except EmbeddedError as error:

@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from adapters.cli.demo import demo_commands
 from adapters.cli.environment import environment_commands
 from adapters.cli.request import request_commands
 from adapters.cli.saga import saga_commands
@@ -15,7 +16,8 @@ from adapters.cli.service import service_commands
 app = typer.Typer(
     name="uprp",
     help="Points redemption between banks, wallets, airlines, hotels and coupon issuers.",
-    epilog="Begin with: uprp doctor, uprp up, uprp topics apply, uprp db migrate.",
+    epilog="Begin with: uprp demo. Step by step: uprp doctor, uprp up, uprp topics apply,"
+    " uprp db migrate.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -26,6 +28,7 @@ service_commands(app)
 sandbox_commands(app)
 request_commands(app)
 saga_commands(app)
+demo_commands(app)
 
 
 def main() -> None:

@@ -22,6 +22,9 @@ from schemas.catalogue import Channel, topic_of
 from schemas.envelope import Envelope, rfc3339, source_of
 from schemas.ids import partition_key
 
+QUIET: Final = 2
+"""librdkafka's level: what goes wrong is raised or told in our words, not logged over them."""
+
 _POLL_S: Final = 0.2
 
 
@@ -126,7 +129,7 @@ def request(
         raise typer.Exit(EXIT_USAGE) from None
     listener = listen(servers, {line.origin for line in lines}) if wait else None
     try:
-        publish(servers, lines)
+        publish(open_producer(servers), lines)
         stderr().print(f"published {len(lines)} record(s)", style="dim")
         if listener is not None and not _show(listener, lines, timeout, as_json=as_json):
             raise typer.Exit(EXIT_NOT_FOUND)
@@ -138,15 +141,24 @@ def request(
             listener.close()
 
 
-def publish(servers: str, lines: list[Line]) -> None:
+def open_producer(servers: str) -> Producer:
+    """A producer that any partner could have; it connects when it has something to publish."""
+    return Producer(
+        {
+            "bootstrap.servers": servers,
+            "enable.idempotence": True,
+            "message.timeout.ms": 15_000,
+            "log_level": QUIET,
+        }
+    )
+
+
+def publish(producer: Producer, lines: list[Line]) -> None:
     """Publish every line and wait until the broker has it.
 
     Raises:
         KafkaException: when it could not be delivered.
     """
-    producer = Producer(
-        {"bootstrap.servers": servers, "enable.idempotence": True, "message.timeout.ms": 15_000}
-    )
     failures: list[Any] = []
 
     def delivered(error: Any, _message: Any) -> None:
@@ -174,6 +186,7 @@ def listen(servers: str, origins: set[str]) -> Consumer:
             "bootstrap.servers": servers,
             "group.id": f"uprp-cli-{uuid4()}",
             "enable.auto.commit": False,
+            "log_level": QUIET,
         }
     )
     topics = consumer.list_topics(timeout=15).topics

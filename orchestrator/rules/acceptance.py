@@ -40,7 +40,13 @@ def content_digest(request: RedemptionRequested) -> str:
 
 def business_date(now: int, zone: str) -> date:
     """The calendar day of acceptance in the programme's zone (`domain.md` C11); `now` in ms."""
-    return datetime.fromtimestamp(now / 1000, UTC).astimezone(ZoneInfo(zone)).date()
+    return _date_of_minute(now // 60_000, zone)
+
+
+@lru_cache(maxsize=256)
+def _date_of_minute(minute: int, zone: str) -> date:
+    """No zone changes its offset, and no day begins, within a minute."""
+    return datetime.fromtimestamp(minute * 60, UTC).astimezone(ZoneInfo(zone)).date()
 
 
 def limit_scope(programme: Programme, origin: str, account: str) -> str:

@@ -94,12 +94,15 @@ def encode_state(saga: Saga) -> str:
     return orjson.dumps(
         [
             [_leg(leg) for leg in saga.legs],
-            [told.revision, told.status, told.final, told.code, told.field, told.at]
-            if told
-            else None,
+            _told(told) if told else None,
             saga.withdrawn,
         ]
     ).decode()
+
+
+def _told(told: Told) -> list[Any]:
+    fields = [told.revision, told.status, told.final, told.code, told.field, told.at]
+    return [*fields, told.moved] if told.moved else fields
 
 
 def _leg(leg: Leg) -> list[Any]:
@@ -142,5 +145,6 @@ def _decode_leg(found: list[Any]) -> Leg:
 
 
 def _decode_told(found: list[Any]) -> Told:
-    revision, status, final, code, field, at = found
-    return Told(revision, ResultStatus(status), final, Code(code) if code else None, field, at)
+    revision, status, final, code, field, at, *moved = found
+    reason = Code(code) if code else None
+    return Told(revision, ResultStatus(status), final, reason, field, at, *map(tuple, moved))

@@ -1,4 +1,4 @@
-"""Pictures in Mermaid, drawn from a definition and from the table, so that they cannot lie. Pure."""
+"""Pictures in Mermaid, drawn from the definition and the table, so that they cannot lie. Pure."""
 
 from __future__ import annotations
 
@@ -88,5 +88,9 @@ def life() -> str:
         for to, events in ways.items():
             lines.append(f"    {status} --> {to}: {', '.join(events)}")
     lines += [f"    {status} --> [*]" for status in Status if status in DECIDED]
-    lines += [f"    note right of {status}: parked" for status in Status if status in PARKED]
+    lines += [
+        f"    note right of {status} : parked, a person must look"
+        for status in Status
+        if status in PARKED
+    ]
     return "\n".join(lines)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
 from enum import StrEnum
@@ -12,7 +12,7 @@ from uuid import UUID
 
 from schemas.reasons import Code
 from schemas.results import ResultStatus
-from schemas.value import keyed, value
+from schemas.value import but, keyed, value
 
 from .machine import IN_FLIGHT, PARKED, Status
 
@@ -119,7 +119,7 @@ class Leg:
 
 @lru_cache(maxsize=1_024)
 def _parts(path: str) -> tuple[str, int | None]:
-    """The verb of a path and the index of its line; there are few paths, and they are read often."""
+    """The verb of a path and the index of its line: there are few paths, read often."""
     words = path.split("/")
     line = next((int(word) - 1 for word in words if word.isdigit()), None)
     return next(word for word in reversed(words) if not word.isdigit()), line
@@ -135,6 +135,7 @@ class Told:
     code: Code | None
     field: str | None
     at: int
+    moved: tuple[int, ...] = ()  # What each leg had moved by then, of an interim result.
 
 
 @value
@@ -157,14 +158,26 @@ class Saga:
 
     def with_leg(self, changed: Leg) -> Saga:
         """The saga with that leg changed, or added."""
-        legs = tuple(changed if leg.path == changed.path else leg for leg in self.legs)
-        if self.leg(changed.path) is None:
-            legs = (*legs, changed)
-        return replace(self, legs=legs)
+        path = changed.path
+        if self.leg(path) is None:
+            return but(self, legs=(*self.legs, changed))
+        return but(self, legs=tuple([changed if leg.path == path else leg for leg in self.legs]))
 
-    def legs_of(self, verb: str) -> Iterator[Leg]:
+    def legs_of(self, verb: str) -> tuple[Leg, ...]:
         """The legs with that verb, in the order of their lines."""
-        return (leg for leg in self.legs if leg.verb == verb)
+        return tuple([leg for leg in self.legs if _parts(leg.path)[0] == verb])
+
+    @property
+    def as_told(self) -> Saga:
+        """The saga as the latest result described it: a repeat has the same content."""
+        if self.told is None or self.told.final:
+            return self
+        moved = self.told.moved + (0,) * (len(self.legs) - len(self.told.moved))
+        legs = (
+            replace(leg, moved=was, detail=leg.detail if was else None)
+            for leg, was in zip(self.legs, moved, strict=True)
+        )
+        return replace(self, legs=tuple(legs))
 
     @property
     def ended(self) -> bool:
@@ -174,7 +187,10 @@ class Saga:
     @property
     def parked(self) -> bool:
         """Whether it waits for a person."""
-        return any(leg.status in PARKED for leg in self.legs)
+        for leg in self.legs:
+            if leg.status in PARKED:
+                return True
+        return False
 
     @property
     def due(self) -> int | None:

@@ -7,12 +7,12 @@ saga in flight has a due timer or is parked (I13), and the first final result is
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from schemas.reasons import Code
 from schemas.results import ResultStatus
-from schemas.value import keyed
+from schemas.value import but, keyed
 
 from .definition import Definition, Kind, Role, Step
 from .instance import Leg, Partial, Saga, Terms, Told
@@ -61,7 +61,7 @@ class Engine:
             return cell
         policy = self._policy(saga.terms, leg)
         moved = saga.with_leg(_move(leg, cell, news, now, policy))
-        return self._settle(replace(moved, revision=saga.revision + 1), now)
+        return self._settle(but(moved, revision=saga.revision + 1), now)
 
     def tick(self, saga: Saga, now: int) -> Saga | Still:
         """Look at every leg in flight whose time has come."""
@@ -78,7 +78,7 @@ class Engine:
                     ticked = ticked.with_leg(_move(leg, cell, news, now, policy))
         if ticked is saga:
             return Still.STALE
-        return self._settle(replace(ticked, revision=saga.revision + 1), now)
+        return self._settle(but(ticked, revision=saga.revision + 1), now)
 
     def withdraw(self, saga: Saga, now: int) -> Saga | Still:
         """The origin takes the request back: turned round unless the pivot was asked for."""
@@ -86,14 +86,14 @@ class Engine:
         asked = any(leg.status is not Status.WAITING for leg in saga.legs_of(pivot.name))
         if saga.ended or saga.withdrawn or asked:
             return Still.STALE
-        return self._settle(replace(saga, withdrawn=True, revision=saga.revision + 1), now)
+        return self._settle(but(saga, withdrawn=True, revision=saga.revision + 1), now)
 
     def asked(self, saga: Saga, now: int) -> Saga | Still:
         """The origin asks how it stands; while nothing was told, it is told PENDING once."""
         if saga.told is not None:
             return Still.STALE
-        told = Told(1, ResultStatus.PENDING, final=False, code=Code.ACCEPTED, field=None, at=now)
-        return replace(saga, told=told, revision=saga.revision + 1)
+        told = _tell(saga, ResultStatus.PENDING, Code.ACCEPTED, now)
+        return but(told, revision=saga.revision + 1)
 
     def _cell(self, leg: Leg, news: News) -> Cell:
         cell = TABLE[leg.status][news.event]
@@ -129,15 +129,18 @@ class Engine:
         """The saga with the next legs asked; None while it must wait; itself when all is done."""
         pivot = self.definition.pivot
         for step in self.definition.steps:
-            legs = tuple(saga.legs_of(step.name))
-            if step is pivot and saga.withdrawn and legs[0].status is Status.WAITING:
-                break
-            if (waiting := self._ask(saga, legs, now)) is not saga:
-                return waiting
-            if any(leg.status not in DECIDED for leg in legs):
-                return None
-            if step.kind is Kind.COMPENSABLE and any(leg.moved == 0 for leg in legs):
+            legs = saga.legs_of(step.name)
+            if legs[0].status is Status.WAITING:
+                if step is pivot and saga.withdrawn:
+                    break
+                return self._ask(saga, legs, now)
+            for leg in legs:
+                if leg.status not in DECIDED:
+                    return None
+            if step.kind is Kind.COMPENSABLE and legs[0].moved == 0:
                 return saga  # A definite no before anything was done.
+            if step is pivot and all([leg.moved == leg.asked for leg in legs]):
+                return saga  # Everything was given: nothing to take back.
         return self._backward(saga, pivot, now)
 
     def _backward(self, saga: Saga, pivot: Step, now: int) -> Saga | None:
@@ -147,9 +150,9 @@ class Engine:
             if undo is None or not owed:
                 continue
             if any(saga.leg(leg.path) is None for leg in owed):
-                fresh = replace(saga, legs=(*saga.legs, *owed))
+                fresh = but(saga, legs=(*saga.legs, *owed))
                 return self._ask(fresh, owed, now)
-            legs = tuple(saga.legs_of(undo.name))
+            legs = saga.legs_of(undo.name)
             if any(leg.status not in DECIDED for leg in legs):
                 return None
         return saga
@@ -167,24 +170,28 @@ class Engine:
         ]
 
     def _ask(self, saga: Saga, legs: tuple[Leg, ...], now: int) -> Saga:
-        for leg in legs:
-            if leg.status is Status.WAITING:
-                due = now + self._policy(saga.terms, leg).response_timeout
-                saga = saga.with_leg(
-                    replace(leg, status=Status.SENT, attempt=1, sent_at=now, said_at=now, due=due)
-                )
-        return saga
+        """The saga with those legs asked, all together."""
+        timeout = self._policy(saga.terms, legs[0]).response_timeout
+        asked = {
+            leg.path: but(
+                leg,
+                status=Status.SENT,
+                attempt=1,
+                sent_at=now,
+                said_at=now,
+                due=now + timeout,
+            )
+            for leg in legs
+        }
+        return but(saga, legs=tuple([asked.get(leg.path, leg) for leg in saga.legs]))
 
 
 def participant(terms: Terms, definition: Definition, verb: str) -> str:
     """Who is asked for a verb in this saga."""
-    match definition.step_of(verb).to:
-        case Role.DEBTOR:
-            return terms.debtor
-        case Role.CREDITOR:
-            return terms.creditor
-        case Role.ORIGIN:
-            return terms.origin
+    role = definition.step_of(verb).to
+    if role is Role.DEBTOR:
+        return terms.debtor
+    return terms.creditor if role is Role.CREDITOR else terms.origin
 
 
 def kept(saga: Saga, pivot: Step) -> tuple[int, ...]:
@@ -199,17 +206,21 @@ def kept(saga: Saga, pivot: Step) -> tuple[int, ...]:
 
 def charged(saga: Saga, pivot: Step) -> int:
     """The price of what the member has."""
-    pieces = kept(saga, pivot)
-    return sum(line.points_for(n) for line, n in zip(saga.terms.lines, pieces, strict=True))
+    return price(saga.terms, kept(saga, pivot))
+
+
+def price(terms: Terms, pieces: tuple[int, ...]) -> int:
+    """What so many pieces of each line cost, in points."""
+    return sum([line.points_for(n) for line, n in zip(terms.lines, pieces, strict=True)])
 
 
 def _reversals(saga: Saga, pivot: Step) -> tuple[Leg, ...]:
-    return tuple(saga.legs_of(pivot.undo.name)) if pivot.undo is not None else ()
+    return saga.legs_of(pivot.undo.name) if pivot.undo is not None else ()
 
 
 def _in_vain(saga: Saga, pivot: Step) -> tuple[Leg, ...]:
     """The reversals that an all-or-nothing redemption needs once a line fell short."""
-    legs = tuple(saga.legs_of(pivot.name))
+    legs = saga.legs_of(pivot.name)
     short = any(leg.moved < leg.asked for leg in legs)
     if not short or saga.terms.partial is Partial.KEEP_ISSUED or pivot.undo is None:
         return ()
@@ -221,7 +232,7 @@ def _move(leg: Leg, to: Status, news: News, now: int, policy: LegPolicy) -> Leg:
     """The leg in its next status, with the timer that the status needs."""
     match to:
         case Status.CONFIRMED:
-            return replace(
+            return but(
                 leg,
                 status=to,
                 moved=news.amount,
@@ -232,7 +243,7 @@ def _move(leg: Leg, to: Status, news: News, now: int, policy: LegPolicy) -> Leg:
             )
         case Status.UNKNOWN:
             again = policy.rung is Rung.RESEND
-            return replace(
+            return but(
                 leg,
                 status=to,
                 attempt=leg.attempt + again,
@@ -243,7 +254,7 @@ def _move(leg: Leg, to: Status, news: News, now: int, policy: LegPolicy) -> Leg:
             )
         case Status.PENDING:
             late = leg.status is Status.PENDING
-            return replace(
+            return but(
                 leg,
                 status=to,
                 inquiries=leg.inquiries + late,
@@ -252,9 +263,9 @@ def _move(leg: Leg, to: Status, news: News, now: int, policy: LegPolicy) -> Leg:
                 due=now + policy.pending_every,
             )
         case Status.DISPUTED:
-            return replace(leg, status=to, code=Code.REPLY_DISPUTED, due=None)
+            return but(leg, status=to, code=Code.REPLY_DISPUTED, due=None)
         case _:
-            return replace(leg, status=to, code=news.code or leg.code, due=None)
+            return but(leg, status=to, code=news.code or leg.code, due=None)
 
 
 def _told_of_review(saga: Saga) -> bool:
@@ -263,8 +274,9 @@ def _told_of_review(saga: Saga) -> bool:
 
 def _tell(saga: Saga, status: ResultStatus, code: Code | None, now: int) -> Saga:
     revision = saga.told.revision + 1 if saga.told else 1
-    final = status is not ResultStatus.MANUAL_REVIEW
-    return replace(saga, told=Told(revision, status, final, code, None, now))
+    final = status not in (ResultStatus.MANUAL_REVIEW, ResultStatus.PENDING)
+    moved = () if final else tuple(leg.moved for leg in saga.legs)
+    return but(saga, told=Told(revision, status, final, code, None, now, moved))
 
 
 def _ended(saga: Saga, pivot: Step, now: int) -> Saga:

@@ -5,25 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
-
-from pydantic import BaseModel
 
 from orchestrator.saga.definition import Definition
 from orchestrator.saga.instance import Leg, Saga
 from orchestrator.saga.machine import Event
 from orchestrator.saga.policy import Policies
-from orchestrator.saga.progress import News, charged, kept, participant
+from orchestrator.saga.progress import News, kept, participant, price
 from orchestrator.saga.utterance import Kind, Utterance
 from schemas import catalogue
 from schemas.catalogue import Channel
-from schemas.commands import CreditValue, DeductPoints, InquireLeg, ReturnPoints, ReverseValue
+from schemas.envelope import rfc3339
 from schemas.ids import command_event_id, result_event_id
 from schemas.reasons import Code, is_definite_no, reason
-from schemas.replies import Coupon, LegAnswered, Outcome
-from schemas.results import LineResult, PointsTotal, RedemptionResult
+from schemas.replies import LegAnswered, Outcome
 from schemas.value import value
-from schemas.values import Lot, Money
 
 
 @value
@@ -34,12 +31,18 @@ class Message:
     channel: Channel
     event_id: str
     type: str
-    data: BaseModel
+    data: dict[str, Any]  # As of the contract's model of that type, which a test holds it to.
 
 
 def moment(milliseconds: int) -> datetime:
     """Milliseconds since 1970 as a time in UTC."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+@lru_cache(maxsize=4_096)
+def text_of(milliseconds: int) -> str:
+    """Milliseconds since 1970 as RFC 3339; a batch says the same moments over and over."""
+    return rfc3339(moment(milliseconds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,46 +64,49 @@ class Words:
         assert leg is not None, (saga.terms.saga_id, utterance)
         leg_id = f"{saga.terms.saga_id}/{leg.path}"
         to = participant(saga.terms, self.definition, leg.verb)
+        number = utterance.number
         if utterance.kind is Kind.INQUIRE:
-            event_id = command_event_id(leg_id, "inquire", utterance.number)
-            data = InquireLeg(**_common(saga, leg_id, utterance.number, leg.said_at))
+            event_id = command_event_id(leg_id, "inquire", number)
+            data = _common(saga, leg_id, number, leg.said_at)
             return Message(to, Channel.COMMANDS, event_id, catalogue.INQUIRE, data)
-        event_id = command_event_id(leg_id, "do", utterance.number)
+        event_id = command_event_id(leg_id, "do", number)
         expires = leg.sent_at + self.policies.of(to, leg.verb).expires_after
-        common = _common(saga, leg_id, utterance.number, leg.sent_at)
-        command = _COMMANDS[leg.verb](saga, leg, common, moment(expires))
+        data = _common(saga, leg_id, number, leg.sent_at)
+        data.update(_COMMANDS[leg.verb](saga, leg, text_of(expires)))
         type_ = self.definition.verb(leg.verb).command
-        return Message(to, Channel.COMMANDS, event_id, type_, command)
+        return Message(to, Channel.COMMANDS, event_id, type_, data)
 
-    def _result(self, saga: Saga) -> Message:
+    def _result(self, latest: Saga) -> Message:
+        saga = latest.as_told
         told = saga.told
         assert told is not None, saga.terms.saga_id
         terms = saga.terms
-        pivot = self.definition.pivot
-        deducted = sum(leg.moved for leg in saga.legs_of("deduct"))
-        returned = sum(leg.moved for leg in saga.legs_of("return"))
-        pieces = kept(saga, pivot)
-        result = RedemptionResult(
-            saga_id=str(terms.saga_id),
-            request_id=terms.request_id,
-            account=terms.account,
-            revision=told.revision,
-            status=told.status,
-            final=told.final,
-            reason=reason(told.code, terms.locale, told.field) if told.code else None,
-            points=PointsTotal(
-                charged=charged(saga, pivot) if told.final else deducted - returned,
-                returned=returned,
-            ),
-            lines=tuple(
-                LineResult(item=line.item, quantity=line.quantity, issued=n, coupons=coupons)
+        pieces = kept(saga, self.definition.pivot)
+        returned = sum([leg.moved for leg in saga.legs_of("return")])
+        deducted = sum([leg.moved for leg in saga.legs_of("deduct")])
+        charged = price(terms, pieces) if told.final else deducted - returned
+        result: dict[str, Any] = {
+            "saga_id": str(terms.saga_id),
+            "request_id": terms.request_id,
+            "account": terms.account,
+            "revision": told.revision,
+            "status": told.status,
+            "final": told.final,
+            "corrected": False,
+            "points": {"charged": charged, "returned": returned},
+            "lines": [
+                {"item": line.item, "quantity": line.quantity, "issued": n, "coupons": coupons}
                 for line, n, coupons in zip(
                     terms.lines, pieces, _coupons(saga, pieces), strict=True
                 )
-            ),
-            business_date=terms.business_date,
-            at=moment(told.at),
-        )
+            ],
+            "at": text_of(told.at),
+        }
+        if told.code:
+            why = reason(told.code, terms.locale, told.field)
+            result["reason"] = why.model_dump(exclude_none=True)
+        if terms.business_date is not None:
+            result["business_date"] = terms.business_date.isoformat()
         event_id = result_event_id(terms.saga_id, told.revision)
         return Message(terms.origin, Channel.RESULTS, event_id, self.definition.answer, result)
 
@@ -108,21 +114,20 @@ class Words:
 def _common(saga: Saga, leg_id: str, attempt: int, at: int) -> dict[str, Any]:
     return {
         "leg_id": leg_id,
-        "saga_id": str(saga.terms.saga_id),
+        "saga_id": leg_id[:36],
         "programme": saga.terms.programme,
         "attempt": attempt,
-        "issued_at": moment(at),
+        "issued_at": text_of(at),
     }
 
 
-def _coupons(saga: Saga, pieces: tuple[int, ...]) -> list[tuple[Coupon, ...]]:
+def _coupons(saga: Saga, pieces: tuple[int, ...]) -> list[list[Any]]:
     """The coupons that the member has, line by line."""
-    found: list[tuple[Coupon, ...]] = [() for _ in pieces]
+    found: list[list[Any]] = [[] for _ in pieces]
     for leg in saga.legs_of("credit"):
         at = leg.line or 0
         if leg.detail and pieces[at] == leg.moved:
-            coupons = leg.detail.get("coupons", ())
-            found[at] = tuple(Coupon.model_validate(coupon, strict=False) for coupon in coupons)
+            found[at] = leg.detail.get("coupons", [])
     return found
 
 
@@ -134,68 +139,57 @@ def _undone(saga: Saga, leg: Leg) -> Leg:
 
 
 def _why(saga: Saga) -> Code:
-    # Not the code of a leg: that may still change, and a repeat must have the same content.
-    return Code.WITHDRAWN if saga.withdrawn else Code.PARTNER_DECLINED
+    if saga.withdrawn:
+        return Code.WITHDRAWN
+    found = next((leg.code for leg in saga.legs if leg.code), None)
+    return Code(found) if found else Code.PARTNER_DECLINED
 
 
-def _deduct(saga: Saga, leg: Leg, common: dict[str, Any], expires: datetime) -> BaseModel:
-    return DeductPoints(
-        **common, account=saga.terms.debtor_account, points=leg.asked, expires_at=expires
-    )
+def _deduct(saga: Saga, leg: Leg, expires: str) -> dict[str, Any]:
+    account = saga.terms.debtor_account
+    return {"account": account, "points": leg.asked, "expires_at": expires}
 
 
-def _return(saga: Saga, leg: Leg, common: dict[str, Any], _expires: datetime) -> BaseModel:
+def _return(saga: Saga, leg: Leg, _expires: str) -> dict[str, Any]:
     done = _undone(saga, leg)
+    found: dict[str, Any] = {
+        "account": saga.terms.debtor_account,
+        "points": leg.asked,
+        "deduction_leg_id": f"{saga.terms.saga_id}/{done.path}",
+        "reference": done.reference,
+        "reason": _why(saga),
+    }
     lots = (done.detail or {}).get("lots")
-    return ReturnPoints(
-        **common,
-        account=saga.terms.debtor_account,
-        points=leg.asked,
-        deduction_leg_id=f"{saga.terms.saga_id}/{done.path}",
-        reference=done.reference or "",
-        lots=_lots_back(lots, leg.asked) if lots else None,
-        reason=_why(saga),
-    )
+    return found | {"lots": lots} if lots else found
 
 
-def _lots_back(taken: list[dict[str, Any]], points: int) -> tuple[Lot, ...]:
-    """Into which lots points go back: what was taken last first, so what expires first is spent."""
-    back: list[Lot] = []
-    for lot in map(Lot.model_validate, reversed(taken)):
-        share = min(lot.points, points)
-        points -= share
-        if share:
-            back.insert(0, lot.model_copy(update={"points": share}))
-    return tuple(back)
-
-
-def _credit(saga: Saga, leg: Leg, common: dict[str, Any], expires: datetime) -> BaseModel:
+def _credit(saga: Saga, leg: Leg, expires: str) -> dict[str, Any]:
     terms = saga.terms
     line = terms.lines[leg.line or 0]
-    return CreditValue(
-        **common,
-        account=terms.creditor_account,
-        item=line.item,
-        kind=line.kind,
-        quantity=leg.asked,
-        face=Money(amount=line.face, currency=terms.currency) if line.face is not None else None,
-        expires_at=expires,
-    )
+    found: dict[str, Any] = {
+        "account": terms.creditor_account,
+        "item": line.item,
+        "kind": line.kind,
+        "quantity": leg.asked,
+        "expires_at": expires,
+    }
+    if line.face is not None:
+        found["face"] = {"amount": line.face, "currency": terms.currency}
+    return found
 
 
-def _reverse(saga: Saga, leg: Leg, common: dict[str, Any], _expires: datetime) -> BaseModel:
+def _reverse(saga: Saga, leg: Leg, _expires: str) -> dict[str, Any]:
     done = _undone(saga, leg)
-    return ReverseValue(
-        **common,
-        account=saga.terms.creditor_account,
-        credit_leg_id=f"{saga.terms.saga_id}/{done.path}",
-        reference=done.reference or "",
-        quantity=leg.asked,
-        reason=_why(saga),
-    )
+    return {
+        "account": saga.terms.creditor_account,
+        "credit_leg_id": f"{saga.terms.saga_id}/{done.path}",
+        "reference": done.reference,
+        "quantity": leg.asked,
+        "reason": _why(saga),
+    }
 
 
-Projection = Callable[[Saga, Leg, dict[str, Any], datetime], BaseModel]
+Projection = Callable[[Saga, Leg, str], dict[str, Any]]
 _COMMANDS: Final[dict[str, Projection]] = {
     "deduct": _deduct,
     "return": _return,

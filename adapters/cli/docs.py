@@ -1,0 +1,128 @@
+"""Keeps the generated parts of the documents: pictures and tables between markers.
+
+`python -m adapters.cli.docs` writes them, `--check` says which no longer match the code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from pydantic import BaseModel, SecretStr
+
+from orchestrator.errors import Stop
+from orchestrator.saga import diagram
+from orchestrator.sagas.redemption import REDEMPTION
+from orchestrator.settings import PREFIX, ROOT, Settings
+from orchestrator.telemetry import Metrics
+
+COMMAND: Final = "python -m adapters.cli.docs"
+
+
+def flow() -> str:
+    """The picture of a redemption."""
+    return f"```mermaid\n{diagram.flow(REDEMPTION)}\n```"
+
+
+def life() -> str:
+    """The picture of a leg's life."""
+    return f"```mermaid\n{diagram.life()}\n```"
+
+
+def settings() -> str:
+    """Every variable with its default."""
+    return "\n".join(["| Variable | Default |", "|---|---|", *_settings()])
+
+
+def _settings() -> Iterator[str]:
+    for name, found in Settings.model_fields.items():
+        group = found.annotation
+        if isinstance(group, type) and issubclass(group, BaseModel):
+            for inner, field in group.model_fields.items():
+                variable = f"{PREFIX}{name}__{inner}".upper()
+                yield f"| `{variable}` | {_shown(field.default)} |"
+        else:
+            default = found.default
+            known = isinstance(default, Path) and default.is_relative_to(ROOT)
+            shown = default.relative_to(ROOT) if known else default
+            yield f"| `{PREFIX}{name.upper()}` | {_shown(shown)} |"
+
+
+def _shown(default: object) -> str:
+    if default is None:
+        return "unset"
+    plain = default.get_secret_value() if isinstance(default, SecretStr) else default
+    return f"`{plain}`"
+
+
+def metrics() -> str:
+    """Every metric that `/metrics` serves, but the time at which a counter was made."""
+    lines = ["| Metric | Kind | What |", "|---|---|---|"]
+    for found in Metrics().registry.collect():
+        name = f"{found.name}_total" if found.type == "counter" else found.name
+        lines.append(f"| `{name}` | {found.type} | {found.documentation} |")
+    return "\n".join(lines)
+
+
+def exits() -> str:
+    """The exit codes with which a coordinator stops on purpose."""
+    lines = ["| Code | Why |", "|---|---|", "| 0 | drained on SIGTERM or SIGINT |"]
+    lines += ["| 1 | a server was away for too long |", "| 2 | a setting or a file is wrong |"]
+    found = sorted(Stop.__subclasses__(), key=lambda stop: stop.exit_code)
+    lines += [f"| {stop.exit_code} | {(stop.__doc__ or '').strip()} |" for stop in found]
+    return "\n".join([*lines, "| 130 | a second signal stopped it at once |"])
+
+
+PARTS: Final[Mapping[str, Callable[[], str]]] = {
+    "flow": flow,
+    "life": life,
+    "settings": settings,
+    "metrics": metrics,
+    "exits": exits,
+}
+DOCUMENTS: Final[Mapping[Path, Sequence[str]]] = {
+    Path("README.md"): ("flow",),
+    Path("docs/architecture.md"): ("life",),
+    Path("docs/operations.md"): ("settings", "exits", "metrics"),
+}
+
+
+def renewed(text: str, part: str) -> str:
+    """A document with one part made anew.
+
+    Raises:
+        ValueError: a marker is missing, so that the part has no place.
+    """
+    begin, end = f"<!-- {part}: begin; made by `{COMMAND}` -->", f"<!-- {part}: end -->"
+    before, opened, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not opened or not closed:
+        raise ValueError(f"has no lines {begin!r} and {end!r}; put them back")
+    return f"{before}{begin}\n{PARTS[part]()}\n{end}{after}"
+
+
+def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
+    """Write or check; 0 when all is well, 1 with one line per document that drifted."""
+    parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
+    parser.add_argument("--check", action="store_true", help="change nothing, exit 1 on drift")
+    checking: bool = parser.parse_args(arguments).check
+    drifted = False
+    for path, parts in DOCUMENTS.items():
+        before = text = (root / path).read_text("utf-8")
+        for part in parts:
+            text = renewed(text, part)
+        if text != before:
+            drifted = True
+            if not checking:
+                (root / path).write_text(text, "utf-8")
+            sys.stdout.write(f"{path}: {'differs from the code' if checking else 'written'}\n")
+    if checking and drifted:
+        sys.stderr.write(f"A generated part of a document drifted; run: {COMMAND}\n")
+    return 1 if checking and drifted else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,204 @@
+"""Whether the books balance: ours in themselves, ours with the companies', both with the answers.
+
+Pure: values in, problems in words out.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from adapters.postgres.views import AccountBalance, SagaStory
+from adapters.sandbox.books import Books, LegBook
+from orchestrator.saga.instance import Leg
+from orchestrator.saga.journal import SUSPENSE
+from orchestrator.saga.machine import Status
+from orchestrator.saga.progress import participant
+from orchestrator.sagas import SAGAS
+
+Held = tuple[str, str, str]
+"""Company, account, and the item for coupons; "" for what the account itself counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """What a member has at a company; `told` is the change that the origins were told of."""
+
+    company: str
+    account: str
+    unit: str
+    before: int
+    after: int
+    told: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether the company knows of the same change."""
+        return self.after - self.before == self.told
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """The members' balances, and everything that is wrong with any book."""
+
+    balances: tuple[Balance, ...]
+    problems: tuple[str, ...]
+    transfers: int
+    legs: int
+
+
+def audit(
+    stories: Sequence[SagaStory],
+    journal: Iterable[AccountBalance],
+    before: Books,
+    after: Books,
+    results: Mapping[str, Mapping[str, Any]],
+) -> Audit:
+    """Compare what we believe, what the companies know and what the origins were told."""
+    told, units = _told(stories, after, results)
+    balances = tuple(_balances(before, after, told, units))
+    own = list(journal)
+    problems = [
+        *after.problems(),
+        *_journal(own),
+        *_legs(stories, after),
+        *_members(own, balances),
+        *_answers(stories, results),
+        *(_differs(one) for one in balances if not one.ok),
+    ]
+    transfers = sum(len(story.transfers) for story in stories)
+    legs = sum(len(story.saga.legs) for story in stories)
+    return Audit(balances, tuple(problems), transfers, legs)
+
+
+def _differs(one: Balance) -> str:
+    return (
+        f"{one.company}: {one.account} went from {one.before:,} to {one.after:,} {one.unit},"
+        f" the origins were told of {one.told:+,}"
+    )
+
+
+def _journal(journal: Iterable[AccountBalance]) -> Iterator[str]:
+    """Zero-sum in every unit; nothing deducted that is neither consumed nor returned (I11)."""
+    sums: dict[str, int] = defaultdict(int)
+    for one in journal:
+        sums[one.unit] += one.balance
+        if one.account == SUSPENSE and one.balance:
+            yield f"journal: {one.balance:,} {one.unit} are left in suspense"
+    for unit, total in sums.items():
+        if total:
+            yield f"journal: {unit} add up to {total:,}, not 0"
+
+
+def _legs(stories: Sequence[SagaStory], books: Books) -> Iterator[str]:
+    """Belief is fact: each leg as its participant knows it, and none that only one side knows."""
+    believed = set()
+    for story in stories:
+        terms = story.saga.terms
+        definition = SAGAS[terms.definition, terms.definition_version]
+        if not story.saga.ended:
+            yield f"saga {terms.saga_id} ({terms.request_id}) has not ended"
+        for leg in story.saga.legs:
+            leg_id = f"{terms.saga_id}/{leg.path}"
+            owner = participant(terms, definition, leg.verb)
+            believed.add(leg_id)
+            fact = books.companies[owner].legs.get(leg_id) if owner in books.companies else None
+            if not _agree(leg, fact):
+                ours = f"{leg.status} {leg.moved:,}"
+                yield f"{owner}: {leg_id} is {ours} to us, to them {_fact(fact)}"
+    for leg_id in books.legs:
+        if leg_id not in believed and not leg_id.startswith("app/"):
+            yield f"{leg_id} is known to a company, not to us"
+
+
+def _agree(leg: Leg, fact: LegBook | None) -> bool:
+    match leg.status:
+        case Status.WAITING:
+            return fact is None
+        case Status.CONFIRMED if fact is not None:
+            known = (fact.outcome, fact.moved, fact.applied)
+            return known == ("CONFIRMED", leg.moved, 1)
+        case Status.REJECTED if fact is not None:
+            return fact.outcome == "REJECTED" and not fact.applied
+        case _:
+            return False
+
+
+def _fact(fact: LegBook | None) -> str:
+    return "unknown" if fact is None else f"{fact.outcome} {fact.moved:,} x{fact.applied}"
+
+
+def _members(journal: Iterable[AccountBalance], balances: Iterable[Balance]) -> Iterator[str]:
+    """The journal's balance of each member is what the company's books changed by."""
+    changed = {
+        (f"{one.company}/member/{one.account}", one.unit): one.after - one.before
+        for one in balances
+    }
+    for booked in journal:
+        fact = changed.get((booked.account, booked.unit.rpartition(":")[2]), 0)
+        if "/member/" in booked.account and booked.balance != fact:
+            yield f"journal: {booked.account} {booked.balance:+,} {booked.unit}, in fact {fact:+,}"
+
+
+def _answers(
+    stories: Iterable[SagaStory], results: Mapping[str, Mapping[str, Any]]
+) -> Iterator[str]:
+    known = {str(story.saga.terms.saga_id) for story in stories}
+    for saga_id in sorted(known ^ set(results)):
+        what = "was answered and is no saga" if saga_id in results else "has no final answer"
+        yield f"saga {saga_id} {what}"
+
+
+def _told(
+    stories: Iterable[SagaStory], after: Books, results: Mapping[str, Mapping[str, Any]]
+) -> tuple[dict[Held, int], dict[str, str]]:
+    """The changes that the final results state, and each company's unit of account."""
+    told: dict[Held, int] = defaultdict(int)
+    units: dict[str, str] = {}
+    for story in stories:
+        terms = story.saga.terms
+        result = results.get(str(terms.saga_id))
+        if result is None:
+            continue
+        if terms.debtor:
+            units[terms.debtor] = terms.unit
+            told[terms.debtor, terms.debtor_account, ""] -= result["points"]["charged"]
+        for line in result["lines"]:
+            of = after.companies.get(terms.creditor)
+            counted = of is not None and terms.creditor_account in of.accounts
+            if counted:
+                units[terms.creditor] = line["item"]
+            if line["issued"]:
+                item = "" if counted else line["item"]
+                told[terms.creditor, terms.creditor_account, item] += line["issued"]
+    return told, units
+
+
+def _balances(
+    before: Books, after: Books, told: Mapping[Held, int], units: Mapping[str, str]
+) -> Iterator[Balance]:
+    was, now = _held(before), _held(after)
+    first = {
+        (company, one.account, ""): one.initial
+        for company, books in after.companies.items()
+        for one in books.accounts.values()
+    }
+    for held in sorted({*was, *now, *(held for held, change in told.items() if change)}):
+        company, account, item = held
+        start = was.get(held, first.get(held, 0))  # An account may open on its first use.
+        unit = item or units.get(company, "points")
+        yield Balance(company, account, unit, start, now.get(held, 0), told.get(held, 0))
+
+
+def _held(books: Books) -> dict[Held, int]:
+    held: dict[Held, int] = defaultdict(int)
+    for name, company in books.companies.items():
+        for one in company.accounts.values():
+            if not one.account.startswith("@"):  # A stock is nobody's.
+                held[name, one.account, ""] += one.now
+        for coupons in company.coupons.values():
+            for coupon in coupons:
+                held[name, coupon.account, coupon.item] += coupon.state == "ISSUED"
+    return held

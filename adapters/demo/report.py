@@ -1,0 +1,95 @@
+"""`build/demo.json`: what was expected, what was seen, and whether both agree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from adapters.cli.saga import as_data
+from adapters.demo.audit import Audit
+from adapters.demo.play import Outcome, Played
+from adapters.postgres.views import SagaStory
+
+SCHEMA: Final = "uprp.demo/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything that the demo found out."""
+
+    played: Played
+    stories: Sequence[SagaStory]
+    audit: Audit
+    seconds: float
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every book agrees with every other."""
+        return not self.audit.problems
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Everything that is not as it should be; the demo passes when there is nothing."""
+        differences = (
+            f"{outcome.scene.about}: {problem}"
+            for outcome in self.played.outcomes
+            for problem in outcome.problems
+        )
+        return (*differences, *self.played.surprises(), *self.audit.problems)
+
+    def document(self) -> dict[str, Any]:
+        """The report as plain data."""
+        return {
+            "schema": SCHEMA,
+            "passed": not self.problems,
+            "problems": self.problems,
+            "seconds": round(self.seconds, 1),
+            "requests": [_request(outcome) for outcome in self.played.outcomes],
+            "records": [
+                {
+                    "at": sight.at,
+                    "from": sight.sender,
+                    "to": sight.receiver,
+                    "channel": sight.channel,
+                    "type": sight.type,
+                    "id": sight.id,
+                    "words": sight.words(),
+                }
+                for sight in self.played.sights
+            ],
+            "sagas": [as_data(story) for story in self.stories],
+            "balances": [asdict(one) | {"ok": one.ok} for one in self.audit.balances],
+            "books": {
+                "balanced": self.balanced,
+                "problems": self.audit.problems,
+                "transfers": self.audit.transfers,
+                "legs": self.audit.legs,
+            },
+        }
+
+    def write(self, path: Path) -> None:
+        """Write the document as JSON."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+        path.write_bytes(orjson.dumps(self.document(), default=str, option=options))
+
+
+def _request(outcome: Outcome) -> dict[str, Any]:
+    scene = outcome.scene
+    expected = scene.expect.model_dump(mode="json", exclude_defaults=True)
+    seen = asdict(outcome.seen) | {"issued": dict(outcome.seen.issued)}
+    return {
+        "file": scene.file,
+        "about": scene.about,
+        "origin": scene.line.origin,
+        "request_id": scene.request_id,
+        "expected": expected,
+        "seen": {name: value for name, value in seen.items() if value},
+        "as_expected": not outcome.problems,
+        "problems": outcome.problems,
+        "seconds": outcome.seconds,
+    }
