@@ -100,7 +100,7 @@ async def run_coordinator(settings: Settings) -> None:
         # long as the process, again and again, costs a tenth of the time and finds nothing.
         gc.collect()
         gc.freeze()
-        gc.set_threshold(50_000, 20, 50)
+        gc.set_threshold(200_000, 50, 100)
         await _first_of(coordinator.run(), sweeper.run(), watchdog.run())
         log.info("coordinator.stopped")
 

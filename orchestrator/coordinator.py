@@ -120,6 +120,7 @@ class Coordinator:
 
     def drain(self) -> None:
         """Finish the batch in hand, publish it, commit its offsets, leave the group."""
+        self._log.info("coordinator.draining", batches=self._ahead.qsize())
         self._draining.set()
 
     async def _membership(self) -> None:
@@ -164,7 +165,6 @@ class Coordinator:
                     await self._ahead.put(await self._commit(records))
             if self._settings.publish_ahead == 0:
                 await self._ahead.join()
-        self._log.info("coordinator.draining", batches=self._ahead.qsize())
         async with asyncio.timeout(self._settings.drain_s):
             await self._ahead.join()
 

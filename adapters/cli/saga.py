@@ -120,28 +120,24 @@ def tell(story: SagaStory) -> Iterator[str]:
 
 
 def _heard(saga: Saga, entry: TimelineLine) -> str:
-    detail = entry.detail
-    match entry.event:
-        case "requested":
-            return f"{saga.terms.origin} asked; accepted for {detail.get('points', 0):,} points"
-        case "refused":
-            where = f" ({detail['field']})" if "field" in detail else ""
-            return f"{saga.terms.origin} asked; refused: {detail.get('code')}{where}"
-        case "answered":
-            leg = str(detail.get("leg"))
-            parts = [f"{_owner(saga, leg)} answered {leg}: {detail.get('outcome')}"]
-            if "amount" in detail:
-                parts.append(f"{detail['amount']:,}")
-            parts += [str(detail[name]) for name in ("code", "reference") if name in detail]
-            return " ".join(parts)
-        case "timer":
-            return "no answer in time"
-        case "withdrawn":
-            return f"{saga.terms.origin} withdrew the request"
-        case "asked":
-            return f"{saga.terms.origin} asked how it stands"
-        case other:
-            return other
+    """One accepted event in words."""
+    origin, detail = saga.terms.origin, entry.detail
+    if entry.event == "answered":
+        leg = str(detail.get("leg"))
+        parts = [f"{_owner(saga, leg)} answered {leg}: {detail.get('outcome')}"]
+        if "amount" in detail:
+            parts.append(f"{detail['amount']:,}")
+        parts += [str(detail[name]) for name in ("code", "reference") if name in detail]
+        return " ".join(parts)
+    if entry.event == "refused":
+        where = f" ({detail['field']})" if "field" in detail else ""
+        return f"{origin} asked; refused: {detail.get('code')}{where}"
+    return {
+        "requested": f"{origin} asked; accepted for {detail.get('points', 0):,} points",
+        "timer": "no answer in time",
+        "withdrawn": f"{origin} withdrew the request",
+        "asked": f"{origin} asked how it stands",
+    }.get(entry.event, entry.event)
 
 
 def _said(saga: Saga, said: str) -> str:

@@ -206,9 +206,9 @@ class PostgresTransaction:
             "transfer",
             "insert_transfers",
             [
-                (*row.key, row.seq, row.transfer.debit, row.transfer.credit)
-                + (row.transfer.unit, row.transfer.amount)
+                (*row.key, row.seq, moved.debit, moved.credit, moved.unit, moved.amount)
                 for row in changes.movements
+                for moved in (row.transfer,)
             ],
         )
         await self._many(

@@ -187,10 +187,7 @@ class Saga:
     @property
     def parked(self) -> bool:
         """Whether it waits for a person."""
-        for leg in self.legs:
-            if leg.status in PARKED:
-                return True
-        return False
+        return any(leg.status in PARKED for leg in self.legs)
 
     @property
     def due(self) -> int | None:

@@ -139,7 +139,7 @@ class Engine:
                     return None
             if step.kind is Kind.COMPENSABLE and legs[0].moved == 0:
                 return saga  # A definite no before anything was done.
-            if step is pivot and all([leg.moved == leg.asked for leg in legs]):
+            if step is pivot and all(leg.moved == leg.asked for leg in legs):
                 return saga  # Everything was given: nothing to take back.
         return self._backward(saga, pivot, now)
 

@@ -139,10 +139,8 @@ def _undone(saga: Saga, leg: Leg) -> Leg:
 
 
 def _why(saga: Saga) -> Code:
-    if saga.withdrawn:
-        return Code.WITHDRAWN
-    found = next((leg.code for leg in saga.legs if leg.code), None)
-    return Code(found) if found else Code.PARTNER_DECLINED
+    # Not the code of a leg: that may still change, and a repeat must have the same content.
+    return Code.WITHDRAWN if saga.withdrawn else Code.PARTNER_DECLINED
 
 
 def _deduct(saga: Saga, leg: Leg, expires: str) -> dict[str, Any]:
@@ -160,7 +158,18 @@ def _return(saga: Saga, leg: Leg, _expires: str) -> dict[str, Any]:
         "reason": _why(saga),
     }
     lots = (done.detail or {}).get("lots")
-    return found | {"lots": lots} if lots else found
+    return found | {"lots": _lots_back(lots, leg.asked)} if lots else found
+
+
+def _lots_back(taken: list[dict[str, Any]], points: int) -> list[dict[str, Any]]:
+    """Into which lots points go back: what was taken last first, so what expires first is spent."""
+    back: list[dict[str, Any]] = []
+    for lot in reversed(taken):
+        share = min(lot["points"], points)
+        points -= share
+        if share:
+            back.insert(0, lot | {"points": share})
+    return back
 
 
 def _credit(saga: Saga, leg: Leg, expires: str) -> dict[str, Any]:
