@@ -110,6 +110,11 @@ class Coordinator:
         return self._ready
 
     @property
+    def assigned(self) -> bool:
+        """Whether the group gave it an assignment, be it an empty one."""
+        return self._assigned.is_set()
+
+    @property
     def draining(self) -> bool:
         """Whether it was told to stop."""
         return self._draining.is_set()

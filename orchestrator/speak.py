@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
+from typing import Any, Final
 from uuid import UUID
 
 import orjson
@@ -16,7 +18,7 @@ from orchestrator.sagas.words import Message
 from schemas import catalogue
 from schemas.catalogue import DEAD_LETTER_TOPIC, Channel, topic_of
 from schemas.dead_letters import DeadLetter, Disposition
-from schemas.envelope import PLATFORM_SOURCE, Envelope, Unreadable, rfc3339
+from schemas.envelope import PLATFORM_SOURCE, VALUE_BYTES_MAX, Envelope, Unreadable, rfc3339
 from schemas.ids import partition_key
 from schemas.reasons import Code, reason
 from schemas.results import RequestRefused
@@ -24,6 +26,7 @@ from schemas.results import RequestRefused
 _topic = lru_cache(maxsize=4_096)(topic_of)
 _SPECVERSION = ("ce_specversion", b"1.0")
 _SOURCE = ("ce_source", PLATFORM_SOURCE.encode())
+_DEAD_LETTER_BYTES_MAX: Final = 1_200_000
 _JSON = ("content-type", b"application/json")
 
 
@@ -47,9 +50,18 @@ def said(saga: Saga, message: Message, caused_by: str | None, at: str) -> Outgoi
     return Outgoing(
         topic=_topic(message.participant, message.channel),
         key=partition_key(terms.origin, terms.account).encode(),
-        value=orjson.dumps(message.data),
+        value=_fitting(message.data),
         headers=headers,
     )
+
+
+def _fitting(data: dict[str, Any]) -> bytes:
+    """The JSON, within what the contract allows: too many coupons are left out, and said to be."""
+    value = orjson.dumps(data)
+    if len(value) <= VALUE_BYTES_MAX:
+        return value
+    lines = [line | {"coupons": [], "coupons_omitted": True} for line in data.get("lines", ())]
+    return orjson.dumps(data | {"lines": lines})
 
 
 def _json(data: BaseModel) -> bytes:
@@ -88,8 +100,20 @@ def dead_letter(
 
 
 def set_aside(letter: DeadLetter) -> Outgoing:
-    """The dead letter on its topic."""
-    return Outgoing(DEAD_LETTER_TOPIC, letter.key, letter.value, letter.wire_headers())
+    """The dead letter on its topic.
+
+    A compressed batch can carry a record that is larger than any that may be published. Of such a
+    one the topic gets the coordinates and the reason; the table has it byte for byte.
+    """
+    headers = letter.wire_headers()
+    size = sum(len(name) + len(content or b"") for name, content in headers)
+    size += len(letter.key or b"") + len(letter.value or b"")
+    if size <= _DEAD_LETTER_BYTES_MAX:
+        return Outgoing(DEAD_LETTER_TOPIC, letter.key, letter.value, headers)
+    ours = replace(letter, headers=()).wire_headers()
+    return Outgoing(
+        DEAD_LETTER_TOPIC, None, None, [*ours, ("x-dlq-omitted-bytes", str(size).encode())]
+    )
 
 
 def refused(arrival: Arrival, problem: Unreadable, now: datetime) -> Outgoing:

@@ -54,11 +54,13 @@ class Watchdog:
             return
         still = self._clock.monotonic() - self._coordinator.progress_at
         if still > self._progress_s:
-            waits = "the broker is away" if lag is None else f"{lag} records wait"
+            waits = "the broker does not answer" if lag is None else f"{lag} records wait"
             raise NoProgress(f"{waits} and nothing was done for {still:.0f} s; exiting to restart")
 
     async def lag(self) -> int | None:
-        """How many records wait in the partitions that are held; None: the broker does not say."""
+        """How many records wait in the partitions held; None: no assignment, or no answer."""
+        if not self._coordinator.assigned:
+            return None
         done = dict(self._coordinator.done_offsets)
         try:
             async with asyncio.timeout(self._progress_s / 4):

@@ -64,6 +64,9 @@ class LineResult(Wire):
     coupons: tuple[GivenCoupon, ...] = ()
     """The coupons that were issued, when the item is a coupon."""
 
+    coupons_omitted: bool = False
+    """True when they did not fit into one record; the creditor has them under its reference."""
+
 
 class ReturnRequired(Wire):
     """What a channel that deducted the points itself must give back."""

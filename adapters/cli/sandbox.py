@@ -15,6 +15,7 @@ from confluent_kafka import KafkaException
 from rich.table import Table
 
 from adapters.cli.console import complain, emit_json, stdout
+from adapters.cli.platform import read_settings
 from adapters.sandbox.books import Books, CompanyBooks, read_books
 from adapters.sandbox.companies import CompaniesError, load_companies
 from adapters.sandbox.company import Company
@@ -39,8 +40,8 @@ def sandbox_commands(app: typer.Typer) -> None:
 def sandbox(
     *,
     bootstrap: Annotated[
-        str, typer.Option(envvar="UPRP_KAFKA__BOOTSTRAP_SERVERS", help="Kafka's address.")
-    ] = "127.0.0.1:9092",
+        str, typer.Option(help="Kafka's address, if not as for all commands.")
+    ] = "",
     data: Data = DATA,
     companies: Annotated[Path, typer.Option(help="Who the companies are.")] = COMPANIES,
     only: Annotated[str, typer.Option(help="Play these alone, as `citi,alipayhk`.")] = "",
@@ -52,7 +53,8 @@ def sandbox(
 ) -> None:
     """Play the companies on Kafka until told to stop."""
     _log_to_stderr()
-    wiring = Wiring(bootstrap, group, session_timeout_ms)
+    servers = bootstrap or read_settings().kafka.bootstrap_servers
+    wiring = Wiring(servers, group, session_timeout_ms)
     try:
         rules = () if faults is None else load_rules(faults)
         mishaps = Faults(rules, seed, parse_rates(rates))

@@ -17,7 +17,8 @@ from orchestrator.settings import KafkaSettings
 from orchestrator.telemetry import Log
 from schemas.ids import murmur2
 
-_BATCH_BYTES: Final = 512 * 1024
+_BATCH_BYTES: Final = 256 * 1024  # From here on a batch is sent and the next one begun.
+_RECORD_BYTES_MAX: Final = 1536 * 1024  # The largest dead letter, with room for its headers.
 _STOP_S: Final = 5.0
 
 
@@ -72,7 +73,7 @@ class KafkaBus:
         for (topic, number), group in by_partition.items():
             batch = producer.create_batch()
             for record in group:
-                if not self._append(batch, record):
+                if batch.size() > _BATCH_BYTES or not self._append(batch, record):
                     acks.append(await producer.send_batch(batch, topic, partition=number))
                     batch = producer.create_batch()
                     if not self._append(batch, record):
@@ -96,7 +97,8 @@ class KafkaBus:
                     client_id=self._settings.client_id,
                     acks="all",
                     enable_idempotence=True,
-                    max_batch_size=_BATCH_BYTES,
+                    max_batch_size=_RECORD_BYTES_MAX,
+                    max_request_size=2 * _RECORD_BYTES_MAX,
                     request_timeout_ms=timeout,
                     retry_backoff_ms=50,
                 )

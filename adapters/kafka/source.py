@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
-from aiokafka.errors import KafkaError
+from aiokafka.errors import ConsumerStoppedError, KafkaError
 
 from orchestrator.errors import Unavailable
 from orchestrator.ports import Member, Partition, Record
@@ -60,10 +60,11 @@ class KafkaSource:
 
     async def stop(self) -> None:
         """Leave the group."""
-        consumer, self._consumer = self._consumer, None
-        if consumer is not None:
+        if self._consumer is not None:
+            # Forgotten only then: an assignment that is under way is finished first.
             with suppress(KafkaError, OSError, TimeoutError):
-                await asyncio.wait_for(consumer.stop(), _STOP_S)
+                await asyncio.wait_for(self._consumer.stop(), _STOP_S)
+            self._consumer = None
 
     async def poll(self, timeout_s: float, count_max: int) -> Sequence[Record]:
         """Records of assigned partitions, in order per partition."""
@@ -89,10 +90,13 @@ class KafkaSource:
     async def bounds(self, partitions: Iterable[Partition]) -> Mapping[Partition, tuple[int, int]]:
         """The first offset of each partition and the one after its last."""
         wanted = [TopicPartition(*partition) for partition in partitions]
-        if not wanted or self._consumer is None:
+        consumer = self._consumer
+        if not wanted:
             return {}
-        first = await self._ask(self._consumer.beginning_offsets(wanted))
-        end = await self._ask(self._consumer.end_offsets(wanted))
+        if consumer is None:
+            raise Unavailable("Kafka: not a member of the group at the moment")
+        first = await self._ask(consumer.beginning_offsets(wanted))
+        end = await self._ask(consumer.end_offsets(wanted))
         return {(tp.topic, tp.partition): (first[tp], end[tp]) for tp in wanted}
 
     def seek(self, partition: Partition, offset: int) -> None:
@@ -110,7 +114,7 @@ class KafkaSource:
     async def _ask(self, answer: Any) -> Any:
         try:
             return await answer
-        except (KafkaError, OSError) as error:
+        except (KafkaError, ConsumerStoppedError, OSError) as error:
             raise Unavailable(f"Kafka: {error!r}") from error
 
 

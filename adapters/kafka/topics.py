@@ -25,6 +25,7 @@ class Topic:
     name: str
     partitions: int
     retention_days: int
+    record_bytes_max: int = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,13 @@ class Plan:
 def wanted(catalogue: Catalogue, partitions: int) -> list[Topic]:
     """Every topic of the catalogue."""
     names = sorted({*catalogue.inbound_topics(), *catalogue.outbound_topics()})
-    return [Topic(name, partitions, 30 if name == DEAD_LETTER_TOPIC else 7) for name in names]
+    return [
+        # A dead letter is the original record with headers of ours: it must fit where that did.
+        Topic(name, partitions, 30, 2 * 1024 * 1024)
+        if name == DEAD_LETTER_TOPIC
+        else Topic(name, partitions, 7)
+        for name in names
+    ]
 
 
 class TopicAdmin:
@@ -105,7 +112,7 @@ class TopicAdmin:
             topic_configs={
                 "retention.ms": str(topic.retention_days * _DAY_MS),
                 "min.insync.replicas": str(min(2, self._settings.replication)),
-                "max.message.bytes": str(1024 * 1024),
+                "max.message.bytes": str(topic.record_bytes_max),
             },
         )
 

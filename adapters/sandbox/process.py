@@ -48,10 +48,14 @@ class Wiring:
     group: str = GROUP
     session_timeout_ms: int = 6_000
 
+    def client(self) -> dict[str, str | int | bool]:
+        """librdkafka's settings for all clients: what goes wrong is told in our words alone."""
+        return {"bootstrap.servers": self.bootstrap, "log_level": 2}
+
     def consumer(self) -> dict[str, str | int | bool]:
         """librdkafka's settings for reading commands."""
         return {
-            "bootstrap.servers": self.bootstrap,
+            **self.client(),
             "group.id": self.group,
             "auto.offset.reset": "earliest",
             "enable.auto.commit": False,
@@ -64,7 +68,7 @@ class Wiring:
     def producer(self) -> dict[str, str | int | bool]:
         """librdkafka's settings for writing replies."""
         return {
-            "bootstrap.servers": self.bootstrap,
+            **self.client(),
             "acks": "all",
             "enable.idempotence": True,
             "linger.ms": 2,
@@ -231,7 +235,7 @@ class Sandbox:
     def _await_topics(self) -> None:
         wanted = {*self._companies}
         wanted |= {topic.removesuffix("commands") + "replies" for topic in self._companies}
-        admin = AdminClient({"bootstrap.servers": self._wiring.bootstrap})
+        admin = AdminClient(self._wiring.client())
         said: set[str] | None = None
         while not self._stopping:
             missing = wanted - _topics(admin)

@@ -25,9 +25,10 @@ TIME = "2026-01-01T00:00:00Z"
 FAR = "2099-01-01T00:00:00Z"
 
 SCHEMA = """
-create table if not exists bare_saga (id uuid primary key, step smallint not null, body text not null);
-create table if not exists bare_history (id uuid not null, step smallint not null, body text not null,
-                                         primary key (id, step));
+create table if not exists bare_saga (
+    id uuid primary key, step smallint not null, body text not null);
+create table if not exists bare_history (
+    id uuid not null, step smallint not null, body text not null, primary key (id, step));
 """
 INSERT = (
     "insert into bare_saga select * from unnest($1::uuid[], $2::smallint[], $3::text[])"
