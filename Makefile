@@ -39,13 +39,14 @@ check: setup ## Style, types, layers, and generated files up to date
 	@echo "check: ruff" && $(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet .
 	@echo "check: mypy" && $(BIN)/mypy --no-error-summary
 	@echo "check: layers" && { out=$$($(BIN)/lint-imports --no-logo 2>&1) || { echo "$$out"; exit 1; }; }
-	@echo "check: generated files" && $(BIN)/python -m schemas.publish --check
+	@echo "check: generated files" && $(BIN)/python -m schemas.publish --check && $(BIN)/python -m adapters.cli.docs --check
 
 format: setup ## Put the sources into the one format
 	@$(BIN)/ruff check --quiet --fix . && $(BIN)/ruff format .
 
-schemas: setup ## Write AsyncAPI and JSON Schema anew from the models
+schemas: setup ## Write AsyncAPI, JSON Schema and the generated parts of the documents anew
 	@$(BIN)/python -m schemas.publish
+	@$(BIN)/python -m adapters.cli.docs
 
 bench: setup ## Measure the bare loop and the coordinator side by side (build/bench.json)
 	@$(BIN)/python -m tests.bench

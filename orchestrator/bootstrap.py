@@ -25,6 +25,8 @@ from orchestrator.sweeper import Sweeper
 from orchestrator.telemetry import Metrics, configure_logs
 from orchestrator.watchdog import Watchdog
 
+_COLLECT_S = 5.0
+
 
 async def run_coordinator(settings: Settings) -> None:
     """Run one coordinator until SIGTERM or SIGINT.
@@ -98,11 +100,18 @@ async def run_coordinator(settings: Settings) -> None:
         _drain_on_signals(coordinator)
         # A batch makes thousands of objects that die with it; looking through those that live as
         # long as the process, again and again, costs a tenth of the time and finds nothing.
+        # Cycles are rare here: they are looked for every few seconds instead.
         gc.collect()
         gc.freeze()
-        gc.set_threshold(200_000, 50, 100)
-        await _first_of(coordinator.run(), sweeper.run(), watchdog.run())
+        gc.disable()
+        await _first_of(coordinator.run(), sweeper.run(), watchdog.run(), _collect_now_and_then())
         log.info("coordinator.stopped")
+
+
+async def _collect_now_and_then() -> None:
+    while True:
+        await asyncio.sleep(_COLLECT_S)
+        gc.collect()
 
 
 async def _connected(store: PostgresStore, settings: Settings) -> None:

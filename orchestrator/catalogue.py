@@ -69,14 +69,18 @@ def load(folder: Path) -> Catalogue:
         CatalogueError: with every file, key and reason.
     """
     problems: list[Problem] = []
-    participants = {
-        found.id: found for _, found in _read(folder / "participants", Participant, problems)
-    }
+    participants: dict[str, Participant] = {}
+    for file, participant in _read(folder / "participants", Participant, problems):
+        if participant.id in participants:
+            problems.append(Problem(file, "id", f"{participant.id!r} stands in two files"))
+        participants[participant.id] = participant
     programmes: dict[str, Programme] = {}
+    versions: set[tuple[str, int]] = set()
     for file, programme in _read(folder / "programmes", Programme, problems):
-        known = programmes.get(programme.id)
-        if known is not None and known.version == programme.version:
+        if (programme.id, programme.version) in versions:
             problems.append(Problem(file, "version", f"{programme.id} has this version twice"))
+        versions.add((programme.id, programme.version))
+        known = programmes.get(programme.id)
         if known is None or known.version < programme.version:
             programmes[programme.id] = programme
         problems += _references(file, programme, participants)

@@ -95,7 +95,7 @@ class Changes:
 
 
 class Transaction(Protocol):
-    """One batch's transaction; rows that are read are locked in one order."""
+    """One batch's transaction: what it overwrites is what it read, or it is a conflict."""
 
     async def load(self, keys: Iterable[SagaKey], strays: Iterable[UUID]) -> dict[UUID, Saga]:
         """The sagas that exist; strays not found by key are sought in every bucket: slow."""

@@ -51,6 +51,7 @@ class CoordinatorSettings(_Group):
 
     batch_records_max: Annotated[int, Field(ge=1, le=10_000)] = 1_000
     poll_s: Seconds = 0.2
+    recent_sagas_max: Annotated[int, Field(ge=0, le=1_000_000)] = 10_000  # Kept at hand.
     publish_ahead: Annotated[int, Field(ge=0, le=4)] = 1  # Batches committed but not yet published.
     backoff_min_s: Seconds = 0.05
     backoff_max_s: Seconds = 2.0

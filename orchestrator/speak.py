@@ -119,7 +119,7 @@ def set_aside(letter: DeadLetter) -> Outgoing:
 def refused(arrival: Arrival, problem: Unreadable, now: datetime) -> Outgoing:
     """Word to the origin that its record could not be acted upon (`contract.md` 3)."""
     record = arrival.record
-    request_id = getattr(arrival.event, "request_id", None)
+    request_id = problem.request_id or getattr(arrival.event, "request_id", None)
     why = reason(problem.code, "en", problem.field)
     if problem.code is Code.SCHEMA_INVALID:
         message = f"{why.message} ({problem.field}: {problem.detail})"[:2_000]

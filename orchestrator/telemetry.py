@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping
-from typing import Any, Final, Literal
+from collections.abc import Callable, Mapping
+from typing import Any, BinaryIO, Final, Literal
 
 import orjson
 import structlog
@@ -34,25 +34,55 @@ LogEvent = Literal[
 ]
 """Every event that may be logged; a typo does not type-check."""
 
+_MOVED: Final[LogEvent] = "saga.moved"
+
+
+class _Lines:
+    """A logger for structlog that keeps lines until they are flushed: one write for a batch."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._lines: list[bytes] = []
+
+    def msg(self, line: bytes) -> None:
+        self._lines.append(line)
+
+    debug = info = warning = error = msg
+
+    def flush(self) -> None:
+        if self._lines:
+            self._lines.append(b"")
+            self._file.write(b"\n".join(self._lines))
+            self._file.flush()
+            self._lines = []
+
 
 class Log:
     """A structured logger whose event names are a closed list."""
 
-    def __init__(self, logger: Any) -> None:
+    def __init__(self, logger: Any, flush: Callable[[], None] = lambda: None) -> None:
         self._logger = logger
+        self.flush = flush
         self.says_moves = True
+
+    def moved(self, **fields: Any) -> None:
+        """The canonical line of one event of a saga; the caller flushes after its batch."""
+        self._logger.info(_MOVED, **fields)
 
     def info(self, event: LogEvent, **fields: Any) -> None:
         """Something that an operator may want to follow."""
         self._logger.info(event, **fields)
+        self.flush()
 
     def warning(self, event: LogEvent, **fields: Any) -> None:
         """Something that heals itself and should not last."""
         self._logger.warning(event, **fields)
+        self.flush()
 
     def error(self, event: LogEvent, **fields: Any) -> None:
         """Something that a person must look at."""
         self._logger.error(event, **fields)
+        self.flush()
 
 
 def _dumps(fields: Mapping[str, Any], **_: Any) -> bytes:
@@ -65,11 +95,12 @@ def configure_logs(settings: LogSettings) -> Log:
     as_json = settings.format == "json" or (settings.format == "auto" and not sys.stderr.isatty())
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts")
     shared: list[Any] = [structlog.stdlib.add_log_level, stamp]
+    lines = _Lines(sys.stderr.buffer)
     if as_json:
         structlog.configure(
             processors=[*shared, structlog.processors.JSONRenderer(serializer=_dumps)],
             wrapper_class=structlog.make_filtering_bound_logger(level),
-            logger_factory=structlog.BytesLoggerFactory(file=sys.stderr.buffer),
+            logger_factory=lambda *_: lines,
             cache_logger_on_first_use=True,
         )
     else:
@@ -82,7 +113,7 @@ def configure_logs(settings: LogSettings) -> Log:
     # The drivers' own loggers: what they warn of is worth a line, the rest is noise.
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("aiokafka").setLevel(logging.ERROR)
-    log = Log(structlog.get_logger())
+    log = Log(structlog.get_logger(), lines.flush)
     log.says_moves = level <= logging.INFO
     return log
 

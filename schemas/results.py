@@ -43,7 +43,7 @@ class PointsTotal(Wire):
     """What the member's points did."""
 
     charged: PointsOrNone
-    """How many were deducted."""
+    """What the member paid: the price of what was issued; while interim, what is deducted now."""
 
     returned: PointsOrNone
     """How many of these were given back."""

@@ -18,7 +18,6 @@ import asyncio
 import itertools
 import os
 import random
-import signal
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -105,11 +104,12 @@ class Platform:
     @property
     def environment(self) -> dict[str, str]:
         """What every process of the platform is told."""
-        ours = {key: text for key, text in os.environ.items() if not key.startswith("UPRP_")}
-        cache = {key: text for key, text in os.environ.items() if key == "UPRP_CACHE_DIR"}
+        kept = {key: text for key, text in os.environ.items() if not key.startswith("UPRP_")}
+        if kept.pop("PYTHONDONTWRITEBYTECODE", None):
+            # Else every process compiles every module anew: two seconds instead of one.
+            kept["PYTHONPYCACHEPREFIX"] = str(self.folder.parent / "bytecode")
         return {
-            **ours,
-            **cache,
+            **kept,
             "UPRP_KAFKA__BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
             "UPRP_KAFKA__GROUP": self.group,
             "UPRP_KAFKA__PARTITIONS": str(self._partitions),
@@ -216,10 +216,11 @@ class Platform:
                 + "\n".join(tail(node.log) for node in self.nodes[-2:])
             ) from error
 
-    def group_idle(self) -> bool:
-        """Whether what was read was also committed: no record waits in any live coordinator."""
-        live = [node for node in self.nodes if node.alive and node.port]
-        return bool(live) and all(node.metrics().get("uprp_lag_records") == 0 for node in live)
+    def idle(self) -> bool:
+        """Whether every record that came in was committed; waits for the tape."""
+        self.tape.caught_up()
+        done = self.fetch("select coalesce(sum(next_offset), 0) as count from position")
+        return int(done[0]["count"]) == len(self.tape.of("requests", "replies", "internal"))
 
     # -- what they believe, and what the companies know -------------------------------------------
 
@@ -270,8 +271,3 @@ class Platform:
                 await connection.close()
 
         return asyncio.run(ask())
-
-
-def resume(node: Node) -> None:
-    """Let a stopped process go on."""
-    node.send(signal.SIGCONT)

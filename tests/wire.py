@@ -184,13 +184,17 @@ class Tape:
 
 def _heard(message: Any) -> Heard:
     headers = {name: content or b"" for name, content in message.headers() or []}
+    type_, event_id, subject = (
+        headers.get(name, b"").decode("utf-8", "replace")
+        for name in ("ce_type", "ce_id", "ce_subject")
+    )
     return Heard(
         message.topic(),
         message.partition(),
         message.offset(),
-        headers.get("ce_type", b"").decode(),
-        headers.get("ce_id", b"").decode(),
-        headers.get("ce_subject", b"").decode(),
+        type_,
+        event_id,
+        subject,
         message.value() or b"",
     )
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import which
 from types import FrameType
 from typing import Annotated, Final
 
@@ -115,6 +116,7 @@ def _tell_how_to_talk(stage: Stage) -> None:
     lines = (
         "",
         "Everything is still running. In this folder:",
+        *(() if which("uprp") else ("  . .venv/bin/activate",)),
         "  uprp status",
         "  uprp saga list",
         "  uprp request FILE --wait        # lines as in deploy/demo, with request ids of your own",

@@ -88,23 +88,22 @@ class Playbill:
 
     def _table(self) -> RenderableType:
         table = Table(box=None, pad_edge=False)
-        table.add_column("", width=2)
-        for heading in ("request", "ended as"):
+        for heading in ("   request", "ended as"):
             table.add_column(heading, no_wrap=True)
         for at, scene in enumerate(self._scenes):
             if at >= len(self._ended):
-                table.add_row(" ·", Text(scene.about, style="dim"), "")
+                table.add_row(Text(f" · {scene.about}", style="dim"), "")
                 continue
             outcome = self._ended[at]
-            mark = "[red] x[/]" if outcome.problems else "[green]ok[/]"
-            table.add_row(mark, Text(scene.about), Text(_in_short(outcome)))
+            mark = (" x ", "bold red") if outcome.problems else ("ok ", "green")
+            table.add_row(Text.assemble(mark, scene.about), Text(_in_short(outcome)))
         return Group(Text(), table)
 
 
 def _in_short(outcome: Outcome) -> str:
     seen = outcome.seen
     if seen.refused:
-        return f"refused, {seen.refused}; dead letter: {seen.dead_letter}"
+        return f"{seen.refused}, set aside ({seen.dead_letter})"
     again = ", the stored answer" if seen.again else ""
     return f"{seen.status or 'nothing'}{f', {seen.code}' if seen.code else ''}{again}"
 

@@ -139,7 +139,8 @@ class EmbeddedKafka(EmbeddedServer):
         )
         if not (self._records / "meta.properties").exists():
             self.progress("Formatting Apache Kafka's storage")
-            cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+            # Begins with a letter: a dash, one time in 64, would read as another option.
+            cluster = f"K{urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22]}"
             # A tool that runs once is not worth the second compiler.
             tool = self._java("-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool")
             order = ["format", "--ignore-formatted", "-t", cluster, "-c", str(properties)]

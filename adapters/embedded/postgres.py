@@ -183,7 +183,13 @@ class EmbeddedPostgres(EmbeddedServer):
     def remove(self) -> None:
         """Kill it and delete its data."""
         super().remove()
-        shutil.rmtree(self.cluster, ignore_errors=True)
+        for folder in (self.cluster, self._half_made):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    @property
+    def _half_made(self) -> Path:
+        """Where the cluster is made, and stays when that is interrupted."""
+        return self.cluster.with_name(f"{self.cluster.name}.new")
 
     def _prepare(self) -> Steps:
         yield from installing(self.progress)
@@ -198,7 +204,7 @@ class EmbeddedPostgres(EmbeddedServer):
 
     def _initialise(self) -> Steps:
         # A half-made folder, left by an interrupted initdb, is made again from the start.
-        half = self.cluster.with_name(f"{self.cluster.name}.new")
+        half = self._half_made
         shutil.rmtree(half, ignore_errors=True)
         half.mkdir(parents=True, mode=0o700)
         owner = account()

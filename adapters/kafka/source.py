@@ -61,10 +61,12 @@ class KafkaSource:
     async def stop(self) -> None:
         """Leave the group."""
         if self._consumer is not None:
-            # Forgotten only then: an assignment that is under way is finished first.
-            with suppress(KafkaError, OSError, TimeoutError):
-                await asyncio.wait_for(self._consumer.stop(), _STOP_S)
-            self._consumer = None
+            # A task of its own: aiokafka lets the cancellation of its fetchers escape from here.
+            leaving = asyncio.create_task(self._consumer.stop())
+            await asyncio.wait({leaving}, timeout=_STOP_S)
+            leaving.cancel()
+            await asyncio.gather(leaving, return_exceptions=True)
+            self._consumer = None  # Not earlier: an assignment under way is finished first.
 
     async def poll(self, timeout_s: float, count_max: int) -> Sequence[Record]:
         """Records of assigned partitions, in order per partition."""

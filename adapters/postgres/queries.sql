@@ -2,13 +2,12 @@
 -- every batch, which must name the key hash (design.md 9).
 
 -- load_sagas (hot) --
--- The sagas of a batch, locked in one order.
+-- The sagas of a batch. Not locked: the compare-and-set of update_sagas sees what changed since.
 select s.key_hash, s.saga_id, s.revision, s.due_at, s.origin, s.account, s.request_id, s.programme,
        s.programme_version, s.accepted_at, s.terms::text as terms, s.state::text as state
 from unnest($1::smallint[], $2::uuid[]) as k (key_hash, saga_id)
 join saga s on s.key_hash = k.key_hash and s.saga_id = k.saga_id
 order by s.key_hash, s.saga_id
-for update of s
 
 -- find_saga --
 -- One saga by its id alone: a probe in each bucket. Slow on purpose; no index serves it.

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 from uuid import UUID
 
@@ -47,6 +48,8 @@ AWAY: Final = (
     asyncpg.SerializationError,
     asyncpg.QueryCanceledError,
     asyncpg.DiskFullError,
+    # What asyncpg says of a session that the server ended between two statements of a batch.
+    asyncpg.InternalClientError,
 )
 """What heals when the same thing is tried again later."""
 
@@ -55,6 +58,7 @@ def _ms(found: datetime | None) -> int | None:
     return None if found is None else round(found.timestamp() * 1000)
 
 
+@lru_cache(maxsize=4_096)
 def _time(milliseconds: int | None) -> datetime | None:
     return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)
 
@@ -158,7 +162,7 @@ class PostgresTransaction:
         self.rows: Counter[str] = Counter()
 
     async def load(self, keys: Iterable[SagaKey], strays: Iterable[UUID]) -> dict[UUID, Saga]:
-        """The sagas that exist, locked."""
+        """The sagas that exist."""
         found = await self._load(set(keys))
         return found | await self._load_strays(set(strays) - found.keys())
 

@@ -120,6 +120,7 @@ def _leg(leg: Leg) -> list[Any]:
         leg.code,
         leg.detail,
         leg.pending_from,
+        leg.expires_at,
     ]
     while fields[-1] in (None, 0):  # What has its default at the end need not be stored.
         fields.pop()

@@ -100,6 +100,7 @@ class Leg:
     code: str | None = None  # Why it was rejected, or cannot be concluded.
     detail: Mapping[str, Any] | None = None  # Lots, coupons.
     pending_from: int = 0  # The rungs taken before it was called pending.
+    expires_at: int = 0  # Of the command, by the policy of the day it was first said.
 
     @property
     def inquired(self) -> int:

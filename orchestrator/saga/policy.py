@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Final
 
 
 class Rung(StrEnum):
@@ -32,6 +33,20 @@ class LegPolicy:
         return times is not None and inquiries >= times
 
 
+DEFAULT: Final = LegPolicy(
+    response_timeout=5_000,
+    expires_after=60_000,
+    rung=Rung.INQUIRE,
+    every=3_000,
+    times=20,
+    pending_every=3_600_000,
+    pending_times=None,
+)
+"""The published numbers (`domain.md` 4.3)."""
+FOR_EVER: Final = replace(DEFAULT, rung=Rung.RESEND, every=15_000, times=None)
+"""A return may be delayed, not declined: it is said again until it is answered."""
+
+
 @dataclass(frozen=True, slots=True)
 class Policies:
     """The policies of all participants."""
@@ -39,5 +54,10 @@ class Policies:
     by_leg: Mapping[tuple[str, str], LegPolicy]
 
     def of(self, participant: str, verb: str) -> LegPolicy:
-        """The policy of a verb at a participant; the catalogue guarantees that there is one."""
-        return self.by_leg[participant, verb]
+        """The policy of a verb at a participant.
+
+        The catalogue has one for whoever a programme names; a participant that left while a saga
+        of its was open is treated by the published defaults.
+        """
+        found = self.by_leg.get((participant, verb))
+        return found if found is not None else FOR_EVER if verb == "return" else DEFAULT

@@ -171,7 +171,7 @@ class Engine:
 
     def _ask(self, saga: Saga, legs: tuple[Leg, ...], now: int) -> Saga:
         """The saga with those legs asked, all together."""
-        timeout = self._policy(saga.terms, legs[0]).response_timeout
+        policy = self._policy(saga.terms, legs[0])
         asked = {
             leg.path: but(
                 leg,
@@ -179,7 +179,8 @@ class Engine:
                 attempt=1,
                 sent_at=now,
                 said_at=now,
-                due=now + timeout,
+                due=now + policy.response_timeout,
+                expires_at=now + policy.expires_after,
             )
             for leg in legs
         }

@@ -70,9 +70,8 @@ class Words:
             data = _common(saga, leg_id, number, leg.said_at)
             return Message(to, Channel.COMMANDS, event_id, catalogue.INQUIRE, data)
         event_id = command_event_id(leg_id, "do", number)
-        expires = leg.sent_at + self.policies.of(to, leg.verb).expires_after
         data = _common(saga, leg_id, number, leg.sent_at)
-        data.update(_COMMANDS[leg.verb](saga, leg, text_of(expires)))
+        data.update(_COMMANDS[leg.verb](saga, leg, text_of(leg.expires_at)))
         type_ = self.definition.verb(leg.verb).command
         return Message(to, Channel.COMMANDS, event_id, type_, data)
 

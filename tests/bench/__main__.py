@@ -22,6 +22,7 @@ from adapters.kafka.topics import TopicAdmin, wanted
 from adapters.postgres.migrate import migrate
 from orchestrator.catalogue import load
 from orchestrator.settings import ROOT, KafkaSettings
+from tests.bench.bare import saga_of
 from tests.bench.load import Load, Stage, say
 from tests.support import wait_until
 
@@ -110,7 +111,7 @@ def _cpu(pid: int | None, *, tree: bool) -> float:
 
 def measure(bench: Bench, engine: Child, name: str, rates: tuple[float, ...]) -> dict[str, Any]:
     """Warm up, find the most that is sustained, then the latencies at fixed rates."""
-    load = Load(bench.servers, name)
+    load = Load(bench.servers, name, saga_of if name == "bare" else str)
     try:
         load.run(200, 3)
         load.run(rates[-1], 4)

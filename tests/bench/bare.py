@@ -44,6 +44,11 @@ HISTORY = (
 )
 
 
+def saga_of(request_id: str) -> str:
+    """The id under which the bare loop keeps a request."""
+    return str(uuid5(NAMESPACE_URL, request_id))
+
+
 def _headers(event_id: str, kind: str) -> list[tuple[str, bytes]]:
     return [
         ("ce_specversion", b"1.0"),
@@ -73,9 +78,9 @@ def _next(record: Any) -> tuple[Any, int, str, tuple[str, bytes, bytes, list[tup
     """The saga, its step, its history and the one record to publish."""
     data = orjson.loads(record.value)
     if record.topic == TOPICS[0]:
-        saga = uuid5(NAMESPACE_URL, data["request_id"])
+        saga = saga_of(data["request_id"])
         extra = {"account": data["debtor_account"], "points": 25_000}
-        value = _command(str(saga), "deduct", extra)
+        value = _command(saga, "deduct", extra)
         out = (
             "uprp.citi.commands",
             record.key,

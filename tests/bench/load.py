@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -59,8 +60,9 @@ def percentile(values: list[float], share: float) -> float:
 class Load:
     """A producer of requests and a reader of results, in one loop."""
 
-    def __init__(self, servers: str, name: str) -> None:
+    def __init__(self, servers: str, name: str, identify: Callable[[str], str] = str) -> None:
         self._name = name
+        self._identify = identify  # What a result is known by, given the request's id.
         self._producer = Producer(
             {
                 "bootstrap.servers": servers,
@@ -102,7 +104,7 @@ class Load:
         self._number += 1
         request_id = f"{self._name}-{self._number}"
         account = f"{self._name}-w{self._number % 50_000}"
-        self._due[request_id] = due
+        self._due[self._identify(request_id)] = due
         value = (
             f'{{"request_id":"{request_id}","programme":"citi-alipayhk-coupons",'
             f'"account":"{account}","lines":[{{"item":"hkd50","quantity":2}}],'
@@ -122,7 +124,8 @@ class Load:
             if message.error() is not None:
                 continue
             result = orjson.loads(message.value())
-            due = self._due.pop(result.get("request_id"), None) if result.get("final") else None
+            known_by = result.get("request_id") or result.get("saga_id")
+            due = self._due.pop(known_by, None) if result.get("final") else None
             if due is None:
                 continue
             stage.done += 1

@@ -1,0 +1,58 @@
+"""What operators hear of a committed batch: counters, and one canonical line per event."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from orchestrator.decide import Decision
+from orchestrator.decode import Arrival
+from orchestrator.telemetry import Log, Metrics
+
+
+class Report:
+    """Counts and logs; nothing here can fail a batch."""
+
+    def __init__(self, log: Log, metrics: Metrics) -> None:
+        self._log = log
+        self._metrics = metrics
+
+    def committed(self, arrivals: Sequence[Arrival], decision: Decision, now: int) -> None:
+        """Tell of a batch that is in the database; `now` in milliseconds."""
+        metrics = self._metrics
+        metrics.batches.inc()
+        metrics.batch_records.observe(len(arrivals))
+        metrics.last_commit.set(now / 1000)
+        for channel, count in Counter(arrival.route.channel for arrival in arrivals).items():
+            metrics.records.labels(channel).inc(count)
+        for kind, count in decision.counts.items():
+            metrics.notable.labels(kind).inc(count)
+        for letter in decision.changes.dead_letters:
+            self._log.warning(
+                "record.set_aside", id=letter.id, field=letter.field, why=letter.disposition.value
+            )
+        self._moves(decision)
+
+    def _moves(self, decision: Decision) -> None:
+        started = parked = 0
+        ended: Counter[str] = Counter()
+        for moved in decision.moved:
+            saga = moved.saga
+            started += moved.event == "requested"
+            parked += moved.parked
+            if moved.ended and saga.told is not None:
+                ended[saga.told.status] += 1
+            if self._log.says_moves:
+                self._log.moved(
+                    saga_id=str(saga.terms.saga_id),
+                    revision=saga.revision,
+                    on=moved.event,
+                    leg=moved.leg,
+                    outcome=moved.outcome,
+                    status=moved.phase,
+                )
+        self._log.flush()
+        self._metrics.started.inc(started)
+        self._metrics.parked.inc(parked)
+        for status, count in ended.items():
+            self._metrics.finished.labels(status).inc(count)

@@ -1,0 +1,183 @@
+"""The audit finds every lie: a company's, the journal's, an answer's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from adapters.demo.audit import Audit, audit
+from adapters.postgres.views import AccountBalance, SagaStory
+from adapters.sandbox.books import AccountBook, Books, CompanyBooks, CouponBook, LegBook
+from orchestrator.saga.instance import Leg, PricedLine, Saga, Terms, Told
+from orchestrator.saga.journal import SUSPENSE
+from orchestrator.saga.machine import Status
+from schemas.results import ResultStatus
+
+SAGA = UUID("85b8050f-0322-5d0f-a696-f119a3945b46")
+TERMS = Terms(
+    saga_id=SAGA,
+    key_hash=1,
+    definition="redemption",
+    definition_version=1,
+    programme="citi-alipayhk-coupons",
+    programme_version=1,
+    origin="alipayhk",
+    account="wallet",
+    request_id="r",
+    content="",
+    accepted_at=0,
+    debtor="citi",
+    creditor="alipayhk",
+    debtor_account="card",
+    creditor_account="wallet",
+    unit="citi-points",
+    lines=(PricedLine("hkd50", "CASH_COUPON", 2, 25_000, 10_000, 5_000),),
+)
+TOLD = Told(1, ResultStatus.SUCCESS, final=True, code=None, field=None, at=0)
+STORY = SagaStory(
+    Saga(
+        terms=TERMS,
+        revision=3,
+        legs=(
+            Leg("deduct", 25_000, Status.CONFIRMED, moved=25_000),
+            Leg("credit/1", 2, Status.CONFIRMED, moved=2),
+        ),
+        told=TOLD,
+    ),
+    (),
+    (),
+)
+JOURNAL = (
+    AccountBalance("citi/member/card", "citi-points", -25_000),
+    AccountBalance("citi/redeemed", "citi-points", 25_000),
+    AccountBalance(SUSPENSE, "citi-points", 0),
+    AccountBalance("alipayhk/issued", "alipayhk:hkd50", -2),
+    AccountBalance("alipayhk/member/wallet", "alipayhk:hkd50", 2),
+)
+RESULT: dict[str, Any] = {
+    "saga_id": str(SAGA),
+    "points": {"charged": 25_000, "returned": 0},
+    "lines": [{"item": "hkd50", "quantity": 2, "issued": 2}],
+    "at": datetime(2026, 1, 1, tzinfo=UTC),
+}
+DEDUCTED = LegBook(
+    f"{SAGA}/deduct", "deduct", "card", "", 25_000, "CONFIRMED", 25_000, 1, None, 1, 0, 0, 0
+)
+ISSUED = LegBook(
+    f"{SAGA}/credit/1", "credit", "wallet", "hkd50", 2, "CONFIRMED", 2, 1, None, 1, 0, 0, 0
+)
+CITI = CompanyBooks(
+    "citi",
+    legs={DEDUCTED.leg_id: DEDUCTED},
+    accounts={"card": AccountBook("card", 80_000, 55_000, {"lot": 55_000})},
+    sums={("card", "points"): 55_000, ("@rest", "points"): -55_000},
+)
+WALLET = CompanyBooks(
+    "alipayhk",
+    legs={ISSUED.leg_id: ISSUED},
+    coupons={
+        ISSUED.leg_id: tuple(
+            CouponBook(n, ISSUED.leg_id, "wallet", "hkd50", "ISSUED") for n in (1, 2)
+        )
+    },
+    sums={("wallet", "hkd50"): 2, ("@rest", "hkd50"): -2},
+)
+BEFORE = Books(
+    {
+        "citi": CompanyBooks("citi", accounts={"card": AccountBook("card", 80_000, 80_000, {})}),
+        "alipayhk": CompanyBooks("alipayhk"),
+    }
+)
+
+
+def audited(
+    story: SagaStory = STORY,
+    journal: tuple[AccountBalance, ...] = JOURNAL,
+    citi: CompanyBooks = CITI,
+    wallet: CompanyBooks = WALLET,
+    result: dict[str, Any] = RESULT,
+) -> Audit:
+    after = Books({"citi": citi, "alipayhk": wallet})
+    return audit([story], journal, BEFORE, after, {str(result["saga_id"]): result})
+
+
+def test_books_that_balance_have_no_problems() -> None:
+    found = audited()
+    assert found.problems == ()
+    assert [(one.account, one.before, one.after) for one in found.balances] == [
+        ("wallet", 0, 2),
+        ("card", 80_000, 55_000),
+    ]
+
+
+def legs_of(company: CompanyBooks, leg: LegBook) -> CompanyBooks:
+    return replace(company, legs={leg.leg_id: leg})
+
+
+def one_leg(leg: Leg) -> SagaStory:
+    return replace(STORY, saga=STORY.saga.with_leg(leg))
+
+
+LIES: dict[str, tuple[dict[str, Any], str]] = {
+    "a company did it twice": (
+        {"citi": legs_of(CITI, replace(DEDUCTED, applied=2))},
+        "applied 2 times",
+    ),
+    "a company did another amount": (
+        {"citi": legs_of(CITI, replace(DEDUCTED, moved=20_000))},
+        "deduct is confirmed 25,000 to us, to them CONFIRMED 20,000 x1",
+    ),
+    "a company does not know of it": ({"wallet": replace(WALLET, legs={})}, "to them unknown"),
+    "a company did what nobody asked for": (
+        {
+            "citi": replace(
+                CITI, legs={**CITI.legs, "x/deduct": replace(DEDUCTED, leg_id="x/deduct")}
+            )
+        },
+        "x/deduct is known to a company, not to us",
+    ),
+    "a company did what we believe was refused": (
+        {"story": one_leg(Leg("credit/1", 2, Status.REJECTED))},
+        "credit/1 is rejected 0 to us",
+    ),
+    "a company took more than the journal says": (
+        {"citi": replace(CITI, accounts={"card": AccountBook("card", 80_000, 54_999, {})})},
+        "the origins were told of -25,000",
+    ),
+    "the journal is not zero-sum": (
+        {"journal": (*JOURNAL, AccountBalance("citi/redeemed", "citi-points", 1))},
+        "citi-points add up to 1, not 0",
+    ),
+    "something is left in suspense": (
+        {
+            "journal": (
+                *(one for one in JOURNAL if one.account not in (SUSPENSE, "citi/redeemed")),
+                AccountBalance(SUSPENSE, "citi-points", 25_000),
+            )
+        },
+        "25,000 citi-points are left in suspense",
+    ),
+    "the origin was told another charge": (
+        {"result": {**RESULT, "points": {"charged": 0, "returned": 0}}},
+        "went from 80,000 to 55,000 citi-points, the origins were told of +0",
+    ),
+    "the origin was told of a saga that is none": (
+        {"result": {**RESULT, "saga_id": "another"}},
+        "another was answered and is no saga",
+    ),
+    "a saga has not ended": (
+        {"story": replace(STORY, saga=replace(STORY.saga, told=None))},
+        "has not ended",
+    ),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_lie_is_found(lie: str) -> None:
+    changes, words = LIES[lie]
+    problems = audited(**changes).problems
+    assert any(words in problem for problem in problems), problems

@@ -1,0 +1,1 @@
+"""Planted bugs: each one must turn a checker red."""

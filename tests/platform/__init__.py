@@ -1,0 +1,1 @@
+"""The platform as a whole and its store: real coordinators on real servers."""

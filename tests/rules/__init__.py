@@ -1,0 +1,1 @@
+"""What may be redeemed: acceptance against oracles of its own, programmes and participants."""

@@ -1,0 +1,260 @@
+"""The platform in memory: the real decisions on rows, logs and limits that are plain dicts.
+
+It can be killed between any two phases of a batch. What must hold at every commit is checked at
+every commit.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+import orjson
+
+from orchestrator import catalogue as catalogues
+from orchestrator.decide import Decider, Decision
+from orchestrator.decode import Arrival, decode, routes
+from orchestrator.ports import LimitKey, Outgoing, Partition, Record
+from orchestrator.saga import codec, utterance
+from orchestrator.saga.instance import Saga
+from orchestrator.saga.journal import SUSPENSE
+from orchestrator.saga.policy import LegPolicy, Policies
+from schemas import catalogue
+from schemas.catalogue import Channel, topic_of
+from schemas.envelope import PLATFORM_SOURCE, Envelope, source_of
+from schemas.ids import partition_key
+from tests.saga.walk import pieces
+
+DEPLOY: Final = Path(__file__).parents[2] / "deploy"
+START: Final = 1_800_000_000_000
+LEASE_MS: Final = 10_000
+
+
+def short_catalogue(times: int = 2) -> catalogues.Catalogue:
+    """What is on offer in `deploy/`, with ladders that end soon."""
+    found = catalogues.load(DEPLOY)
+    ladders = {leg: _short(policy, times) for leg, policy in found.policies.by_leg.items()}
+    return replace(found, policies=Policies(ladders))
+
+
+def _short(policy: LegPolicy, times: int) -> LegPolicy:
+    return replace(policy, times=policy.times and times)
+
+
+_CATALOGUE: Final = short_catalogue()
+
+
+@dataclass
+class Platform:
+    """One coordinator, its database and its topics."""
+
+    decider: Decider = field(default_factory=lambda: Decider(_CATALOGUE, "uprp"))
+    now: int = START
+    rows: dict[UUID, tuple[Saga, str, str, int, int | None]] = field(default_factory=dict)
+    used: Counter[LimitKey] = field(default_factory=Counter)
+    books: Counter[tuple[str, str]] = field(default_factory=Counter)
+    log: dict[Partition, list[Record]] = field(default_factory=dict)
+    positions: Counter[Partition] = field(default_factory=Counter)
+    offsets: Counter[Partition] = field(default_factory=Counter)
+    timeline: set[tuple[UUID, int]] = field(default_factory=set)
+    movements: set[tuple[UUID, int]] = field(default_factory=set)
+    published: dict[str, bytes | None] = field(default_factory=dict)
+    outgoing: list[Outgoing] = field(default_factory=list)
+    letters: list[Any] = field(default_factory=list)
+    _events: int = 0
+
+    # -- the way in ---------------------------------------------------------------------------
+
+    def arrive(
+        self, participant: str, type_: str, key: str | None, data: Mapping[str, Any], **head: Any
+    ) -> Record:
+        """Append an event to the topic that its type belongs on."""
+        channels = {event.name: event.channel for event in catalogue.EVENTS}
+        channel = channels[type_]
+        internal = channel is Channel.INTERNAL
+        topic = catalogue.INTERNAL_TOPIC if internal else topic_of(participant, channel)
+        source = PLATFORM_SOURCE if internal else source_of(participant)
+        self._events += 1
+        envelope = Envelope(f"e-{self._events}", source, type_, "2027-01-15T08:00:00Z", **head)
+        log = self.log.setdefault((topic, 0), [])
+        headers = tuple(envelope.headers())
+        value = orjson.dumps(data)
+        record = Record(topic, 0, len(log), key.encode() if key else None, value, headers)
+        log.append(record)
+        return record
+
+    def request(self, data: Mapping[str, Any], origin: str = "alipayhk") -> Record:
+        """A redemption request."""
+        key = partition_key(origin, data["account"])
+        return self.arrive(origin, catalogue.REQUESTED, key, data)
+
+    def waiting(self) -> list[Partition]:
+        """The partitions that have records beyond the committed offsets."""
+        return [part for part, log in self.log.items() if self.offsets[part] < len(log)]
+
+    # -- one batch ----------------------------------------------------------------------------
+
+    def batch(self, count: int = 100, published: int | None = None, order: int = 0) -> Decision:
+        """Read, decide, commit, publish; with `published` it dies after so many records."""
+        records = self._poll(count, order)
+        arrivals = [self._decode(record) for record in records]
+        decision = self.decide(arrivals)
+        self.commit(decision, arrivals)
+        for record in records:
+            part = (record.topic, record.partition)
+            self.positions[part] = max(self.positions[part], record.offset + 1)
+        self._publish(decision.outgoing[:published])
+        if published is None or published >= len(decision.outgoing):
+            for record in records:
+                self.offsets[record.topic, record.partition] = record.offset + 1
+            if not any(self.offsets[part] < self.positions[part] for part in self.log):
+                self._check_said()
+        return decision
+
+    def _poll(self, count: int, order: int) -> list[Record]:
+        waiting = self.waiting()
+        turn = order % len(waiting) if waiting else 0
+        records: list[Record] = []
+        for part in waiting[turn:] + waiting[:turn]:
+            start = self.offsets[part]
+            records += self.log[part][start : start + count - len(records)]
+        return records
+
+    def _decode(self, record: Record) -> Arrival:
+        route = routes(self.decider.catalogue.participants)[record.topic]
+        before = record.offset < self.positions[record.topic, record.partition]
+        return decode(record, route, redelivered=before)
+
+    def decide(self, arrivals: Sequence[Arrival]) -> Decision:
+        """The decisions, on rows as a database would give them."""
+        needs = self.decider.needs(arrivals, self.now)
+        wanted = {saga for _, saga in needs.keys} | needs.strays
+        loaded = {saga_id: self.saga(saga_id) for saga_id in wanted if saga_id in self.rows}
+        used = {key: self.used[key] for key in needs.limits if key in self.used}
+        return self.decider.decide(arrivals, loaded, used, self.now)
+
+    def saga(self, saga_id: UUID) -> Saga:
+        """The saga, from its row."""
+        kept, terms_json, state, revision, wake_at = self.rows[saga_id]
+        named = kept.terms
+        terms = codec.decode_terms(
+            terms_json,
+            saga_id=saga_id,
+            key_hash=named.key_hash,
+            origin=named.origin,
+            account=named.account,
+            request_id=named.request_id,
+            programme=named.programme,
+            programme_version=named.programme_version,
+            accepted_at=named.accepted_at,
+        )
+        return codec.decode_state(state, terms, revision, wake_at)
+
+    def sagas(self) -> list[Saga]:
+        """Every saga, in the order of their beginning."""
+        return [self.saga(saga_id) for saga_id in self.rows]
+
+    def commit(self, decision: Decision, arrivals: Sequence[Arrival]) -> None:
+        """The transaction, with the database's own constraints."""
+        changes = decision.changes
+        if all(arrival.redelivered for arrival in arrivals):
+            changed = (changes.sagas, changes.timeline, changes.movements, changes.limits)
+            assert not any(changed), f"redelivery changed something: {changed}"
+            assert not changes.dead_letters, "redelivery set something aside again"
+        for saga_id, change in changes.sagas.items():
+            if change.was is None:
+                assert saga_id not in self.rows, "two sagas of one id"
+            else:
+                assert self.rows[saga_id][3] == change.was.revision, "another revision"
+            now = change.now
+            self._write(now, now.revision, now.wake_at)
+        for entry in changes.timeline:
+            assert (entry.key[1], entry.revision) not in self.timeline, "a revision twice"
+            self.timeline.add((entry.key[1], entry.revision))
+        for move in changes.movements:
+            assert (move.key[1], move.seq) not in self.movements, "a movement twice"
+            self.movements.add((move.key[1], move.seq))
+            transfer = move.transfer
+            self.books[transfer.debit, transfer.unit] -= transfer.amount
+            self.books[transfer.credit, transfer.unit] += transfer.amount
+        for key, limit in changes.limits.items():
+            assert limit.was in (None, self.used[key]), "a limit is not what was read"
+            self.used[key] += limit.delta
+        self.letters += changes.dead_letters
+        self._check_limits()
+        self._check_suspense()
+
+    def _write(self, saga: Saga, revision: int, wake_at: int | None) -> None:
+        row = (saga, codec.encode_terms(saga.terms), codec.encode_state(saga), revision, wake_at)
+        self.rows[saga.terms.saga_id] = row
+
+    # -- the way out --------------------------------------------------------------------------
+
+    def _publish(self, records: Sequence[Outgoing]) -> None:
+        for record in records:
+            event_id = dict(record.headers)["ce_id"]
+            name = f"{record.topic} {(event_id or b'').decode()}"
+            said = self.published.setdefault(name, record.value)
+            # A reading of what nobody knows is made anew; everything else says the same again.
+            reading = name.endswith("#r0")
+            assert reading or said == record.value, f"{name}: {said!r}, now {record.value!r}"
+            self.outgoing.append(record)
+
+    def names(self, saga: Saga) -> set[str]:
+        """The topics and event ids of all that a saga's state implies must have been said."""
+        _, words = self.decider.kits[saga.terms.definition, saga.terms.definition_version]
+        found = set()
+        for one in utterance.implied(saga):
+            message = words.message(saga, one)
+            found.add(f"{topic_of(message.participant, message.channel)} {message.event_id}")
+        return found
+
+    # -- timers -------------------------------------------------------------------------------
+
+    def next_due(self) -> int | None:
+        """When the first timer rings."""
+        return min((row[4] for row in self.rows.values() if row[4] is not None), default=None)
+
+    def ring(self) -> int:
+        """Lease every due saga and publish its timer; how many."""
+        due = [saga for saga, row in self.rows.items() if row[4] is not None and row[4] <= self.now]
+        for saga_id in due:
+            kept, _, _, revision, _ = self.rows[saga_id]
+            self._write(self.saga(saga_id), revision, self.now + LEASE_MS)
+            key = partition_key(kept.terms.origin, kept.terms.account)
+            fired = {"saga_id": str(saga_id), "revision": revision}
+            self.arrive("", catalogue.TIMER, key, fired)
+        return len(due)
+
+    # -- what must hold at every commit -------------------------------------------------------
+
+    def _check_limits(self) -> None:
+        """I5: usage is the worth of what was accepted and did not fail; never above the limit."""
+        expected: Counter[LimitKey] = Counter()
+        for saga, *_ in self.rows.values():
+            terms = saga.terms
+            if terms.limit and terms.business_date and saga.legs:
+                key = (terms.key_hash, terms.limit, terms.business_date)
+                kept = zip(terms.lines, pieces(saga), strict=True)
+                issued = sum(line.worth * n // line.quantity for line, n in kept)
+                expected[key] += issued if saga.ended else terms.worth
+        assert +self.used == +expected, f"limits: {+self.used}, should be {+expected}"
+        assert all(used <= 100_000 for used in self.used.values()), self.used
+
+    def _check_suspense(self) -> None:
+        """I10, I11: books balance; in suspense lies only what open sagas have not settled."""
+        units: Counter[str] = Counter()
+        for (_, unit), balance in self.books.items():
+            units[unit] += balance
+        assert not any(units.values()), units
+        if all(saga.ended for saga, *_ in self.rows.values()):
+            left = {name: n for name, n in self.books.items() if name[0] == SUSPENSE and n}
+            assert not left, left
+
+    def _check_said(self) -> None:
+        """Nothing is owed: what every state implies was published at least once."""
+        for saga, *_ in self.rows.values():
+            owed = self.names(saga) - self.published.keys()
+            assert not owed, f"never said: {owed}"
