@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
-from uuid import UUID
 
-from orchestrator.decide import Decider, Decision, Needs
+from orchestrator.consequences import Decision
+from orchestrator.decide import Decider
 from orchestrator.decode import Arrival, decode, routes
 from orchestrator.errors import (
     BrokerRefuses,
@@ -31,10 +31,9 @@ from orchestrator.ports import (
     Record,
     Source,
     Store,
-    Transaction,
 )
+from orchestrator.recent import Recent
 from orchestrator.report import Report
-from orchestrator.saga.instance import Saga
 from orchestrator.settings import CoordinatorSettings, Phase
 from orchestrator.telemetry import Log, Metrics
 
@@ -89,9 +88,7 @@ class Coordinator:
         self._report = Report(log, metrics)
         self._probe = probe
         self._expected: dict[Partition, int | None] = {}
-        # Sagas in flight as this coordinator last saved them. Never believed: the compare-and-set
-        # tells when somebody else moved one, and then the batch is read anew.
-        self._recent: dict[UUID, Saga] = {}
+        self._recent = Recent(settings.recent_sagas_max)
         self._assigned = asyncio.Event()  # Set while partitions are held.
         self._ready = False
         self._lost = False  # Taken away before the batch in hand was finished.
@@ -150,7 +147,7 @@ class Coordinator:
         self._ahead = asyncio.Queue(self._settings.publish_ahead or 1)
         self._assigned.clear()
         self._lost = False
-        self._recent.clear()
+        self._recent.forget()
         beat = asyncio.create_task(self._beat(), name="pulse")
         publisher = asyncio.create_task(self._publisher(), name="publisher")
         work = asyncio.create_task(self._work(), name="work")
@@ -220,7 +217,7 @@ class Coordinator:
             self._assigned.clear()
             self._lost = True  # The batch in hand must not be committed any more.
         self._expected.clear()
-        self._recent.clear()
+        self._recent.forget()
         self.done_offsets.clear()
         self._set_ready(False)
         self._log.info("coordinator.revoked", partitions=len(gone))
@@ -262,7 +259,7 @@ class Coordinator:
             try:
                 decision, offsets = await self._transact(arrivals)
             except Conflict as conflict:
-                self._recent.clear()
+                self._recent.forget()
                 self._metrics.retries.labels("conflict").inc()
                 self._log.warning("batch.retried", why=str(conflict), records=len(records))
             except Unavailable as away:
@@ -290,7 +287,7 @@ class Coordinator:
         now = self._clock.now()
         needs = self._decider.needs(arrivals, now)
         async with self._store.transaction() as transaction:
-            loaded = await self._load(transaction, needs)
+            loaded = await self._recent.load(transaction, needs)
             used = await transaction.limits(needs.limits)
             decision = self._decider.decide(arrivals, loaded, used, now)
             self._check_dead_letters(decision)
@@ -306,28 +303,8 @@ class Coordinator:
             self._check_mine()
         for partition, (_, after) in moves.items():
             self._expected[partition] = after
-        self._remember(decision)
+        self._recent.remember(decision)
         return decision, offsets
-
-    async def _load(self, transaction: Transaction, needs: Needs) -> dict[UUID, Saga]:
-        """The sagas of the batch: those in hand, and the others from the database."""
-        recent = self._recent
-        found = {key[1]: recent[key[1]] for key in needs.keys if key[1] in recent}
-        keys = [key for key in needs.keys if key[1] not in found]
-        strays = [saga for saga in needs.strays if saga not in found]
-        if keys or strays:
-            found |= await transaction.load(keys, strays)
-        return found
-
-    def _remember(self, decision: Decision) -> None:
-        """Keep what is still in flight at hand, the newest so many."""
-        recent = self._recent
-        for saga_id, change in decision.changes.sagas.items():
-            recent.pop(saga_id, None)
-            if change.now.wake_at is not None:
-                recent[saga_id] = change.now
-        while len(recent) > self._settings.recent_sagas_max:
-            del recent[next(iter(recent))]
 
     def _check_dead_letters(self, decision: Decision) -> None:
         """If most of a batch cannot be read, the fault is systemic: set nothing aside."""

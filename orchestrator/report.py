@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from orchestrator.decide import Decision
+from orchestrator.consequences import Decision
 from orchestrator.decode import Arrival
 from orchestrator.telemetry import Log, Metrics
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import pytest
 
-from orchestrator import decide
+from orchestrator import consequences, decide
 from orchestrator.saga import instance, journal, progress, utterance
 from orchestrator.saga.definition import Definition, Step
 from orchestrator.saga.instance import Leg, PricedLine, Saga
@@ -112,7 +112,7 @@ def _booked_again(patch: Patch) -> None:
         return right(definition, None, now)
 
     patch.setattr(journal, "transfers", transfers)
-    patch.setattr(decide, "transfers", transfers)
+    patch.setattr(consequences, "transfers", transfers)
 
 
 def _pending_is_forgotten(patch: Patch) -> None:
@@ -123,7 +123,7 @@ def _pending_is_forgotten(patch: Patch) -> None:
         return tuple(one for one in right(saga) if one.path not in pending)
 
     patch.setattr(utterance, "implied", implied)
-    patch.setattr(decide, "implied", implied)
+    patch.setattr(consequences, "implied", implied)
 
 
 def _inquiries_count_anew(patch: Patch) -> None:

@@ -14,7 +14,8 @@ from uuid import UUID
 import orjson
 
 from orchestrator import catalogue as catalogues
-from orchestrator.decide import Decider, Decision
+from orchestrator.consequences import Decision
+from orchestrator.decide import Decider
 from orchestrator.decode import Arrival, decode, routes
 from orchestrator.ports import LimitKey, Outgoing, Partition, Record
 from orchestrator.saga import codec, utterance

@@ -5,7 +5,7 @@ from typing import Any, Final
 import orjson
 import pytest
 
-from orchestrator.decide import Decision
+from orchestrator.consequences import Decision
 from schemas import catalogue
 from schemas.catalogue import DEAD_LETTER_TOPIC
 from schemas.ids import saga_id

@@ -1,0 +1,207 @@
+"""What an accepted event leaves behind: its row, its movements, its limit, its words. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from orchestrator import speak
+from orchestrator.decode import Arrival
+from orchestrator.ports import (
+    Change,
+    Changes,
+    LimitChange,
+    LimitKey,
+    Movement,
+    Outgoing,
+    TimelineEntry,
+)
+from orchestrator.saga.instance import Saga, Terms
+from orchestrator.saga.journal import transfers
+from orchestrator.saga.machine import Still
+from orchestrator.saga.progress import Engine, kept, phase
+from orchestrator.saga.utterance import Utterance, implied, newly
+from orchestrator.sagas.words import Words, moment
+from schemas.catalogue import Channel
+from schemas.dead_letters import Disposition
+from schemas.envelope import Unreadable, rfc3339
+from schemas.value import value
+
+Kits = Mapping[tuple[str, int], tuple[Engine, Words]]
+"""The engine and the vocabulary of every version of every saga."""
+
+
+@value
+class Moved:
+    """One accepted event, for the canonical log line and the counters."""
+
+    event: str
+    saga: Saga
+    phase: str
+    leg: str | None
+    outcome: str | None
+    ended: bool  # With this event.
+    parked: bool  # With this event.
+
+
+@dataclass(slots=True)
+class Decision:
+    """What a batch changes and says."""
+
+    changes: Changes = field(default_factory=Changes)
+    outgoing: list[Outgoing] = field(default_factory=list)
+    moved: list[Moved] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    new_records: int = 0
+    poison: int = 0
+
+
+class Consequences:
+    """The working state of one batch, and everything that an event may do to it."""
+
+    def __init__(
+        self,
+        kits: Kits,
+        group: str,
+        sagas: dict[UUID, Saga],
+        used: dict[LimitKey, int],
+        now: int,
+    ) -> None:
+        self.kits = kits
+        self.group = group
+        self.sagas = sagas
+        self.used = used
+        self.read_used = dict(used)
+        self.now = now
+        self.moment = moment(now)
+        self.at = rfc3339(self.moment)
+        self.decision = Decision()
+        self.repeated: set[tuple[UUID, Utterance]] = set()
+
+    def finish(self, loaded: Mapping[UUID, Saga]) -> Decision:
+        """The decision, with every saga that is not what was loaded."""
+        changes = self.decision.changes
+        for saga_id, saga in self.sagas.items():
+            was = loaded.get(saga_id)
+            if saga is not was:
+                changes.sagas[saga_id] = Change(was, saga)
+        return self.decision
+
+    def _accept(
+        self, arrival: Arrival, was: Saga | None, now: Saga, event: str, **detail: Any
+    ) -> None:
+        """The new revision, its timeline row, its movements, its words."""
+        wake_at = _wake_at(was, now)
+        saga = now if now.wake_at == wake_at else replace(now, wake_at=wake_at)
+        terms = saga.terms
+        self.sagas[terms.saga_id] = saga
+        words = newly(was, saga)
+        for utterance in words:
+            self._say(arrival, saga, utterance)
+        key = (terms.key_hash, terms.saga_id)
+        engine, _ = self._tools(terms)
+        changes = self.decision.changes
+        for at, transfer in enumerate(transfers(engine.definition, was, saga)):
+            changes.movements.append(Movement(key, saga.revision * 8 + at, transfer))
+        if saga.ended and not (was is not None and was.ended):
+            self._release(engine, saga)
+        found = {name: value for name, value in detail.items() if value is not None}
+        record = arrival.record
+        found["event_id"] = event_id_of(arrival)
+        found["record"] = f"{record.topic}/{record.partition}/{record.offset}"
+        found["said"] = [f"{u.kind} {u.path}#{u.number}" for u in words]
+        changes.timeline.append(
+            TimelineEntry(key, saga.revision, self.now, event, orjson.dumps(found).decode())
+        )
+        self.decision.moved.append(
+            Moved(
+                event,
+                saga,
+                phase(saga),
+                found.get("leg"),
+                found.get("outcome"),
+                ended=saga.ended and not (was is not None and was.ended),
+                parked=saga.parked and not (was is not None and was.parked),
+            )
+        )
+
+    def _release(self, engine: Engine, saga: Saga) -> None:
+        """Give back what the account limit held for pieces that were not issued (I5)."""
+        limit = limit_key_of(saga.terms)
+        if limit is None or not saga.legs:  # Refused at once: nothing was ever held.
+            return
+        pieces = kept(saga, engine.definition.pivot)
+        issued = sum(line.worth_of(n) for line, n in zip(saga.terms.lines, pieces, strict=True))
+        if issued < saga.terms.worth:
+            self._use(limit, issued - saga.terms.worth)
+
+    def _use(self, limit: LimitKey, delta: int) -> None:
+        known = self.read_used.get(limit)
+        before = self.decision.changes.limits.get(limit, LimitChange(0, known))
+        self.decision.changes.limits[limit] = LimitChange(before.delta + delta, known)
+        self.used[limit] = self.used.get(limit, 0) + delta
+
+    def _tell_again(self, arrival: Arrival, saga: Saga) -> None:
+        """The origin asked: the stored answer, or PENDING once while there is none."""
+        engine, _ = self._tools(saga.terms)
+        told = engine.asked(saga, self.now)
+        if not isinstance(told, Still):
+            self._accept(arrival, saga, told, "asked")
+        for utterance in implied(saga):
+            if not utterance.path:
+                self._say(arrival, saga, utterance)
+
+    def _repeat(self, arrival: Arrival, saga: Saga) -> None:
+        """Say again what this record may have left unsaid when it was committed."""
+        for utterance in implied(saga):
+            if (saga.terms.saga_id, utterance) not in self.repeated:
+                self.repeated.add((saga.terms.saga_id, utterance))
+                self._say(arrival, saga, utterance)
+                self.decision.counts["said_again"] += 1
+
+    def _say(self, arrival: Arrival, saga: Saga, utterance: Utterance) -> None:
+        _, words = self._tools(saga.terms)
+        message = words.message(saga, utterance)
+        self.decision.outgoing.append(speak.said(saga, message, event_id_of(arrival), self.at))
+
+    def _set_aside(self, arrival: Arrival, problem: Unreadable, disposition: Disposition) -> None:
+        """The record as a dead letter; the origin hears that it was refused."""
+        letter = speak.dead_letter(arrival, problem, disposition, self.group, self.moment)
+        if not arrival.redelivered:
+            self.decision.changes.dead_letters.append(letter)
+            self.decision.poison += disposition is Disposition.POISON
+            self.decision.counts[f"dead_letters_{disposition}"] += 1
+        self.decision.outgoing.append(speak.set_aside(letter))
+        if arrival.route.channel is Channel.REQUESTS:
+            self.decision.outgoing.append(speak.refused(arrival, problem, self.moment))
+
+    def _tools(self, terms: Terms) -> tuple[Engine, Words]:
+        """The engine and the vocabulary for the version that the saga was accepted under."""
+        return self.kits[terms.definition, terms.definition_version]
+
+
+def event_id_of(arrival: Arrival) -> str | None:
+    """The `ce_id` of the record, when it could be read."""
+    return arrival.envelope.id if arrival.envelope is not None else None
+
+
+def limit_key_of(terms: Terms) -> LimitKey | None:
+    """The account limit that the saga counts on, if its programme has one."""
+    if not terms.limit or terms.business_date is None:
+        return None
+    return (terms.key_hash, terms.limit, terms.business_date)
+
+
+def _wake_at(was: Saga | None, now: Saga) -> int | None:
+    """The row's timer: kept while it is early enough, which leaves its index alone."""
+    due = now.due
+    if due is None or now.ended:
+        return None
+    if was is not None and was.wake_at is not None and was.wake_at <= due:
+        return was.wake_at
+    return due
