@@ -26,6 +26,7 @@ QUIET: Final = 2
 """librdkafka's level: what goes wrong is raised or told in our words, not logged over them."""
 
 _POLL_S: Final = 0.2
+_PATIENCE_S: Final = 15.0
 
 
 def request_commands(app: typer.Typer) -> None:
@@ -84,6 +85,9 @@ def read_lines(text: str) -> Iterator[Line]:
             raise LineError(f"line {number}: data: is missing or not an object")
         origin = found["origin"]
         known = {name: found[alias] for alias, name in _OPTIONAL if alias in found}
+        for alias, name in _OPTIONAL:
+            if not isinstance(known.get(name, ""), str):
+                raise LineError(f"line {number}: {alias}: is not a string")
         if not isinstance(data, dict):
             yield Line(origin, str(raw).encode(), None, **known)
         else:
@@ -117,7 +121,8 @@ def request(
     as_json: Annotated[bool, typer.Option("--json", help="Results as JSON lines.")] = False,
 ) -> None:
     """Publish redemption requests from a file of JSON lines."""
-    servers = read_settings().kafka.bootstrap_servers
+    kafka = read_settings().kafka
+    servers, patience_s = kafka.bootstrap_servers, kafka.request_timeout_s
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text("utf-8")
         lines = list(read_lines(text))
@@ -127,9 +132,11 @@ def request(
     except LineError as error:
         complain(f"{file}: {error}")
         raise typer.Exit(EXIT_USAGE) from None
-    listener = listen(servers, {line.origin for line in lines}) if wait else None
+    listener = None
     try:
-        publish(open_producer(servers), lines)
+        if wait:
+            listener = listen(servers, {line.origin for line in lines}, patience_s)
+        publish(open_producer(servers, patience_s), lines)
         stderr().print(f"published {len(lines)} record(s)", style="dim")
         if listener is not None and not _show(listener, lines, timeout, as_json=as_json):
             raise typer.Exit(EXIT_NOT_FOUND)
@@ -141,13 +148,13 @@ def request(
             listener.close()
 
 
-def open_producer(servers: str) -> Producer:
+def open_producer(servers: str, patience_s: float = _PATIENCE_S) -> Producer:
     """A producer that any partner could have; it connects when it has something to publish."""
     return Producer(
         {
             "bootstrap.servers": servers,
             "enable.idempotence": True,
-            "message.timeout.ms": 15_000,
+            "message.timeout.ms": round(patience_s * 1000),
             "log_level": QUIET,
         }
     )
@@ -179,7 +186,7 @@ def publish(producer: Producer, lines: list[Line]) -> None:
         raise KafkaException(failures[0])
 
 
-def listen(servers: str, origins: set[str]) -> Consumer:
+def listen(servers: str, origins: set[str], patience_s: float = _PATIENCE_S) -> Consumer:
     """A consumer at the end of the origins' results topics."""
     consumer = Consumer(
         {
@@ -189,12 +196,12 @@ def listen(servers: str, origins: set[str]) -> Consumer:
             "log_level": QUIET,
         }
     )
-    topics = consumer.list_topics(timeout=15).topics
+    topics = consumer.list_topics(timeout=patience_s).topics
     wanted = []
     for origin in sorted(origins):
         topic = topic_of(origin, Channel.RESULTS)
         for number in topics[topic].partitions if topic in topics else ():
-            _, end = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=15)
+            _, end = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=patience_s)
             wanted.append(TopicPartition(topic, number, end))
     consumer.assign(wanted)
     return consumer

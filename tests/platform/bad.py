@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from tests.platform.partner import ANSWERED, REQUESTED, Headers, envelope
@@ -59,7 +60,7 @@ class Bad:
         """Its `ce_id`, unless it has none."""
         return f"bad {self.name}"
 
-    @property
+    @cached_property
     def sent_headers(self) -> Headers:
         """Those that make the point; else proper ones, and one that no text encoding knows."""
         if self.headers is not None:

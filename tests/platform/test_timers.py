@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -152,8 +153,6 @@ def ended(platform: Platform, saga: str) -> dict[str, Any]:
 
 def show(platform: Platform, saga: str) -> str:
     """What `uprp saga show` prints."""
-    import subprocess  # noqa: PLC0415 - only here.
-
     done = subprocess.run(
         [*UPRP, "saga", "show", saga],
         cwd=ROOT,
@@ -280,8 +279,7 @@ def _content(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def test_in_the_end_nobody_is_owed_anything(platform: Platform) -> None:
-    for saga in (*(one.saga_id for one in COUPONS[1:]), NOBODY_THERE):
-        if saga != NOBODY_THERE:
-            ended(platform, saga)
+    for one in COUPONS[1:]:
+        ended(platform, one.saga_id)
     assert platform.books().problems() == ()
     assert platform.nodes[-1].stop() == 0
