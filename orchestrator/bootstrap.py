@@ -25,7 +25,7 @@ from orchestrator.sweeper import Sweeper
 from orchestrator.telemetry import Metrics, configure_logs
 from orchestrator.watchdog import Watchdog
 
-_COLLECT_S = 5.0
+_COLLECT_S = 60.0
 
 
 async def run_coordinator(settings: Settings) -> None:
@@ -112,6 +112,7 @@ async def _collect_now_and_then() -> None:
     while True:
         await asyncio.sleep(_COLLECT_S)
         gc.collect()
+        gc.freeze()
 
 
 async def _connected(store: PostgresStore, settings: Settings) -> None:

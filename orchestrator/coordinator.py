@@ -287,9 +287,11 @@ class Coordinator:
         now = self._clock.now()
         needs = self._decider.needs(arrivals, now)
         async with self._store.transaction() as transaction:
-            loaded = await self._recent.load(transaction, needs)
-            used = await transaction.limits(needs.limits)
-            decision = self._decider.decide(arrivals, loaded, used, now)
+            with self._metrics.stage.labels("load").time():
+                loaded = await self._recent.load(transaction, needs)
+                used = await transaction.limits(needs.limits)
+            with self._metrics.stage.labels("decide").time():
+                decision = self._decider.decide(arrivals, loaded, used, now)
             self._check_dead_letters(decision)
             offsets = _ends(arrivals)
             moves = {
@@ -298,7 +300,8 @@ class Coordinator:
                 if after > (self._expected.get(partition) or 0)
             }
             decision.changes.positions = moves
-            await transaction.save(decision.changes)
+            with self._metrics.stage.labels("save").time():
+                await transaction.save(decision.changes)
             self._probe("before_commit")
             self._check_mine()
         for partition, (_, after) in moves.items():
@@ -325,7 +328,8 @@ class Coordinator:
         """Publish committed batches in order, then commit their offsets."""
         while True:
             batch = await self._ahead.get()
-            await self._publish(batch)
+            with self._metrics.stage.labels("publish").time():
+                await self._publish(batch)
             self._probe("before_offsets")
             self._check_mine()
             try:

@@ -145,9 +145,8 @@ class _Batch(Consequences):
     def _begin(self, arrival: Arrival, request: RedemptionRequested) -> None:
         programme = self.catalogue.programmes.get(request.programme)
         assert arrival.envelope is not None
-        terms = acceptance.draft(request, arrival.route.participant, programme, self.now)
-        if arrival.envelope.traceparent is not None:
-            terms = replace(terms, traceparent=arrival.envelope.traceparent)
+        origin, trace = arrival.route.participant, arrival.envelope.traceparent
+        terms = acceptance.draft(request, origin, programme, self.now, trace)
         refusal = next(acceptance.refusals(request, terms, programme, self.now), None)
         limit = limit_key_of(terms)
         if refusal is None and programme is not None and limit is not None:

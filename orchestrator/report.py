@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 from orchestrator.consequences import Decision
 from orchestrator.decode import Arrival
+from orchestrator.sagas.words import moment
 from orchestrator.telemetry import Log, Metrics
+from schemas.envelope import rfc3339
 
 
 class Report:
@@ -31,9 +33,9 @@ class Report:
             self._log.warning(
                 "record.set_aside", id=letter.id, field=letter.field, why=letter.disposition.value
             )
-        self._moves(decision)
+        self._moves(decision, rfc3339(moment(now)))
 
-    def _moves(self, decision: Decision) -> None:
+    def _moves(self, decision: Decision, at: str) -> None:
         started = parked = 0
         ended: Counter[str] = Counter()
         for moved in decision.moved:
@@ -44,7 +46,8 @@ class Report:
                 ended[saga.told.status] += 1
             if self._log.says_moves:
                 self._log.moved(
-                    saga_id=str(saga.terms.saga_id),
+                    at,
+                    saga_id=saga.terms.id,
                     revision=saga.revision,
                     on=moved.event,
                     leg=moved.leg,

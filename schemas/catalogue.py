@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
 from pydantic import BaseModel, ValidationError
@@ -11,9 +10,10 @@ from pydantic import BaseModel, ValidationError
 from . import commands, replies, requests, results
 from .base import Heard
 from .envelope import Unreadable, json_object, proper_id
+from .value import TextEnum
 
 
-class Channel(StrEnum):
+class Channel(TextEnum):
     """The kinds of topic; a participant `p` has one of each of the first four."""
 
     REQUESTS = "requests"

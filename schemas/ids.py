@@ -31,7 +31,7 @@ def command_event_id(leg_id: str, verb: str, attempt: int) -> str:
     return f"{leg_id}#{attempt}" if verb == "do" else f"{leg_id}#{verb}{attempt}"
 
 
-def result_event_id(saga: UUID, revision: int) -> str:
+def result_event_id(saga: UUID | str, revision: int) -> str:
     """`ce_id` of a result: `<saga id>#r<revision>`."""
     return f"{saga}#r{revision}"
 

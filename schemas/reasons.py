@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from enum import StrEnum
 from functools import cache, lru_cache
 from importlib import resources
 from typing import Annotated, Final
@@ -16,10 +15,11 @@ from typing import Annotated, Final
 from pydantic import Field
 
 from .base import Heard, Wire
+from .value import TextEnum
 from .values import NO_NUL, Text, Word
 
 
-class ReasonClass(StrEnum):
+class ReasonClass(TextEnum):
     """What a code lets us conclude."""
 
     INVALID = "INVALID"  # Never accepted; nothing was done.
@@ -28,7 +28,7 @@ class ReasonClass(StrEnum):
     UNKNOWN = "UNKNOWN"  # Nothing may be concluded.
 
 
-class Code(StrEnum):
+class Code(TextEnum):
     """The canonical reason codes of `domain.md` 2.7."""
 
     SCHEMA_INVALID = "SCHEMA_INVALID"

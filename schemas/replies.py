@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated, Any, Final, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from .base import Heard, refuse
 from .reasons import ReasonHeard
+from .value import TextEnum
 from .values import Id, LegRef, Lot, Moment, MoneyHeard, Points, Quantity, Word
 
 
-class Outcome(StrEnum):
+class Outcome(TextEnum):
     """What a participant may say about a leg. Anything else reads as unknown."""
 
     CONFIRMED = "CONFIRMED"  # Done, once.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import blake2b
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -56,46 +56,44 @@ def limit_scope(programme: Programme, origin: str, account: str) -> str:
 
 
 def draft(
-    request: RedemptionRequested, origin: str, programme: Programme | None, now: int
+    request: RedemptionRequested,
+    origin: str,
+    programme: Programme | None,
+    now: int,
+    traceparent: str | None = None,
 ) -> Terms:
     """The terms of a request, priced where that is possible; acceptance is another question."""
-    lines = tuple(_priced(programme, line.item, line.quantity) for line in request.lines)
-    common = {
-        "saga_id": saga_id(origin, request.account, request.request_id),
-        "key_hash": bucket(origin, request.account),
-        "origin": origin,
-        "account": request.account,
-        "request_id": request.request_id,
-        "content": content_digest(request),
-        "accepted_at": now,
-        "locale": request.locale,
-        "lines": lines,
-        "programme": request.programme,
-    }
-    if programme is None:
-        return _terms(common)
-    return _terms(
-        common
-        | {
-            "definition": programme.saga,
-            "definition_version": programme.saga_version,
-            "programme_version": programme.version,
-            "debtor": programme.debtor,
-            "creditor": programme.creditor,
-            "debtor_account": request.debtor_account or "",
-            "creditor_account": _creditor_account(request, origin, programme),
-            "unit": programme.unit,
-            "currency": programme.currency or "",
-            "partial": programme.partial,
-            "limit": limit_scope(programme, origin, request.account) if programme.limit else "",
-            "business_date": business_date(now, programme.zone),
-        }
+    key = saga_key(origin, request.account, request.request_id)
+    asked = partial(
+        Terms,
+        saga_id=key[1],
+        key_hash=key[0],
+        origin=origin,
+        account=request.account,
+        request_id=request.request_id,
+        content=content_digest(request),
+        accepted_at=now,
+        locale=request.locale,
+        lines=tuple([_priced(programme, line.item, line.quantity) for line in request.lines]),
+        programme=request.programme,
+        traceparent=traceparent,
     )
-
-
-def _terms(fields: dict[str, object]) -> Terms:
-    defaults = {"definition": "redemption", "definition_version": 1, "programme_version": 0}
-    return Terms(**(defaults | fields))  # type: ignore[arg-type]  # Named above, each once.
+    if programme is None:
+        return asked()
+    return asked(
+        definition=programme.saga,
+        definition_version=programme.saga_version,
+        programme_version=programme.version,
+        debtor=programme.debtor,
+        creditor=programme.creditor,
+        debtor_account=request.debtor_account or "",
+        creditor_account=_creditor_account(request, origin, programme),
+        unit=programme.unit,
+        currency=programme.currency or "",
+        partial=programme.partial,
+        limit=limit_scope(programme, origin, request.account) if programme.limit else "",
+        business_date=business_date(now, programme.zone),
+    )
 
 
 def _creditor_account(request: RedemptionRequested, origin: str, programme: Programme) -> str:
@@ -158,17 +156,16 @@ def refused(terms: Terms, refusal: Refusal, now: int) -> Saga:
 
 def tombstone(request: RedemptionWithdrawn, origin: str, now: int) -> Saga:
     """A saga for a request that was withdrawn before it came; whatever comes later finds this."""
-    terms = _terms(
-        {
-            "saga_id": saga_id(origin, request.account, request.request_id),
-            "key_hash": bucket(origin, request.account),
-            "origin": origin,
-            "account": request.account,
-            "request_id": request.request_id,
-            "content": "",
-            "accepted_at": now,
-            "programme": "",
-        }
+    key = saga_key(origin, request.account, request.request_id)
+    terms = Terms(
+        saga_id=key[1],
+        key_hash=key[0],
+        origin=origin,
+        account=request.account,
+        request_id=request.request_id,
+        content="",
+        accepted_at=now,
+        programme="",
     )
     told = Told(1, ResultStatus.CANCELLED, True, Code.WITHDRAWN, None, now)
     return Saga(terms=terms, revision=1, told=told)

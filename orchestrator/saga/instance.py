@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import field, replace
 from datetime import date
 from enum import StrEnum
 from functools import lru_cache
@@ -50,15 +50,15 @@ class Terms:
 
     saga_id: UUID
     key_hash: int
-    definition: str
-    definition_version: int
     programme: str
-    programme_version: int
     origin: str
     account: str
     request_id: str
     content: str  # Digest of what was asked; empty for a tombstone, which any content meets.
     accepted_at: int  # Milliseconds since 1970.
+    definition: str = "redemption"
+    definition_version: int = 1
+    programme_version: int = 0  # 0: there is no such programme.
     locale: str = "en"
     debtor: str = ""
     creditor: str = ""
@@ -71,6 +71,10 @@ class Terms:
     limit: str = ""  # The account limit on which `worth` was reserved.
     business_date: date | None = None
     traceparent: str | None = None
+    id: str = field(init=False, compare=False)  # The saga's id as text: said again and again.
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "id", str(self.saga_id))
 
     @property
     def points(self) -> int:

@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
+from schemas.value import TextEnum
 
-class Status(StrEnum):
+
+class Status(TextEnum):
     """Where one leg stands."""
 
     WAITING = "waiting"  # Not asked yet.
@@ -24,7 +26,7 @@ class Status(StrEnum):
     DISPUTED = "disputed"  # Two verdicts that exclude each other; the first one stands. Parked.
 
 
-class Event(StrEnum):
+class Event(TextEnum):
     """What can happen to one leg."""
 
     CONFIRMED = "confirmed"

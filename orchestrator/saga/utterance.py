@@ -6,15 +6,13 @@ said again after a crash is all that the current one implies.
 
 from __future__ import annotations
 
-from enum import StrEnum
-
-from schemas.value import value
+from schemas.value import TextEnum, but, value
 
 from .instance import Saga
 from .machine import Status
 
 
-class Kind(StrEnum):
+class Kind(TextEnum):
     """The three things that the platform says."""
 
     DO = "do"
@@ -46,5 +44,11 @@ def implied(saga: Saga) -> tuple[Utterance, ...]:
 
 def newly(was: Saga | None, now: Saga) -> tuple[Utterance, ...]:
     """What a move says for the first time."""
-    before = implied(was) if was is not None else ()
-    return tuple(utterance for utterance in implied(now) if utterance not in before)
+    if was is None:
+        return implied(now)
+    # What did not change says nothing new; legs and answers are values, so identity will do.
+    moved = tuple([leg for leg in now.legs if leg not in was.legs])
+    told = now.told if now.told is not was.told else None
+    before = implied(was)
+    found = implied(but(now, legs=moved, told=told))
+    return tuple([utterance for utterance in found if utterance not in before])

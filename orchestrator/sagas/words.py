@@ -19,8 +19,9 @@ from schemas.catalogue import Channel
 from schemas.envelope import rfc3339
 from schemas.ids import command_event_id, result_event_id
 from schemas.reasons import Code, is_definite_no, reason
-from schemas.replies import LegAnswered, Outcome
+from schemas.replies import Coupon, LegAnswered, Outcome
 from schemas.value import value
+from schemas.values import Lot
 
 
 @value
@@ -62,7 +63,7 @@ class Words:
             return self._result(saga)
         leg = saga.leg(utterance.path)
         assert leg is not None, (saga.terms.saga_id, utterance)
-        leg_id = f"{saga.terms.saga_id}/{leg.path}"
+        leg_id = f"{saga.terms.id}/{leg.path}"
         to = participant(saga.terms, self.definition, leg.verb)
         number = utterance.number
         if utterance.kind is Kind.INQUIRE:
@@ -85,7 +86,7 @@ class Words:
         deducted = sum([leg.moved for leg in saga.legs_of("deduct")])
         charged = price(terms, pieces) if told.final else deducted - returned
         result: dict[str, Any] = {
-            "saga_id": str(terms.saga_id),
+            "saga_id": terms.id,
             "request_id": terms.request_id,
             "account": terms.account,
             "revision": told.revision,
@@ -106,7 +107,7 @@ class Words:
             result["reason"] = why.model_dump(exclude_none=True)
         if terms.business_date is not None:
             result["business_date"] = terms.business_date.isoformat()
-        event_id = result_event_id(terms.saga_id, told.revision)
+        event_id = result_event_id(terms.id, told.revision)
         return Message(terms.origin, Channel.RESULTS, event_id, self.definition.answer, result)
 
 
@@ -152,7 +153,7 @@ def _return(saga: Saga, leg: Leg, _expires: str) -> dict[str, Any]:
     found: dict[str, Any] = {
         "account": saga.terms.debtor_account,
         "points": leg.asked,
-        "deduction_leg_id": f"{saga.terms.saga_id}/{done.path}",
+        "deduction_leg_id": f"{saga.terms.id}/{done.path}",
         "reference": done.reference,
         "reason": _why(saga),
     }
@@ -190,7 +191,7 @@ def _reverse(saga: Saga, leg: Leg, _expires: str) -> dict[str, Any]:
     done = _undone(saga, leg)
     return {
         "account": saga.terms.creditor_account,
-        "credit_leg_id": f"{saga.terms.saga_id}/{done.path}",
+        "credit_leg_id": f"{saga.terms.id}/{done.path}",
         "reference": done.reference,
         "quantity": leg.asked,
         "reason": _why(saga),
@@ -234,9 +235,9 @@ def _confirmed(saga: Saga, leg: Leg, reply: LegAnswered) -> News:
         return _MISMATCH
     detail: dict[str, Any] = {}
     if reply.lots:
-        if sum(lot.points for lot in reply.lots) != amount:
+        if sum([lot.points for lot in reply.lots]) != amount:
             return _MISMATCH
-        detail["lots"] = [lot.known().model_dump(exclude_none=True) for lot in reply.lots]
+        detail["lots"] = [_lot(lot) for lot in reply.lots]
     if reply.coupons and leg.verb == "credit":
         face = saga.terms.lines[leg.line or 0].face
         currency = saga.terms.currency
@@ -246,12 +247,33 @@ def _confirmed(saga: Saga, leg: Leg, reply: LegAnswered) -> News:
             for shown in faces
         ):
             return _MISMATCH
-        detail["coupons"] = [
-            coupon.known().model_dump(mode="json", exclude_none=True) for coupon in reply.coupons
-        ]
+        detail["coupons"] = [_coupon(coupon) for coupon in reply.coupons]
     return News(
         event=Event.CONFIRMED, amount=amount, reference=reply.reference, detail=detail or None
     )
+
+
+def _lot(lot: Lot) -> dict[str, Any]:
+    """What the contract knows of a lot; what else a partner adds never reaches another."""
+    found: dict[str, Any] = {"lot": lot.lot, "points": lot.points}
+    if lot.expires_on is not None:
+        found["expires_on"] = lot.expires_on
+    return found
+
+
+def _coupon(coupon: Coupon) -> dict[str, Any]:
+    """What the contract knows of a coupon."""
+    found: dict[str, Any] = {"coupon_id": coupon.coupon_id}
+    if coupon.code is not None:
+        found["code"] = coupon.code
+    if coupon.face is not None:
+        found["face"] = {"amount": coupon.face.amount, "currency": coupon.face.currency}
+    found["usable_from"] = coupon.usable_from.isoformat()
+    if coupon.expires_at is not None:
+        found["expires_at"] = coupon.expires_at.isoformat()
+    if (spend := coupon.min_net_spend) is not None:
+        found["min_net_spend"] = {"amount": spend.amount, "currency": spend.currency}
+    return found
 
 
 _MISMATCH: Final = News(event=Event.UNUSABLE, code=Code.REPLY_AMOUNT_MISMATCH)
