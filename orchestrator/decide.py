@@ -5,9 +5,9 @@ Arrivals of one account in one batch see each other, in offset order (`design.md
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Final
 from uuid import UUID
 
 from orchestrator import speak
@@ -103,13 +103,6 @@ class _Batch(Consequences):
     ) -> None:
         super().__init__(decider.kits, decider.group, sagas, used, now)
         self.catalogue = decider.catalogue
-        self._handlers: Mapping[type, Callable[[Arrival, Any], None]] = {
-            RedemptionRequested: self._requested,
-            LegAnswered: self._answered,
-            TimerFired: self._timer,
-            RedemptionInquired: self._inquired,
-            RedemptionWithdrawn: self._withdrawn,
-        }
 
     def apply(self, arrival: Arrival) -> None:
         """Take one record."""
@@ -123,8 +116,10 @@ class _Batch(Consequences):
             return
         if not isinstance(event, TimerFired) and event.has_unknown():
             self.decision.counts["unknown_fields"] += 1
-        # By exact type rather than by match: isinstance is dear on pydantic's metaclass.
-        self._handlers[type(event)](arrival, event)
+        # By exact type rather than by match: isinstance is dear on pydantic's metaclass. By name
+        # rather than by bound method: those would make every batch a cycle that waits for the
+        # garbage collector with all that it holds.
+        getattr(self, _HANDLERS[type(event)])(arrival, event)
 
     def _requested(self, arrival: Arrival, request: RedemptionRequested) -> None:
         saga_id = arrival.saga
@@ -256,6 +251,13 @@ class _Batch(Consequences):
                 self._accept(arrival, saga, moved, "withdrawn")
 
 
+_HANDLERS: Final[Mapping[type, str]] = {
+    RedemptionRequested: "_requested",
+    LegAnswered: "_answered",
+    TimerFired: "_timer",
+    RedemptionInquired: "_inquired",
+    RedemptionWithdrawn: "_withdrawn",
+}
 _REFUSED = Disposition.REFUSED
 
 

@@ -4,12 +4,14 @@ import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from pydantic import BaseModel
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+_PIPE_COLUMNS: Final = 1_000
 
 Say = Callable[[str], None]
 """Tells, in one line, what a long step is doing now."""
@@ -17,7 +19,10 @@ Say = Callable[[str], None]
 
 def stdout() -> Console:
     """Return the console for data; Rich itself respects NO_COLOR and plain pipes."""
-    return Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False)
+    if not console.is_terminal:
+        console.width = _PIPE_COLUMNS  # A pipe has no edge at which to break an id in two.
+    return console
 
 
 def stderr() -> Console:

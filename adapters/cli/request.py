@@ -201,7 +201,9 @@ def listen(servers: str, origins: set[str], patience_s: float = _PATIENCE_S) -> 
     for origin in sorted(origins):
         topic = topic_of(origin, Channel.RESULTS)
         for number in topics[topic].partitions if topic in topics else ():
-            _, end = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=patience_s)
+            _, end = consumer.get_watermark_offsets(
+                TopicPartition(topic, number), timeout=patience_s
+            )
             wanted.append(TopicPartition(topic, number, end))
     consumer.assign(wanted)
     return consumer

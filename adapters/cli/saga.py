@@ -53,7 +53,7 @@ def saga_list(
     elif found:
         table = Table(box=None, pad_edge=False)
         for heading in ("saga", "status", "origin", "account", "request", "accepted"):
-            table.add_column(heading, overflow="fold")
+            table.add_column(heading, overflow="fold", no_wrap=heading == "saga")
         for line in found:
             accepted = f"{line.accepted_at:%Y-%m-%d %H:%M:%S}"
             table.add_row(

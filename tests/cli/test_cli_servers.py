@@ -173,10 +173,10 @@ def test_request_in_words_and_in_time_or_not(stage: Stage) -> None:
     assert done.exit_code == 0
     assert "by-hand r1 SUCCESS  charged 25,000 returned 0  2/2 hkd50" in done.stdout
     other = {"request_id": "not-told", "account": "w-cli"}
-    withdrawn = {"origin": "harbour", "type": "uprp.redemption.nothing.v1", "data": other}
-    done = stage.uprp("request", "-", "--wait", stdin=json.dumps(withdrawn))
+    strange = {"origin": "harbour", "id": "e-1", "type": "uprp.nothing.v1", "data": other}
+    done = stage.uprp("request", "-", "--wait", stdin=json.dumps(strange))
     assert done.exit_code == 0
-    assert "refused   not-told  SCHEMA_INVALID" in done.stdout
+    assert "refused   e-1  SCHEMA_INVALID" in done.stdout
     miles = {"request_id": "miles", "programme": "uprp-harbour-miles", "account": "s-cli"}
     miles |= {"debtor_account": "s", "creditor_account": "f"}
     lines = {"lines": [{"item": "miles", "quantity": 1_000}]}

@@ -248,7 +248,5 @@ REFUSALS = (
     Refused("too little", "BELOW_MINIMUM", "lines", {"lines": [{"item": "hkd50", "quantity": 1}]}),
     Refused("another price", "RATE_CHANGED", "points", {"points": 2**53 - 1}),
     Refused("no card", "ACCOUNT_MISSING", "debtor_account", {"debtor_account": None}),
-    Refused(
-        "too late", "STALE_REQUEST", "expires_at", {"expires_at": "2026-01-01T00:00:00+08:00"}
-    ),
+    Refused("too late", "STALE_REQUEST", "expires_at", {"expires_at": "2026-01-01T00:00:00+08:00"}),
 )

@@ -120,9 +120,7 @@ def ask(sender: Sender, body: Mapping[str, Any] | bytes, origin: str = ORIGIN) -
     sender.flush()
 
 
-def _all_at_once(
-    platform: Platform, sender: Sender
-) -> tuple[dict[str, Place], list[Redemption]]:
+def _all_at_once(platform: Platform, sender: Sender) -> tuple[dict[str, Place], list[Redemption]]:
     """Bad ones and good ones in turn, of which some have the bad ones' key."""
     good = list(redemptions(len(CASES), seed=3, stem="good"))
     delivered = {}

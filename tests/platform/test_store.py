@@ -206,15 +206,14 @@ async def test_a_limit_is_given_back_whatever_it_is_now(store: PostgresStore, db
     assert await db.fetchval("select used from account_limit") == 50_000
 
 
-async def test_a_row_that_is_read_is_locked(store: PostgresStore) -> None:
+async def test_of_two_that_read_one_revision_one_conflicts(store: PostgresStore) -> None:
     one = saga()
     await save(store, created(one))
     async with store.transaction() as first:
-        await first.load([(one.terms.key_hash, one.terms.saga_id)], [])
+        await first.save(moved(one))
         second = asyncio.create_task(save(store, moved(one)))
         done, _ = await asyncio.wait([second], timeout=0.2)
-        assert not done
-        await first.save(moved(one))
+        assert not done  # It learns the outcome of the first before its own.
     with pytest.raises(Conflict):
         await second
 
@@ -272,7 +271,8 @@ async def test_two_that_lease_at_once_get_disjoint_sets(store: PostgresStore) ->
     # Somebody holds three of them in a batch: nobody waits for these, they stay due.
     held = [(one.terms.key_hash, one.terms.saga_id) for one in sagas[:3]]
     async with store.transaction() as batch:
-        await batch.load(held, [])
+        for one in sagas[:3]:
+            await batch.save(moved(one))
         shares = await asyncio.gather(
             *(store.lease_due(NOW, NOW + 10_000, 15) for _ in range(3)),
         )

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +169,7 @@ def show(platform: Platform, saga: str) -> str:
 def gaps(said: Sequence[Heard]) -> list[int]:
     """The milliseconds between one command and the next, by what they say of themselves."""
     at = [datetime.fromisoformat(one.data["issued_at"]).timestamp() * 1000 for one in said]
-    return [round(after - before) for before, after in zip(at, at[1:], strict=False)]
+    return [round(after - before) for before, after in pairwise(at)]
 
 
 def test_a_company_that_never_answers_is_asked_about_and_then_parked(platform: Platform) -> None:
@@ -211,9 +212,7 @@ def test_silence_is_never_undone_and_a_late_answer_completes(platform: Platform)
         "leg.inquire",
     }
     answer = {"leg_id": f"{SILENT.saga_id}/credit/1", "outcome": "CONFIRMED", "reference": "late"}
-    Sender(platform.kafka.bootstrap_servers).reply(
-        "alipayhk", SILENT.key, answer | {"quantity": 2}
-    )
+    Sender(platform.kafka.bootstrap_servers).reply("alipayhk", SILENT.key, answer | {"quantity": 2})
     result = ended(platform, SILENT.saga_id)
     assert result["status"] == "SUCCESS"
     assert result["revision"] > review["revision"]
