@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -30,7 +30,8 @@ from orchestrator.sagas.words import Words, moment
 from schemas.catalogue import Channel
 from schemas.dead_letters import Disposition
 from schemas.envelope import Unreadable, rfc3339
-from schemas.value import value
+from schemas.results import ResultStatus
+from schemas.value import but, value
 
 Kits = Mapping[tuple[str, int], tuple[Engine, Words]]
 """The engine and the vocabulary of every version of every saga."""
@@ -97,7 +98,7 @@ class Consequences:
     ) -> None:
         """The new revision, its timeline row, its movements, its words."""
         wake_at = _wake_at(was, now)
-        saga = now if now.wake_at == wake_at else replace(now, wake_at=wake_at)
+        saga = now if now.wake_at == wake_at else but(now, wake_at=wake_at)
         terms = saga.terms
         self.sagas[terms.saga_id] = saga
         words = newly(was, saga)
@@ -135,6 +136,8 @@ class Consequences:
         limit = limit_key_of(saga.terms)
         if limit is None or not saga.legs:  # Refused at once: nothing was ever held.
             return
+        if saga.told is not None and saga.told.status is ResultStatus.SUCCESS:
+            return  # All of it was issued, and counts.
         pieces = kept(saga, engine.definition.pivot)
         issued = sum(line.worth_of(n) for line, n in zip(saga.terms.lines, pieces, strict=True))
         if issued < saga.terms.worth:

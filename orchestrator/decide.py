@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, cast
 from uuid import UUID
 
 from orchestrator import speak
@@ -24,6 +24,8 @@ from orchestrator.saga.machine import Still
 from orchestrator.saga.progress import Engine
 from orchestrator.sagas import SAGAS
 from orchestrator.sagas.words import Words, read_reply
+from schemas.base import Heard
+from schemas.catalogue import Channel
 from schemas.dead_letters import Disposition
 from schemas.envelope import Unreadable
 from schemas.ids import partition_key, result_event_id
@@ -66,12 +68,13 @@ class Decider:
         for arrival in arrivals:
             if arrival.key is not None:
                 keys.add(arrival.key)
-            if arrival.saga is not None and isinstance(arrival.event, LegAnswered | TimerFired):
+            event = arrival.event
+            if arrival.saga is not None and arrival.route.channel is not Channel.REQUESTS:
                 strays.add(arrival.saga)  # Must exist: sought elsewhere if not where its key says.
-            if isinstance(arrival.event, RedemptionRequested) and not arrival.redelivered:
-                programme = self.catalogue.programmes.get(arrival.event.programme)
+            elif type(event) is RedemptionRequested and not arrival.redelivered:
+                programme = self.catalogue.programmes.get(event.programme)
                 if programme is not None and programme.limit is not None:
-                    origin, account = arrival.route.participant, arrival.event.account
+                    origin, account = arrival.route.participant, event.account
                     scope = acceptance.limit_scope(programme, origin, account)
                     day = acceptance.business_date(now, programme.zone)
                     limits.add((acceptance.bucket(origin, account), scope, day))
@@ -114,7 +117,7 @@ class _Batch(Consequences):
         event = arrival.event
         if event is None:
             return
-        if not isinstance(event, TimerFired) and event.has_unknown():
+        if arrival.route.channel is not Channel.INTERNAL and cast("Heard", event).has_unknown():
             self.decision.counts["unknown_fields"] += 1
         # By exact type rather than by match: isinstance is dear on pydantic's metaclass. By name
         # rather than by bound method: those would make every batch a cycle that waits for the

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import cast
 from uuid import UUID
 
 from orchestrator.ports import Record, SagaKey
@@ -15,6 +15,7 @@ from schemas.catalogue import Channel
 from schemas.envelope import PLATFORM_SOURCE, Envelope, Unreadable, read, source_of
 from schemas.ids import key_hash
 from schemas.replies import LegAnswered
+from schemas.requests import RedemptionRequested
 from schemas.results import TimerFired
 from schemas.value import value
 
@@ -40,9 +41,6 @@ class Arrival:
     saga: UUID | None = None
     key: SagaKey | None = None  # None when the record's key does not say where the saga lives.
     problem: Unreadable | None = None
-
-
-_ANSWERS: Final = (LegAnswered, TimerFired)  # What must belong to a saga that exists.
 
 
 @lru_cache(maxsize=65_536)
@@ -73,13 +71,20 @@ def decode(record: Record, route: Route, *, redelivered: bool) -> Arrival:
     except Unreadable as problem:
         problem.event_id = envelope.id
         return Arrival(record, route, redelivered, envelope, problem=problem)
-    if isinstance(event, _ANSWERS):
-        saga = UUID(event.leg_id[:36] if isinstance(event, LegAnswered) else event.saga_id)
+    if route.channel is not Channel.REQUESTS:  # isinstance is dear on pydantic's metaclass.
+        named = cast("TimerFired", event).saga_id if not route.participant else _leg(event)
+        saga = UUID(named)
         # A reply carries the key of its command. Whoever forgets it is slower, not wrong.
         hint = (_bucket_of(record.key), saga) if record.key else None
         return Arrival(record, route, redelivered, envelope, event, saga, hint)
-    key = saga_key(route.participant, event.account, event.request_id)
+    asked = cast("RedemptionRequested", event)
+    key = saga_key(route.participant, asked.account, asked.request_id)
     return Arrival(record, route, redelivered, envelope, event, key[1], key)
+
+
+def _leg(event: catalogue.Event) -> str:
+    """The saga's id, which a leg id begins with."""
+    return cast("LegAnswered", event).leg_id[:36]
 
 
 def _check_source(envelope: Envelope, route: Route) -> None:

@@ -40,6 +40,8 @@ class Heard(BaseModel):
 
     def has_unknown(self) -> bool:
         """Whether there is any such field; runs for every record, so it looks only where needed."""
+        if self.__pydantic_extra__ is None:
+            return False  # It was read by a parser that takes none.
         if self.__pydantic_extra__:
             return True
         for name in _nesting(type(self)):

@@ -103,6 +103,11 @@ def parse(channel: Channel, event_type: str, data: bytes) -> Event:
     if b"NaN" in data or b"Infinity" in data:
         json_object(data, "value")  # pydantic reads them as numbers, JSON does not know them.
     try:
+        # What keeps to the contract, nearly all, need not be searched for unknown fields.
+        return model.model_validate_json(data, extra="forbid")  # type: ignore[return-value]
+    except ValidationError:
+        pass
+    try:
         return model.model_validate_json(data)  # type: ignore[return-value]  # One of Event.
     except ValidationError as error:
         found = json_object(data, "value")  # Says more plainly what is wrong with what is not JSON.

@@ -47,7 +47,9 @@ class KafkaSource:
             rebalance_timeout_ms=round(settings.rebalance_timeout_s * 1000),
             request_timeout_ms=round(settings.request_timeout_s * 1000),
             max_partition_fetch_bytes=4 * 1024 * 1024,
-            fetch_max_wait_ms=250,
+            # One fetch is under way at a time, and what was just read is asked for again only in
+            # the next one: how long an empty fetch waits is what a record may wait at every hop.
+            fetch_max_wait_ms=20,
         )
         try:
             await consumer.start()

@@ -4,7 +4,7 @@
 -- load_sagas (hot) --
 -- The sagas of a batch. Not locked: the compare-and-set of update_sagas sees what changed since.
 select s.key_hash, s.saga_id, s.revision, s.due_at, s.origin, s.account, s.request_id, s.programme,
-       s.programme_version, s.accepted_at, s.terms::text as terms, s.state::text as state
+       s.programme_version, s.accepted_at, s.terms, s.state
 from unnest($1::smallint[], $2::uuid[]) as k (key_hash, saga_id)
 join saga s on s.key_hash = k.key_hash and s.saga_id = k.saga_id
 order by s.key_hash, s.saga_id
@@ -29,7 +29,7 @@ for update of l
 insert into saga (key_hash, saga_id, revision, due_at, status, origin, account, request_id,
                   programme, programme_version, accepted_at, terms, state)
 select v.key_hash, v.saga_id, v.revision, v.due_at, v.status, v.origin, v.account, v.request_id,
-       v.programme, v.programme_version, v.accepted_at, v.terms::json, v.state::json
+       v.programme, v.programme_version, v.accepted_at, v.terms, v.state
 from unnest($1::smallint[], $2::uuid[], $3::integer[], $4::timestamptz[], $5::text[], $6::text[],
             $7::text[], $8::text[], $9::text[], $10::integer[], $11::timestamptz[], $12::text[],
             $13::text[])
@@ -40,7 +40,7 @@ on conflict (key_hash, saga_id) do nothing
 -- update_sagas (hot) --
 -- Compare and set: a saga that is not at the revision that was read is left alone, seen by the count.
 update saga s
-set revision = v.revision, due_at = v.due_at, status = v.status, state = v.state::json
+set revision = v.revision, due_at = v.due_at, status = v.status, state = v.state
 from unnest($1::smallint[], $2::uuid[], $3::integer[], $4::integer[], $5::timestamptz[], $6::text[],
             $7::text[])
   as v (key_hash, saga_id, expected, revision, due_at, status, state)
@@ -49,7 +49,7 @@ where s.key_hash = v.key_hash and s.saga_id = v.saga_id and s.revision = v.expec
 -- insert_timeline (hot) --
 -- One row per accepted event.
 insert into timeline (key_hash, saga_id, revision, at, event, detail)
-select v.key_hash, v.saga_id, v.revision, v.at, v.event, v.detail::json
+select v.key_hash, v.saga_id, v.revision, v.at, v.event, v.detail
 from unnest($1::smallint[], $2::uuid[], $3::integer[], $4::timestamptz[], $5::text[], $6::text[])
   as v (key_hash, saga_id, revision, at, event, detail)
 
@@ -130,7 +130,7 @@ limit $4
 -- read_saga --
 -- One saga, not locked.
 select key_hash, saga_id, revision, due_at, origin, account, request_id, programme,
-       programme_version, accepted_at, terms::text as terms, state::text as state
+       programme_version, accepted_at, terms, state
 from saga where key_hash = $1 and saga_id = $2
 
 -- list_dead_letters --
@@ -142,7 +142,7 @@ order by first_failed_at, topic, partition, "offset"
 
 -- read_timeline --
 -- What happened to one saga, in order.
-select revision, at, event, detail::text as detail from timeline
+select revision, at, event, detail from timeline
 where key_hash = $1 and saga_id = $2
 order by revision
 

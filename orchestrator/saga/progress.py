@@ -60,8 +60,9 @@ class Engine:
         if isinstance(cell, Still):
             return cell
         policy = self._policy(saga.terms, leg)
-        moved = saga.with_leg(_move(leg, cell, news, now, policy))
-        return self._settle(but(moved, revision=saga.revision + 1), now)
+        moved = _move(leg, cell, news, now, policy)
+        legs = tuple([moved if known is leg else known for known in saga.legs])
+        return self._settle(but(saga, legs=legs, revision=saga.revision + 1), now)
 
     def tick(self, saga: Saga, now: int) -> Saga | Still:
         """Look at every leg in flight whose time has come."""
@@ -173,9 +174,10 @@ class Engine:
         """The saga with those legs asked, all together."""
         policy = self._policy(saga.terms, legs[0])
         asked = {
-            leg.path: but(
-                leg,
-                status=Status.SENT,
+            leg.path: Leg(
+                leg.path,
+                leg.asked,
+                Status.SENT,
                 attempt=1,
                 sent_at=now,
                 said_at=now,

@@ -13,8 +13,8 @@ create table saga (
     programme         text        not null,
     programme_version integer     not null,
     accepted_at       timestamptz not null,
-    terms             json        not null,        -- Written once.
-    state             json        not null,        -- Written at every revision.
+    terms             text        not null,        -- JSON, written once.
+    state             text        not null,        -- JSON, written at every revision.
     primary key (key_hash, saga_id)
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05);
 
@@ -26,7 +26,7 @@ create table timeline (
     revision integer     not null,
     at       timestamptz not null,
     event    text        not null,
-    detail   json        not null,
+    detail   text        not null,                  -- JSON.
     primary key (key_hash, saga_id, revision)
 );
 
