@@ -27,7 +27,6 @@ from orchestrator.ports import (
 from orchestrator.saga.codec import decode_state, decode_terms, encode_state, encode_terms
 from orchestrator.saga.instance import Saga
 from orchestrator.saga.progress import phase
-from orchestrator.sagas.words import moment
 from orchestrator.telemetry import Metrics
 
 from . import migrate
@@ -243,7 +242,7 @@ class PostgresTransaction:
                     terms.request_id,
                     terms.programme,
                     terms.programme_version,
-                    moment(terms.accepted_at),
+                    _time(terms.accepted_at),
                     encode_terms(terms),
                     encode_state(saga),
                 )

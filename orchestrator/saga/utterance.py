@@ -6,9 +6,9 @@ said again after a crash is all that the current one implies.
 
 from __future__ import annotations
 
-from schemas.value import TextEnum, but, value
+from schemas.value import TextEnum, value
 
-from .instance import Saga
+from .instance import Leg, Saga
 from .machine import Status
 
 
@@ -31,24 +31,33 @@ class Utterance:
 
 def implied(saga: Saga) -> tuple[Utterance, ...]:
     """Everything that this state implies must have been said and may not have been heard."""
-    said: list[Utterance] = []
-    for leg in saga.legs:
-        if leg.status in (Status.SENT, Status.UNKNOWN):
-            said.append(Utterance(Kind.DO, leg.path, leg.attempt))
-        if leg.inquired and leg.status in (Status.UNKNOWN, Status.PENDING):
-            said.append(Utterance(Kind.INQUIRE, leg.path, leg.inquired))
+    said = [utterance for leg in saga.legs for utterance in _of_leg(leg)]
     if saga.told is not None:
         said.append(Utterance(Kind.RESULT, "", saga.told.revision))
     return tuple(said)
+
+
+def _of_leg(leg: Leg) -> list[Utterance]:
+    said: list[Utterance] = []
+    status = leg.status
+    if status is Status.SENT or status is Status.UNKNOWN:
+        said.append(Utterance(Kind.DO, leg.path, leg.attempt))
+    if (status is Status.UNKNOWN or status is Status.PENDING) and leg.inquired:
+        said.append(Utterance(Kind.INQUIRE, leg.path, leg.inquired))
+    return said
 
 
 def newly(was: Saga | None, now: Saga) -> tuple[Utterance, ...]:
     """What a move says for the first time."""
     if was is None:
         return implied(now)
-    # What did not change says nothing new; legs and answers are values, so identity will do.
-    moved = tuple([leg for leg in now.legs if leg not in was.legs])
-    told = now.told if now.told is not was.told else None
-    before = implied(was)
-    found = implied(but(now, legs=moved, told=told))
-    return tuple([utterance for utterance in found if utterance not in before])
+    said: list[Utterance] = []
+    before = {leg.path: leg for leg in was.legs}
+    for leg in now.legs:
+        prior = before.get(leg.path)
+        if prior is not leg:  # Values: what is the same object has nothing new to say.
+            old = _of_leg(prior) if prior is not None else ()
+            said += [utterance for utterance in _of_leg(leg) if utterance not in old]
+    if now.told is not None and (was.told is None or was.told.revision != now.told.revision):
+        said.append(Utterance(Kind.RESULT, "", now.told.revision))
+    return tuple(said)

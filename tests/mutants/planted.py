@@ -116,14 +116,12 @@ def _booked_again(patch: Patch) -> None:
 
 
 def _pending_is_forgotten(patch: Patch) -> None:
-    right = utterance.implied
+    right = utterance._of_leg
 
-    def implied(saga: Saga) -> tuple[utterance.Utterance, ...]:
-        pending = {leg.path for leg in saga.legs if leg.status is Status.PENDING}
-        return tuple(one for one in right(saga) if one.path not in pending)
+    def of_leg(leg: Leg) -> list[utterance.Utterance]:
+        return [] if leg.status is Status.PENDING else right(leg)
 
-    patch.setattr(utterance, "implied", implied)
-    patch.setattr(consequences, "implied", implied)
+    patch.setattr(utterance, "_of_leg", of_leg)
 
 
 def _inquiries_count_anew(patch: Patch) -> None:
