@@ -170,5 +170,13 @@ def test_it_ends_well_and_when_kept_runs_on_until_it_is_told(tmp_path: Path) -> 
     finally:
         down = uprp("down", "--delete-data")
     assert down.returncode == 0, down.stderr
-    assert not any(psutil.pid_exists(pid) for pid in pids)
+    wait_until(lambda: not any(map(_runs, pids)), 10, "the coordinator and the sandbox are gone")
     assert not (tmp_path / ".uprp").exists()
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process still does anything; one that only waits to be reaped does not."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

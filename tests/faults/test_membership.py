@@ -71,7 +71,10 @@ def test_one_joins_and_one_is_killed_under_load(platform: Platform) -> None:
 def test_a_zombie_commits_nothing_and_publishes_nothing(platform: Platform, phase: Phase) -> None:
     platform.start_sandbox(seed=8)
     fault = {"UPRP_FAULT__PHASE": phase, "UPRP_FAULT__AFTER": "4", "UPRP_FAULT__SIGNAL": "SIGSTOP"}
-    zombie = platform.start_coordinator("zombie", **QUICK, **SMALL_BATCHES, **fault)
+    # One batch at a time: what an earlier one had handed to the Kafka client already may leave when
+    # the process wakes (docs/decisions/0006), and would hide what this batch does.
+    alone = {"UPRP_COORDINATOR__PUBLISH_AHEAD": "0"}
+    zombie = platform.start_coordinator("zombie", **QUICK, **SMALL_BATCHES, **fault, **alone)
     with platform.flowing(redemptions(ENDLESS, 8), per_s=100, seed=8) as requests:
         wait_until(lambda: zombie.stopped, 60, f"it stands still {phase}")
         heir = platform.start_coordinator("heir", **QUICK, **SMALL_BATCHES).wait_ready()
@@ -121,7 +124,7 @@ def test_sigterm_drains_and_the_other_takes_over_at_once(platform: Platform) -> 
         assert 0 < holds(staying) < alone
         assert leaving.stop() == 0
         # Well below the session time-out: it said good-bye.
-        wait_until(lambda: holds(staying) == alone, 8, "the other one holds all partitions")
+        wait_until(lambda: holds(staying) == alone, 15, "the other one holds all partitions")
         ended(platform, 100, "the other one carries on", 10)
     assert_consistent(platform, requests, "drained")
     repeated = platform.tape.of("commands", "results")
