@@ -96,7 +96,8 @@ def test_broken_off_it_leaves_nothing(
         cluster = EmbeddedPostgres(folder / "postgres").cluster  # Elsewhere, for root.
         process.send_signal(number)
         assert process.wait(30) == code, words(tmp_path)
-    assert not [one for one in family if one.is_running()], "not even a zombie"
+    # Whoever adopts an orphan reaps it when it likes; what counts is that nothing runs.
+    wait_until(lambda: not any(_runs(one.pid) for one in family), 10, "the family is gone")
     assert not list((tmp_path / "tmp").iterdir())
     assert not list(cluster.parent.glob(f"{cluster.name}*"))
     assert not (tmp_path / ".uprp").exists()
