@@ -20,6 +20,7 @@ from orchestrator.ports import Member, Partition, Record
 from orchestrator.settings import KafkaSettings
 
 _STOP_S: Final = 5.0
+_FETCH_WAIT_MS: Final = 20  # How long the broker keeps a fetch that finds nothing.
 
 
 class KafkaSource:
@@ -49,7 +50,7 @@ class KafkaSource:
             max_partition_fetch_bytes=4 * 1024 * 1024,
             # One fetch is under way at a time, and what was just read is asked for again only in
             # the next one: how long an empty fetch waits is what a record may wait at every hop.
-            fetch_max_wait_ms=20,
+            fetch_max_wait_ms=_FETCH_WAIT_MS,
         )
         try:
             await consumer.start()
@@ -71,11 +72,14 @@ class KafkaSource:
             self._consumer = None  # Not earlier: an assignment under way is finished first.
 
     async def poll(self, timeout_s: float, count_max: int) -> Sequence[Record]:
-        """Records of assigned partitions, in order per partition."""
+        """Records of assigned partitions, in order per partition.
+
+        aiokafka begins its time-out anew with every fetch that comes back empty, so it ends at all
+        only if it is shorter than a fetch; a rebalance waits for this.
+        """
+        timeout_ms = min(round(timeout_s * 1000), _FETCH_WAIT_MS // 2)
         try:
-            found = await self._consumer.getmany(
-                timeout_ms=round(timeout_s * 1000), max_records=count_max
-            )
+            found = await self._consumer.getmany(timeout_ms=timeout_ms, max_records=count_max)
         except KafkaError as error:
             raise Unavailable(f"Kafka: {error}") from error
         return [
