@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from typing import Any
 
 from adapters.clock import SystemClock
@@ -16,13 +17,13 @@ from adapters.kafka.bus import KafkaBus
 from adapters.kafka.source import KafkaSource
 from adapters.kafka.topics import TopicAdmin, wanted
 from adapters.postgres.store import PostgresStore
-from orchestrator.catalogue import load
+from orchestrator.catalogue import Catalogue, load
 from orchestrator.coordinator import Coordinator, Probe, unharmed
 from orchestrator.decide import Decider
 from orchestrator.errors import Unavailable
 from orchestrator.settings import FaultSettings, Phase, Settings
 from orchestrator.sweeper import Sweeper
-from orchestrator.telemetry import Metrics, configure_logs
+from orchestrator.telemetry import Log, Metrics, configure_logs
 from orchestrator.watchdog import Watchdog
 
 _COLLECT_S = 60.0
@@ -36,9 +37,44 @@ async def run_coordinator(settings: Settings) -> None:
         CatalogueError: the files below `deploy/` cannot be run.
     """
     catalogue = load(settings.deploy)
-    log = configure_logs(settings.log)
-    metrics = Metrics()
-    clock = SystemClock()
+    parts = _parts(settings, catalogue)
+    coordinator, log = parts.coordinator, parts.log
+    health = _health(settings, parts)
+    async with AsyncExitStack() as stack:
+        port = await health.start()
+        stack.push_async_callback(health.stop)
+        stack.push_async_callback(parts.bus.close)
+        stack.push_async_callback(parts.store.close)
+        log.info("coordinator.starting", port=port, pid=os.getpid())
+        await _connected(parts.store, settings)
+        await TopicAdmin(settings.kafka).check(wanted(catalogue, settings.kafka.partitions))
+        _drain_on_signals(coordinator)
+        # A batch makes thousands of objects that die with it; looking through those that live as
+        # long as the process, again and again, costs a tenth of the time and finds nothing.
+        # Cycles are rare here: they are looked for once a minute instead.
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        sweeper, watchdog = parts.sweeper, parts.watchdog
+        await _first_of(coordinator.run(), sweeper.run(), watchdog.run(), _collect_now_and_then())
+        log.info("coordinator.stopped")
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """Everything that one coordinator is made of."""
+
+    coordinator: Coordinator
+    sweeper: Sweeper
+    watchdog: Watchdog
+    store: PostgresStore
+    bus: KafkaBus
+    log: Log
+    metrics: Metrics
+
+
+def _parts(settings: Settings, catalogue: Catalogue) -> _Parts:
+    log, metrics, clock = configure_logs(settings.log), Metrics(), SystemClock()
     store = PostgresStore(
         settings.postgres.dsn.get_secret_value(),
         pool_max=settings.postgres.pool_max,
@@ -48,8 +84,9 @@ async def run_coordinator(settings: Settings) -> None:
     )
     bus = KafkaBus(settings.kafka, log)
     source = KafkaSource(settings.kafka, catalogue.inbound_topics())
+    loop = settings.coordinator
     coordinator = Coordinator(
-        settings=settings.coordinator,
+        settings=loop,
         session_timeout_s=settings.kafka.session_timeout_s,
         decider=Decider(catalogue, settings.kafka.group),
         store=store,
@@ -61,7 +98,7 @@ async def run_coordinator(settings: Settings) -> None:
         probe=_probe(settings.fault),
     )
     sweeper = Sweeper(
-        settings=settings.coordinator,
+        settings=loop,
         store=store,
         bus=bus,
         clock=clock,
@@ -73,39 +110,25 @@ async def run_coordinator(settings: Settings) -> None:
         source=source,
         clock=clock,
         metrics=metrics,
-        progress_s=settings.coordinator.progress_s,
+        progress_s=loop.progress_s,
     )
+    return _Parts(coordinator, sweeper, watchdog, store, bus, log, metrics)
 
+
+def _health(settings: Settings, parts: _Parts) -> HealthServer:
     async def live() -> str | None:
         return None  # It answers, so the event loop turns; the watchdog ends what does not move.
 
     async def ready() -> str | None:
-        return None if coordinator.ready else "no assignment, or the last attempt failed"
+        return None if parts.coordinator.ready else "no assignment, or the last attempt failed"
 
-    health = HealthServer(
+    return HealthServer(
         host=settings.http.host,
         port=settings.http.port,
         live=live,
         ready=ready,
-        registry=metrics.registry,
+        registry=parts.metrics.registry,
     )
-    async with AsyncExitStack() as stack:
-        port = await health.start()
-        stack.push_async_callback(health.stop)
-        stack.push_async_callback(bus.close)
-        stack.push_async_callback(store.close)
-        log.info("coordinator.starting", port=port, pid=os.getpid())
-        await _connected(store, settings)
-        await TopicAdmin(settings.kafka).check(wanted(catalogue, settings.kafka.partitions))
-        _drain_on_signals(coordinator)
-        # A batch makes thousands of objects that die with it; looking through those that live as
-        # long as the process, again and again, costs a tenth of the time and finds nothing.
-        # Cycles are rare here: they are looked for every few seconds instead.
-        gc.collect()
-        gc.freeze()
-        gc.disable()
-        await _first_of(coordinator.run(), sweeper.run(), watchdog.run(), _collect_now_and_then())
-        log.info("coordinator.stopped")
 
 
 async def _collect_now_and_then() -> None:
