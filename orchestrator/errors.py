@@ -1,14 +1,14 @@
 """What can go wrong in the shell. Refusals are values; these are not.
 
-    UprpError
-    ├── Conflict            a row is not at the revision that was read: read again, decide again
-    ├── Fenced              the positions moved: another coordinator owns the partition
-    ├── Unavailable         the database or the broker is away: wait and repeat
-    └── Stop                the process must not go on; its exit code says why
-        ├── TooManyDeadLetters
-        ├── SchemaTooOld
-        ├── NoProgress
-        └── BrokerRefuses
+UprpError
+├── Conflict            a row is not at the revision that was read: read again, decide again
+├── Fenced              the positions moved: another coordinator owns the partition
+├── Unavailable         the database or the broker is away: wait and repeat
+└── Stop                the process must not go on; its exit code says why
+    ├── TooManyDeadLetters
+    ├── SchemaTooOld
+    ├── NoProgress
+    └── BrokerRefuses
 """
 
 from __future__ import annotations
