@@ -89,7 +89,7 @@ def load(folder: Path) -> Catalogue:
     by_leg = {
         (participant.id, verb): policy
         for participant in participants.values()
-        for verb, policy in participant.legs.policies().items()
+        for verb, policy in participant.policies().items()
     }
     return Catalogue(programmes, participants, Policies(by_leg))
 
@@ -117,15 +117,23 @@ def _references(
     for origin in programme.origins:
         if origin not in participants:
             yield Problem(file, "origins", f"there is no participant {origin!r}")
-    needed = (("debtor", ("deduct", "return")), ("creditor", ("credit", "reverse")))
-    for role, verbs in needed:
-        name = programme.debtor if role == "debtor" else programme.creditor
+    needed: list[tuple[str, str, tuple[str, ...]]] = [
+        ("creditor", programme.creditor, ("credit", "reverse"))
+    ]
+    if programme.debtor is not None:
+        needed.insert(0, ("debtor", programme.debtor, ("deduct", "return")))
+    else:  # Whoever asks has deducted already; it may have to return.
+        needed += [("origins", origin, ("return",)) for origin in programme.origins]
+    for role, name, verbs in needed:
         if name not in participants:
-            yield Problem(file, role, f"there is no participant {name!r}")
+            if role != "origins":
+                yield Problem(file, role, f"there is no participant {name!r}")
             continue
         for verb in verbs:
-            if verb not in participants[name].legs.policies():
+            if verb not in participants[name].legs.ladders():
                 yield Problem(file, role, f"participant {name!r} has no [legs.{verb}]")
+    if programme.loss_bearer not in {*participants, "platform"}:
+        yield Problem(file, "loss_bearer", f"there is no participant {programme.loss_bearer!r}")
     if (programme.saga, programme.saga_version) not in SAGAS:
         yield Problem(
             file, "saga_version", f"there is no {programme.saga} {programme.saga_version}"

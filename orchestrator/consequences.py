@@ -13,6 +13,7 @@ import orjson
 from orchestrator import speak
 from orchestrator.decode import Arrival
 from orchestrator.ports import (
+    Case,
     Change,
     Changes,
     LimitChange,
@@ -21,10 +22,12 @@ from orchestrator.ports import (
     Outgoing,
     TimelineEntry,
 )
+from orchestrator.saga.balance import kept, suspended, worth
 from orchestrator.saga.instance import Saga, Terms
 from orchestrator.saga.journal import transfers
 from orchestrator.saga.machine import Still
-from orchestrator.saga.progress import Engine, kept, phase
+from orchestrator.saga.progress import Engine
+from orchestrator.saga.telling import phase
 from orchestrator.saga.utterance import Utterance, implied, newly
 from orchestrator.sagas.words import Words, moment
 from schemas.catalogue import Channel
@@ -97,7 +100,8 @@ class Consequences:
         self, arrival: Arrival, was: Saga | None, now: Saga, event: str, **detail: Any
     ) -> None:
         """The new revision, its timeline row, its movements, its words."""
-        wake_at = _wake_at(was, now)
+        engine, _ = self._tools(now.terms)
+        wake_at = _wake_at(was, engine.due(now))
         saga = now if now.wake_at == wake_at else but(now, wake_at=wake_at)
         terms = saga.terms
         self.sagas[terms.saga_id] = saga
@@ -105,12 +109,11 @@ class Consequences:
         for utterance in words:
             self._say(arrival, saga, utterance)
         key = (terms.key_hash, terms.saga_id)
-        engine, _ = self._tools(terms)
         changes = self.decision.changes
         for at, transfer in enumerate(transfers(engine.definition, was, saga)):
             changes.movements.append(Movement(key, saga.revision * 8 + at, transfer))
-        if saga.ended and not (was is not None and was.ended):
-            self._release(engine, saga)
+        if saga.ended and was is not None:  # What is refused at once holds nothing.
+            self._release(engine, was, saga)
         found = {name: value for name, value in detail.items() if value is not None}
         record = arrival.record
         found["event_id"] = event_id_of(arrival)
@@ -119,6 +122,10 @@ class Consequences:
         changes.timeline.append(
             TimelineEntry(key, saga.revision, self.now, event, orjson.dumps(found).decode())
         )
+        parked = saga.parked
+        was_parked = was is not None and was.parked
+        if parked or was_parked:
+            changes.cases[terms.saga_id] = self._case(engine, was, saga)
         self.decision.moved.append(
             Moved(
                 event,
@@ -127,26 +134,40 @@ class Consequences:
                 found.get("leg"),
                 found.get("outcome"),
                 ended=saga.ended and not (was is not None and was.ended),
-                parked=saga.parked and not (was is not None and was.parked),
+                parked=parked and not was_parked,
             )
         )
 
-    def _release(self, engine: Engine, saga: Saga) -> None:
-        """Give back what the account limit held for pieces that were not issued (I5)."""
-        limit = limit_key_of(saga.terms)
-        if limit is None or not saga.legs:  # Refused at once: nothing was ever held.
-            return
-        if saga.told is not None and saga.told.status is ResultStatus.SUCCESS:
-            return  # All of it was issued, and counts.
-        pieces = kept(saga, engine.definition.pivot)
-        issued = sum(line.worth_of(n) for line, n in zip(saga.terms.lines, pieces, strict=True))
-        if issued < saga.terms.worth:
-            self._use(limit, issued - saga.terms.worth)
+    def _case(self, engine: Engine, was: Saga | None, saga: Saga) -> Case:
+        """The saga's case for a person: opened, changed or closed."""
+        terms = saga.terms
+        closed = not saga.parked
+        told = was if closed and was is not None else saga
+        leg = next(leg for leg in told.legs if leg.parked)
+        stake = suspended(saga, engine.definition)
+        why = leg.code or leg.status
+        return Case(
+            (terms.key_hash, terms.saga_id), self.now, closed, leg.path, why, stake, terms.unit
+        )
 
-    def _use(self, limit: LimitKey, delta: int) -> None:
-        known = self.read_used.get(limit)
+    def _release(self, engine: Engine, was: Saga, saga: Saga) -> None:
+        """Have the account limit hold what was issued, and no more (I5), also when corrected."""
+        limit = limit_key_of(saga.terms)
+        if limit is None:
+            return
+        if not was.ended and saga.told is not None and saga.told.status is ResultStatus.SUCCESS:
+            return  # All of it was issued, and counts.
+        pivot = engine.definition.pivot
+        held = worth(saga.terms, kept(was, pivot)) if was.ended else saga.terms.worth
+        issued = worth(saga.terms, kept(saga, pivot))
+        if issued != held:
+            self._use(limit, issued - held)
+
+    def _use(self, limit: LimitKey, delta: int, *, read: bool = False) -> None:
+        known = self.read_used.get(limit, 0 if read else None)
         before = self.decision.changes.limits.get(limit, LimitChange(0, known))
-        self.decision.changes.limits[limit] = LimitChange(before.delta + delta, known)
+        was = known if before.was is None else before.was
+        self.decision.changes.limits[limit] = LimitChange(before.delta + delta, was)
         self.used[limit] = self.used.get(limit, 0) + delta
 
     def _tell_again(self, arrival: Arrival, saga: Saga) -> None:
@@ -200,10 +221,9 @@ def limit_key_of(terms: Terms) -> LimitKey | None:
     return (terms.key_hash, terms.limit, terms.business_date)
 
 
-def _wake_at(was: Saga | None, now: Saga) -> int | None:
+def _wake_at(was: Saga | None, due: int | None) -> int | None:
     """The row's timer: kept while it is early enough, which leaves its index alone."""
-    due = now.due
-    if due is None or now.ended:
+    if due is None:
         return None
     if was is not None and was.wake_at is not None and was.wake_at <= due:
         return was.wake_at

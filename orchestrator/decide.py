@@ -20,7 +20,7 @@ from orchestrator.ports import (
 )
 from orchestrator.rules import acceptance
 from orchestrator.saga.instance import Saga
-from orchestrator.saga.machine import Still
+from orchestrator.saga.machine import Event, Still
 from orchestrator.saga.progress import Engine
 from orchestrator.sagas import SAGAS
 from orchestrator.sagas.words import Words, read_reply
@@ -145,18 +145,19 @@ class _Batch(Consequences):
         assert arrival.envelope is not None
         origin, trace = arrival.route.participant, arrival.envelope.traceparent
         terms = acceptance.draft(request, origin, programme, self.now, trace)
+        deducted = acceptance.deducted(request)
         refusal = next(acceptance.refusals(request, terms, programme, self.now), None)
         limit = limit_key_of(terms)
         if refusal is None and programme is not None and limit is not None:
             refusal = acceptance.over_limit(terms, programme, self.used.get(limit, 0))
+        engine, _ = self._tools(terms)
         if refusal is not None:
-            saga = acceptance.refused(terms, refusal, self.now)
+            saga = engine.refuse(terms, refusal.code, refusal.field, self.now, deducted)
             self._accept(arrival, None, saga, "refused", code=refusal.code, field=refusal.field)
             return
         if limit is not None:
-            self._use(limit, terms.worth)
-        engine, _ = self._tools(terms)
-        saga = engine.start(terms, self.now)
+            self._use(limit, terms.worth, read=True)
+        saga = engine.start(terms, self.now, deducted)
         self._accept(arrival, None, saga, "requested", points=terms.points)
 
     def _answered(self, arrival: Arrival, reply: LegAnswered) -> None:
@@ -179,9 +180,13 @@ class _Batch(Consequences):
         moved = engine.hear(saga, path, news, self.now)
         if moved is Still.PREMATURE:
             self._set_aside(arrival, _problem(arrival, "has not been asked for yet"), _REFUSED)
+        elif moved is Still.UNFIT:
+            self._set_aside(arrival, _problem(arrival, "cannot be used: it was answered"), _REFUSED)
         elif isinstance(moved, Still):
             self.decision.counts["stale_replies"] += 1
         else:
+            if news.event is Event.UNUSABLE:
+                self.decision.counts["unusable_replies"] += 1
             self._accept(
                 arrival,
                 saga,
@@ -204,13 +209,16 @@ class _Batch(Consequences):
             self.decision.counts["stale_timers"] += 1
         else:
             engine, _ = self._tools(saga.terms)
+            if saga.held and saga.held <= self.now:
+                self._accept(arrival, saga, engine.release(saga, self.now), "released")
+                return
             moved = engine.tick(saga, self.now)
             if not isinstance(moved, Still):
                 self._accept(arrival, saga, moved, "timer")
-            elif saga.due != saga.wake_at:
+            elif (due := engine.due(saga)) != saga.wake_at:
                 # The row's timer stood for an earlier leg: set it right, there is nothing to tell.
                 self.sagas[saga.terms.saga_id] = replace(
-                    saga, revision=saga.revision + 1, wake_at=saga.due
+                    saga, revision=saga.revision + 1, wake_at=due
                 )
 
     def _inquired(self, arrival: Arrival, inquiry: RedemptionInquired) -> None:

@@ -76,10 +76,26 @@ LimitKey = tuple[int, str, date]
 
 @value
 class LimitChange:
-    """How a limit's usage moves, and what it was when it was read (None: not read)."""
+    """How a limit's usage moves, and what it was when it was read.
+
+    None: it was not read, nothing was decided upon it, and it moves whatever it is.
+    """
 
     delta: int
     was: int | None
+
+
+@value
+class Case:
+    """A saga that waits for a person, or does not any more (`domain.md` I11)."""
+
+    key: SagaKey
+    at: int  # When that began, or ended; milliseconds.
+    closed: bool
+    leg: str
+    why: str
+    stake: int  # Points in suspense.
+    unit: str
 
 
 @dataclass(slots=True)
@@ -91,6 +107,7 @@ class Changes:
     movements: list[Movement] = field(default_factory=list)
     limits: dict[LimitKey, LimitChange] = field(default_factory=dict)
     dead_letters: list[DeadLetter] = field(default_factory=list)
+    cases: dict[UUID, Case] = field(default_factory=dict)
     positions: dict[Partition, tuple[int | None, int]] = field(default_factory=dict)
 
 

@@ -104,6 +104,17 @@ from unnest($1::text[], $2::integer[], $3::bigint[], $4::bytea[], $5::bytea[], $
             $13::timestamptz[]) as v
 on conflict do nothing
 
+-- save_cases --
+-- Sagas that wait for a person, or do not any more; a case that is opened again is a new one.
+insert into parked_case as c (key_hash, saga_id, opened_at, leg, why, stake, unit, closed_at)
+select v.*
+from unnest($1::smallint[], $2::uuid[], $3::timestamptz[], $4::text[], $5::text[], $6::bigint[],
+            $7::text[], $8::timestamptz[]) as v
+on conflict (key_hash, saga_id) do update
+set opened_at = case when c.closed_at is null then c.opened_at else excluded.opened_at end,
+    leg = excluded.leg, why = excluded.why, stake = excluded.stake, unit = excluded.unit,
+    closed_at = excluded.closed_at
+
 -- lease_due --
 -- Take sagas whose timer is due and push the timers by a lease: a lost record is said again.
 update saga s

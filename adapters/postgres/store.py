@@ -16,6 +16,7 @@ import orjson
 
 from orchestrator.errors import Conflict, Fenced, Unavailable
 from orchestrator.ports import (
+    Case,
     Change,
     Changes,
     DueTimer,
@@ -26,7 +27,7 @@ from orchestrator.ports import (
 )
 from orchestrator.saga.codec import decode_state, decode_terms, encode_state, encode_terms
 from orchestrator.saga.instance import Saga
-from orchestrator.saga.progress import phase
+from orchestrator.saga.telling import phase
 from orchestrator.telemetry import Metrics
 
 from . import migrate
@@ -217,6 +218,9 @@ class PostgresTransaction:
         await self._many(
             "dead_letter", "insert_dead_letters", [_letter(found) for found in changes.dead_letters]
         )
+        await self._many(
+            "parked_case", "save_cases", [_case(case) for case in changes.cases.values()]
+        )
 
     async def _positions(self, positions: Mapping[Partition, tuple[int | None, int]]) -> None:
         rows = [
@@ -277,7 +281,7 @@ class PostgresTransaction:
             self.rows["account_limit"] += len(rows)
             for row in rows:
                 change = limits[row["key_hash"], row["scope"], row["business_date"]]
-                if row["used"] != (change.was or 0) + change.delta:
+                if change.was is not None and row["used"] != change.was + change.delta:
                     raise Conflict("an account limit is not what was read")
         freed = [(*key, -change.delta) for key, change in ordered if change.delta < 0]
         await self._many("account_limit", "release_limits", freed)
@@ -312,6 +316,12 @@ def saga_from(row: Mapping[str, Any]) -> Saga:
         accepted_at=_ms(row["accepted_at"]) or 0,
     )
     return decode_state(row["state"], terms, row["revision"], _ms(row["due_at"]))
+
+
+def _case(case: Case) -> tuple[Any, ...]:
+    at = _time(case.at)
+    closed = at if case.closed else None
+    return (*case.key, at, case.leg, case.why, case.stake, case.unit, closed)
 
 
 def _letter(letter: Any) -> tuple[Any, ...]:

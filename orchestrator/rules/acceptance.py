@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import lru_cache, partial
@@ -10,11 +10,12 @@ from hashlib import blake2b
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from orchestrator.saga.instance import PricedLine, Saga, Terms, Told
+from orchestrator.saga.instance import Deducted, PricedLine, Saga, Terms, Told
 from schemas.ids import key_hash, partition_key, saga_id
 from schemas.reasons import Code
 from schemas.requests import RedemptionRequested, RedemptionWithdrawn
 from schemas.results import ResultStatus
+from schemas.values import Lot
 
 from .programme import Programme
 
@@ -77,16 +78,23 @@ def draft(
         lines=tuple([_priced(programme, line.item, line.quantity) for line in request.lines]),
         programme=request.programme,
         traceparent=traceparent,
+        # Also where it should not have: what the origin took, it must give back.
+        prededucted=request.deduction is not None,
     )
     if programme is None:
-        return asked()
+        account = request.debtor_account or request.account
+        return asked(debtor=origin, debtor_account=account, unit=f"{origin}-points")
+    debtor = programme.debtor if request.deduction is None else None
+    fresh = programme.fresh_for
     return asked(
         definition=programme.saga,
         definition_version=programme.saga_version,
         programme_version=programme.version,
-        debtor=programme.debtor,
+        debtor=origin if debtor is None else debtor,
         creditor=programme.creditor,
-        debtor_account=request.debtor_account or "",
+        debtor_account=request.debtor_account or (request.account if debtor is None else ""),
+        loss_bearer=programme.loss_bearer,
+        fresh_until=now + fresh if fresh is not None else None,
         creditor_account=_creditor_account(request, origin, programme),
         unit=programme.unit,
         currency=programme.currency or "",
@@ -135,6 +143,7 @@ def refusals(
         yield Refusal(Code.ABOVE_MAXIMUM, "lines")
     if request.points is not None and request.points != terms.points:
         yield Refusal(Code.RATE_CHANGED, "points")
+    yield from _deduction_refusals(request, terms, programme)
     if not terms.debtor_account:
         yield Refusal(Code.ACCOUNT_MISSING, "debtor_account")
     if not terms.creditor_account:
@@ -148,10 +157,30 @@ def over_limit(terms: Terms, programme: Programme, used: int) -> Refusal | None:
     return None
 
 
-def refused(terms: Terms, refusal: Refusal, now: int) -> Saga:
-    """A saga that ended when it began: the answer to a well-formed request that may not be."""
-    told = Told(1, ResultStatus.REJECTED, True, refusal.code, refusal.field, now)
-    return Saga(terms=terms, revision=1, told=told)
+def _deduction_refusals(
+    request: RedemptionRequested, terms: Terms, programme: Programme
+) -> Iterator[Refusal]:
+    """What the origin says that it took is evidence: it must be what the programme asks for."""
+    found = request.deduction
+    if (found is None) == (programme.debtor is None):
+        yield Refusal(Code.DEDUCTION_MISMATCH, "deduction")
+    elif found is not None and found.points != terms.points:
+        yield Refusal(Code.RATE_CHANGED, "deduction.points")
+    elif found is not None and found.lots is not None and _total(found.lots) != found.points:
+        yield Refusal(Code.DEDUCTION_MISMATCH, "deduction.lots")
+
+
+def _total(lots: Iterable[Lot]) -> int:
+    return sum(lot.points for lot in lots)
+
+
+def deducted(request: RedemptionRequested) -> Deducted | None:
+    """What the origin took before it asked, if it did."""
+    found = request.deduction
+    if found is None:
+        return None
+    lots = tuple(lot.known().model_dump(exclude_none=True) for lot in found.lots or ())
+    return Deducted(found.reference, found.points, lots)
 
 
 def tombstone(request: RedemptionWithdrawn, origin: str, now: int) -> Saga:

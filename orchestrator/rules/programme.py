@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from enum import StrEnum
 from typing import Annotated, Literal, Self
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -12,6 +11,8 @@ from orchestrator.saga.instance import Partial
 from schemas.base import refuse
 from schemas.reasons import Code
 from schemas.values import INTEGER_MAX, Currency, Slug
+
+from .participant import Duration, known_zone
 
 Worth = Annotated[int, Field(ge=1, le=10**12)]
 """What pieces are worth: minor units of money, or miles."""
@@ -77,7 +78,7 @@ class Programme(_Data):
     saga: Literal["redemption"] = "redemption"
     saga_version: Annotated[int, Field(ge=1)] = 1
     origins: Annotated[tuple[Slug, ...], Field(min_length=1)]
-    debtor: Slug
+    debtor: Slug | None = None  # None in prededucted programmes: whoever asks.
     creditor: Slug
     deduction: DeductionMode
     partial: Partial
@@ -85,6 +86,8 @@ class Programme(_Data):
     unit: Slug  # Of the points.
     currency: Currency | None = None  # Of faces, where items have one.
     unknown_item: Code = Code.UNKNOWN_PRODUCT
+    loss_bearer: Slug = "platform"  # Who bears what can neither be undone nor charged.
+    fresh_for: Duration | None = None  # Past it, a deduction confirmed late is returned.
     rate: Rate
     redemption: Redemption = Redemption()
     limit: Limit | None = None
@@ -93,24 +96,15 @@ class Programme(_Data):
     @field_validator("zone")
     @classmethod
     def _a_known_zone(cls, zone: str) -> str:
-        try:
-            ZoneInfo(zone)
-        except (ZoneInfoNotFoundError, ValueError):
-            raise ValueError(f"{zone!r} is not an IANA time zone") from None
-        return zone
-
-    @field_validator("deduction")
-    @classmethod
-    def _a_mode_that_runs(cls, mode: DeductionMode) -> DeductionMode:
-        if mode is DeductionMode.PREDEDUCTED:
-            raise ValueError("prededucted programmes cannot run yet; use sequenced")
-        return mode
+        return known_zone(zone)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         ids = [item.id for item in self.items]
         if len(set(ids)) != len(ids):
             refuse("items", "item_twice", "an id stands twice")
+        if (self.debtor is None) != (self.deduction is DeductionMode.PREDEDUCTED):
+            refuse("debtor", "debtor_or_not", "is needed in sequenced programmes, and only there")
         if self.currency is None and any(item.face is not None for item in self.items):
             refuse("currency", "currency_missing", "is needed where an item has a face")
         if self.redemption.minimum > self.redemption.maximum:

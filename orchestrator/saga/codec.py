@@ -43,6 +43,9 @@ def encode_terms(terms: Terms) -> str:
             terms.limit,
             terms.business_date.isoformat() if terms.business_date else None,
             terms.traceparent,
+            terms.prededucted,
+            terms.loss_bearer,
+            terms.fresh_until,
         ]
     ).decode()
 
@@ -85,6 +88,9 @@ def decode_terms(
         limit=found[12],
         business_date=date.fromisoformat(found[13]) if found[13] else None,
         traceparent=found[14],
+        prededucted=found[15],
+        loss_bearer=found[16],
+        fresh_until=found[17],
     )
 
 
@@ -96,13 +102,14 @@ def encode_state(saga: Saga) -> str:
             [_leg(leg) for leg in saga.legs],
             _told(told) if told else None,
             saga.withdrawn,
+            saga.held,
         ]
     ).decode()
 
 
 def _told(told: Told) -> list[Any]:
     fields = [told.revision, told.status, told.final, told.code, told.field, told.at]
-    return [*fields, told.moved] if told.moved else fields
+    return [*fields, told.corrected, told.moved] if told.moved or told.corrected else fields
 
 
 def _leg(leg: Leg) -> list[Any]:
@@ -119,17 +126,28 @@ def _leg(leg: Leg) -> list[Any]:
         leg.reference,
         leg.code,
         leg.detail,
-        leg.pending_from,
         leg.expires_at,
     ]
-    while fields[-1] in (None, 0):  # What has its default at the end need not be stored.
-        fields.pop()
-    return fields
+    # The rest is as it was at first in nearly every row, and need not be stored then.
+    rest = (
+        leg.rungs,
+        leg.since,
+        leg.pending_from,
+        leg.cancels,
+        leg.called,
+        leg.first,
+        leg.claim,
+        leg.decision,
+    )
+    return fields if rest == _UNTOUCHED else [*fields, *rest]
+
+
+_UNTOUCHED = (0, 0, 0, 0, 0, None, None, 0)
 
 
 def decode_state(text: str, terms: Terms, revision: int, wake_at: int | None) -> Saga:
     """The saga, from its JSON, its terms and the row's columns."""
-    legs, told, withdrawn = orjson.loads(text)
+    legs, told, withdrawn, held = orjson.loads(text)
     return Saga(
         terms=terms,
         revision=revision,
@@ -137,6 +155,7 @@ def decode_state(text: str, terms: Terms, revision: int, wake_at: int | None) ->
         told=_decode_told(told) if told else None,
         withdrawn=withdrawn,
         wake_at=wake_at,
+        held=held,
     )
 
 
@@ -146,6 +165,7 @@ def _decode_leg(found: list[Any]) -> Leg:
 
 
 def _decode_told(found: list[Any]) -> Told:
-    revision, status, final, code, field, at, *moved = found
+    revision, status, final, code, field, at, *rest = found
     reason = Code(code) if code else None
-    return Told(revision, ResultStatus(status), final, reason, field, at, *map(tuple, moved))
+    corrected, moved = rest or (False, ())
+    return Told(revision, ResultStatus(status), final, reason, field, at, corrected, tuple(moved))

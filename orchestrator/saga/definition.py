@@ -43,6 +43,7 @@ class Step:
     to: Role
     do: Verb
     undo: Verb | None
+    redo: Verb | None  # The same effect once more, under an id of its own (`domain.md` 4.4).
     per_line: bool  # One leg for each line of the request, all asked together.
 
     @property
@@ -51,9 +52,9 @@ class Step:
         return self.do.name
 
 
-def compensable(do: Verb, *, to: Role, undo: Verb) -> Step:
-    """A step that is undone when a later one fails."""
-    return Step(kind=Kind.COMPENSABLE, to=to, do=do, undo=undo, per_line=False)
+def compensable(do: Verb, *, to: Role, undo: Verb, redo: Verb) -> Step:
+    """A step that is undone when a later one fails, and redone when the undo was in error."""
+    return Step(kind=Kind.COMPENSABLE, to=to, do=do, undo=undo, redo=redo, per_line=False)
 
 
 def pivot(do: Verb, *, to: Role, undo: Verb, per_line: bool) -> Step:
@@ -62,7 +63,7 @@ def pivot(do: Verb, *, to: Role, undo: Verb, per_line: bool) -> Step:
     Its undo serves `all_or_nothing` programmes: what some lines gave is asked back because another
     line was refused. It is the one undo that may be refused.
     """
-    return Step(kind=Kind.PIVOT, to=to, do=do, undo=undo, per_line=per_line)
+    return Step(kind=Kind.PIVOT, to=to, do=do, undo=undo, redo=None, per_line=per_line)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +89,10 @@ class Definition:
             if not name.isalpha() or not name.islower():
                 raise DefinitionError(f"{self.name}: {name!r} cannot stand in a leg id")
         by_verb = {
-            verb.name: (step, verb) for step in self.steps for verb in (step.do, step.undo) if verb
+            verb.name: (step, verb)
+            for step in self.steps
+            for verb in (step.do, step.undo, step.redo)
+            if verb
         }
         pivot = next(step for step in self.steps if step.kind is Kind.PIVOT)
         object.__setattr__(self, "_by_verb", by_verb | {"": (pivot, pivot.do)})
@@ -96,9 +100,7 @@ class Definition:
     def verbs(self) -> Iterator[Verb]:
         """Everything that this saga can ask, in the order of its steps."""
         for step in self.steps:
-            yield step.do
-            if step.undo is not None:
-                yield step.undo
+            yield from (verb for verb in (step.do, step.undo, step.redo) if verb is not None)
 
     @property
     def pivot(self) -> Step:
@@ -106,7 +108,7 @@ class Definition:
         return self._by_verb[""][0]
 
     def step_of(self, verb: str) -> Step:
-        """The step to which a verb belongs, as its do or as its undo."""
+        """The step to which a verb belongs, as its do, its undo or its redo."""
         return self._by_verb[verb][0]
 
     def verb(self, name: str) -> Verb:

@@ -14,7 +14,7 @@ from schemas.reasons import Code
 from schemas.results import ResultStatus
 from schemas.value import but, keyed, value
 
-from .machine import IN_FLIGHT, PARKED, Status
+from .machine import PARKED, Status
 
 
 class Partial(StrEnum):
@@ -71,6 +71,9 @@ class Terms:
     limit: str = ""  # The account limit on which `worth` was reserved.
     business_date: date | None = None
     traceparent: str | None = None
+    prededucted: bool = False  # The origin took the points before it asked.
+    loss_bearer: str = "platform"  # Who bears what can neither be undone nor charged.
+    fresh_until: int | None = None  # Past it, what is confirmed late is not built upon.
     id: str = field(init=False, compare=False)  # The saga's id as text: said again and again.
 
     def __post_init__(self) -> None:
@@ -88,6 +91,15 @@ class Terms:
 
 
 @value
+class Deducted:
+    """What an origin took before it asked: evidence, which the price must equal."""
+
+    reference: str
+    points: int
+    lots: tuple[Mapping[str, Any], ...] = ()
+
+
+@value
 class Leg:
     """One effect at one participant. Times are milliseconds since 1970."""
 
@@ -95,21 +107,28 @@ class Leg:
     asked: int  # Points or pieces.
     status: Status = Status.WAITING
     attempt: int = 0  # How often the command was said on purpose.
-    inquiries: int = 0  # Rungs taken, inquiries and resends alike; it only grows.
+    inquiries: int = 0  # How often the participant was asked what became of it.
     sent_at: int = 0
-    said_at: int = 0  # When it was last said or inquired about.
+    said_at: int = 0  # When it was last said, inquired about or cancelled.
     due: int | None = None
-    moved: int = 0  # What the first verdict confirmed; never overwritten.
+    moved: int = 0  # What is believed to be done; the first verdict, unless overturned.
     reference: str | None = None
     code: str | None = None  # Why it was rejected, or cannot be concluded.
     detail: Mapping[str, Any] | None = None  # Lots, coupons.
-    pending_from: int = 0  # The rungs taken before it was called pending.
     expires_at: int = 0  # Of the command, by the policy of the day it was first said.
+    rungs: int = 0  # Rungs taken since it was late, or since a person had it tried again.
+    since: int = 0  # When it was called pending, or its cancel was first said.
+    pending_from: int = 0  # The inquiries made before it was called pending.
+    cancels: int = 0  # How often it was cancelled by our own id.
+    called: int = 0  # When a person was called, though the ladder goes on.
+    first: int | None = None  # What the first verdict moved, where a later one is believed.
+    claim: int | None = None  # What the contradicting verdict of a dispute says was moved.
+    decision: int = 0  # The number of the last decision that a person made about it.
 
     @property
-    def inquired(self) -> int:
-        """How often the participant was asked what became of it; the rest were resends."""
-        return max(0, self.inquiries - (self.attempt - 1))
+    def parked(self) -> bool:
+        """Whether a person must look at it."""
+        return self.status in PARKED or (self.called > 0 and self.status not in _CLOSED)
 
     @property
     def verb(self) -> str:
@@ -121,13 +140,25 @@ class Leg:
         """The index of the line that it serves, from 0."""
         return _parts(self.path)[1]
 
+    @property
+    def undoes(self) -> str | None:
+        """The path of the leg that it takes back, if it takes one back."""
+        return _parts(self.path)[2]
+
+
+_CLOSED = frozenset({Status.CONFIRMED, Status.REJECTED, Status.CANCELLED, Status.WRITTEN_OFF})
+
 
 @lru_cache(maxsize=1_024)
-def _parts(path: str) -> tuple[str, int | None]:
-    """The verb of a path and the index of its line: there are few paths, read often."""
+def _parts(path: str) -> tuple[str, int | None, str | None]:
+    """The verb of a path, the index of its line, the leg that it takes back; read often.
+
+    A path is `<step>[/<line>][/<undo>[/<number>]]`.
+    """
     words = path.split("/")
-    line = next((int(word) - 1 for word in words if word.isdigit()), None)
-    return next(word for word in reversed(words) if not word.isdigit()), line
+    line = int(words[1]) - 1 if len(words) > 1 and words[1].isdigit() else None
+    at = next(at for at in range(len(words) - 1, -1, -1) if not words[at].isdigit())
+    return words[at], line, "/".join(words[:at]) or None
 
 
 @value
@@ -140,7 +171,8 @@ class Told:
     code: Code | None
     field: str | None
     at: int
-    moved: tuple[int, ...] = ()  # What each leg had moved by then, of an interim result.
+    corrected: bool = False  # It revises a final result.
+    moved: tuple[int, ...] = ()  # What each leg had moved by then, where that is not so any more.
 
 
 @value
@@ -153,6 +185,7 @@ class Saga:
     told: Told | None = None
     withdrawn: bool = False
     wake_at: int | None = None  # The row's timer; never later than the first due leg.
+    held: int = 0  # When to look again whether the participants can be asked; 0: not held.
 
     def leg(self, path: str) -> Leg | None:
         """The leg of that path, if the saga has it yet."""
@@ -175,7 +208,7 @@ class Saga:
     @property
     def as_told(self) -> Saga:
         """The saga as the latest result described it: a repeat has the same content."""
-        if self.told is None or self.told.final:
+        if self.told is None or not self.told.moved:
             return self
         moved = self.told.moved + (0,) * (len(self.legs) - len(self.told.moved))
         legs = (
@@ -192,10 +225,4 @@ class Saga:
     @property
     def parked(self) -> bool:
         """Whether it waits for a person."""
-        return any(leg.status in PARKED for leg in self.legs)
-
-    @property
-    def due(self) -> int | None:
-        """When the first leg in flight wants to be looked at."""
-        dues = [leg.due for leg in self.legs if leg.due is not None and leg.status in IN_FLIGHT]
-        return min(dues, default=None)
+        return any(leg.parked for leg in self.legs)

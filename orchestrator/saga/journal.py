@@ -1,17 +1,20 @@
-"""The books: every confirmed leg moves something from one account to another (`design.md` 3).
+"""The books: every leg moves something from one account to another (`design.md` 3).
 
 A movement takes from one account what it gives to another, so the books of every unit are zero-sum
-by construction (`domain.md` I10).
+by construction (`domain.md` I10). Nothing is overwritten: where a later verdict is believed, the
+difference is booked the other way.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from schemas.value import value
 
 from .definition import Definition, Kind, Role
 from .instance import Leg, Saga, Terms
+from .machine import Status
 
 
 @value
@@ -24,36 +27,48 @@ class Transfer:
     amount: int
 
 
-SUSPENSE = "uprp/suspense"
+SUSPENSE: Final = "uprp/suspense"
 """Points that were deducted and neither consumed nor returned yet (`domain.md` I11)."""
+LOSS: Final = "loss"
+"""The verb of a leg that asks nobody: what the bearer pays for (`domain.md` 4.4)."""
 
 
 def transfers(definition: Definition, was: Saga | None, now: Saga) -> Iterator[Transfer]:
-    """The movements that a move caused: those of the legs that it confirmed."""
-    before = {leg.path: leg.moved for leg in was.legs} if was is not None else {}
+    """The movements that a move caused: what its legs moved more, or less, than before."""
+    before = {leg.path: leg for leg in was.legs} if was is not None else {}
     for leg in now.legs:
-        if leg.moved and not before.get(leg.path):
-            yield from _of_leg(definition, now.terms, leg)
+        prior = before.get(leg.path)
+        if prior is leg:
+            continue
+        moved = prior.moved if prior is not None else 0
+        if leg.moved != moved:
+            for transfer in _of_leg(definition, now.terms, leg, moved):
+                if transfer.amount:
+                    yield transfer if transfer.amount > 0 else _turned(transfer)
+        if leg.status is Status.WRITTEN_OFF and prior is not None and prior.status != leg.status:
+            yield Transfer(SUSPENSE, f"{now.terms.debtor}/forgone", now.terms.unit, leg.asked)
 
 
-def _of_leg(definition: Definition, terms: Terms, leg: Leg) -> Iterator[Transfer]:
+def _turned(transfer: Transfer) -> Transfer:
+    return Transfer(transfer.credit, transfer.debit, transfer.unit, -transfer.amount)
+
+
+def _of_leg(definition: Definition, terms: Terms, leg: Leg, moved: int) -> Iterator[Transfer]:
+    """What the leg moved beyond `moved`; amounts may be negative."""
+    more = leg.moved - moved
+    if leg.verb == LOSS:
+        yield Transfer(f"{terms.loss_bearer}/loss", SUSPENSE, terms.unit, more)
+        return
     step = definition.step_of(leg.verb)
-    is_undo = leg.verb != step.name
-    for transfer in _forward(step.kind, step.to, terms, leg):
-        if is_undo:
-            yield Transfer(transfer.credit, transfer.debit, transfer.unit, transfer.amount)
-        else:
-            yield transfer
-
-
-def _forward(kind: Kind, to: Role, terms: Terms, leg: Leg) -> Iterator[Transfer]:
-    if kind is Kind.COMPENSABLE:
-        yield Transfer(member(terms, to), SUSPENSE, terms.unit, leg.moved)
+    way = -1 if leg.undoes is not None else 1
+    if step.kind is Kind.COMPENSABLE:
+        yield Transfer(member(terms, step.to), SUSPENSE, terms.unit, way * more)
         return
     line = terms.lines[leg.line or 0]
-    yield Transfer(SUSPENSE, f"{terms.debtor}/redeemed", terms.unit, line.points_for(leg.moved))
+    worth = line.points_for(leg.moved) - line.points_for(moved)
+    yield Transfer(SUSPENSE, f"{terms.debtor}/redeemed", terms.unit, way * worth)
     unit = f"{terms.creditor}:{line.item}"
-    yield Transfer(f"{terms.creditor}/issued", member(terms, to), unit, leg.moved)
+    yield Transfer(f"{terms.creditor}/issued", member(terms, step.to), unit, way * more)
 
 
 def member(terms: Terms, role: Role) -> str:

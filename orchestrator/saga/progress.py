@@ -1,34 +1,29 @@
 """What happens to a saga: one event in, the saga at its next revision out.
 
 Three invariants are kept here (`domain.md` 4.1): nothing is undone because of silence (I7), every
-saga in flight has a due timer or is parked (I13), and the first final result is said once (I6).
+saga in flight has a due timer or is parked (I13), and the first final result is said once, what
+comes later as a correction (I6).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from schemas.reasons import Code
 from schemas.results import ResultStatus
-from schemas.value import but, keyed
+from schemas.value import but
 
-from .definition import Definition, Kind, Role, Step
-from .instance import Leg, Partial, Saga, Terms, Told
-from .machine import DECIDED, IN_FLIGHT, PARKED, TABLE, Cell, Event, Status, Still
-from .policy import LegPolicy, Policies, Rung
-
-
-@keyed
-class News:
-    """What a reply or a timer says about one leg."""
-
-    event: Event
-    amount: int = 0  # Points or pieces, with CONFIRMED.
-    reference: str | None = None
-    code: str | None = None
-    detail: Mapping[str, Any] | None = None
+from . import ladder
+from .balance import in_vain, kept, points, promised, reversible, takings, undoings
+from .definition import Definition, Kind, Role
+from .instance import Deducted, Leg, Saga, Terms, Told
+from .journal import LOSS
+from .ladder import Moment, News
+from .machine import DECIDED, IN_FLIGHT, TABLE, Cell, Event, Status, Still
+from .policy import LegPolicy, Policies, Remedy
+from .ruling import Action, Ruling, event_of, news_of
+from .telling import ending, remembered, reviewed, tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,45 +33,95 @@ class Engine:
     definition: Definition
     policies: Policies
 
-    def start(self, terms: Terms, now: int) -> Saga:
-        """A new saga, with its first leg asked."""
+    # -- how a saga begins ----------------------------------------------------------------------
+
+    def start(self, terms: Terms, now: int, deducted: Deducted | None = None) -> Saga:
+        """A new saga, with its first leg asked; `deducted` is what the origin took before."""
+        return self._settle(Saga(terms=terms, revision=1, legs=self._legs(terms, deducted)), now)
+
+    def hold(self, terms: Terms, now: int, until: int, deducted: Deducted | None = None) -> Saga:
+        """A new saga of which nothing is asked before `until`: participants are unavailable."""
+        assert until > now, (until, now)
+        return Saga(terms=terms, revision=1, legs=self._legs(terms, deducted), held=until)
+
+    def refuse(
+        self,
+        terms: Terms,
+        code: Code,
+        field: str | None,
+        now: int,
+        deducted: Deducted | None = None,
+    ) -> Saga:
+        """A saga that ended when it began. What the origin took before, it must give back."""
+        told = Told(1, ResultStatus.REJECTED, True, code, field, now)
+        saga = Saga(terms=terms, revision=1, told=told)
+        if deducted is None:
+            return saga
+        legs = (_given(self.definition.steps[0].name, deducted),)
+        return self._settle(but(saga, legs=legs), now)
+
+    def _legs(self, terms: Terms, deducted: Deducted | None) -> tuple[Leg, ...]:
         legs: list[Leg] = []
         for step in self.definition.steps:
             if step.per_line:
                 legs.extend(
-                    Leg(path=f"{step.name}/{number}", asked=line.quantity)
+                    Leg(f"{step.name}/{number}", line.quantity)
                     for number, line in enumerate(terms.lines, 1)
                 )
+            elif deducted is not None and step.kind is Kind.COMPENSABLE:
+                legs.append(_given(step.name, deducted))
             else:
-                legs.append(Leg(path=step.name, asked=terms.points))
-        return self._settle(Saga(terms=terms, revision=1, legs=tuple(legs)), now)
+                legs.append(Leg(step.name, terms.points))
+        return tuple(legs)
+
+    # -- what can happen to it ------------------------------------------------------------------
+
+    def release(self, saga: Saga, now: int) -> Saga:
+        """A held saga whose participants can be asked."""
+        return self._settle(but(saga, held=0, revision=saga.revision + 1), now)
+
+    def hold_on(self, saga: Saga, until: int) -> Saga:
+        """A held saga whose participants still cannot be asked."""
+        return but(saga, held=until, revision=saga.revision + 1)
+
+    def refuse_held(self, saga: Saga, code: Code, now: int) -> Saga:
+        """A held saga that waited long enough: nothing was asked of anybody."""
+        told = tell(saga, ResultStatus.REJECTED, code, now)
+        return self._settle(but(told, held=0, revision=saga.revision + 1), now)
 
     def hear(self, saga: Saga, path: str, news: News, now: int) -> Saga | Still:
         """Apply what is known about one leg."""
         leg = saga.leg(path)
-        if leg is None:
+        if leg is None or leg.verb == LOSS:
             return Still.PREMATURE
-        cell = self._cell(leg, news)
+        policy = self._policy(saga.terms, leg)
+        cell = self._cell(leg, news, policy)
         if isinstance(cell, Still):
             return cell
-        policy = self._policy(saga.terms, leg)
-        moved = _move(leg, cell, news, now, policy)
-        legs = tuple([moved if known is leg else known for known in saga.legs])
-        return self._settle(but(saga, legs=legs, revision=saga.revision + 1), now)
+        return self._moved(saga, leg, cell, news, now)
 
     def tick(self, saga: Saga, now: int) -> Saga | Still:
         """Look at every leg in flight whose time has come."""
         ticked = saga
+        tells = False
         for leg in saga.legs:
-            if leg.status in IN_FLIGHT and leg.due is not None and leg.due <= now:
-                policy = self._policy(saga.terms, leg)
-                taken = leg.inquiries - leg.pending_from
-                ran_out = policy.exhausted(taken, pending=leg.status is Status.PENDING)
-                event = Event.EXHAUSTED if ran_out else Event.TIMED_OUT
+            if leg.status not in IN_FLIGHT:
+                continue
+            policy = self._policy(saga.terms, leg)
+            looked = leg
+            if leg.due is not None and leg.due <= now:
+                event = ladder.late(leg, policy, now)
                 cell = TABLE[leg.status][event]
-                if isinstance(cell, Status):
-                    news = News(event=event, code=leg.code or Code.TIMEOUT)
-                    ticked = ticked.with_leg(_move(leg, cell, news, now, policy))
+                assert isinstance(cell, Status), (leg, event)
+                news = News(event=event, code=leg.code or Code.TIMEOUT)
+                looked = ladder.moved(leg, cell, news, Moment(now, policy, saga.terms.id))
+            if ladder.calls(looked, policy, now):
+                looked = but(looked, called=now)
+            tells = tells or ladder.tells(looked, policy, now)
+            if looked is not leg:
+                ticked = ticked.with_leg(looked)
+        if tells and saga.told is None:
+            ticked = tell(ticked, ResultStatus.PENDING, Code.ACCEPTED, now)
         if ticked is saga:
             return Still.STALE
         return self._settle(but(ticked, revision=saga.revision + 1), now)
@@ -87,224 +132,257 @@ class Engine:
         asked = any(leg.status is not Status.WAITING for leg in saga.legs_of(pivot.name))
         if saga.ended or saga.withdrawn or asked:
             return Still.STALE
-        return self._settle(but(saga, withdrawn=True, revision=saga.revision + 1), now)
+        return self._settle(but(saga, withdrawn=True, held=0, revision=saga.revision + 1), now)
 
     def asked(self, saga: Saga, now: int) -> Saga | Still:
         """The origin asks how it stands; while nothing was told, it is told PENDING once."""
         if saga.told is not None:
             return Still.STALE
-        told = _tell(saga, ResultStatus.PENDING, Code.ACCEPTED, now)
+        told = tell(saga, ResultStatus.PENDING, Code.ACCEPTED, now)
         return but(told, revision=saga.revision + 1)
 
-    def _cell(self, leg: Leg, news: News) -> Cell:
+    def allowed(self, saga: Saga, leg: Leg) -> tuple[Action, ...]:
+        """What a person may decide about a leg now; nothing while nobody was called."""
+        if not leg.parked:
+            return ()
+        policy = self._policy(saga.terms, leg)
+        retries = policy.rungs or (leg.cancels and policy.cancel)
+        return tuple(
+            action
+            for action in Action
+            if isinstance(TABLE[leg.status][event_of(action)], Status)
+            and (retries or action is not Action.RETRY)
+        )
+
+    def decided(self, saga: Saga, path: str, ruling: Ruling, now: int) -> Saga | Still:
+        """Apply what a person decided about a parked leg; it cannot contradict what is known."""
+        leg = saga.leg(path)
+        if leg is None or ruling.action not in self.allowed(saga, leg):
+            return Still.FORBIDDEN
+        if ruling.number <= leg.decision:
+            return Still.STALE
+        news = news_of(leg, ruling)
+        fewer = leg.verb == self.definition.pivot.name
+        if news.amount not in (0, leg.asked) and not (fewer and 0 < news.amount < leg.asked):
+            return Still.FORBIDDEN
         cell = TABLE[leg.status][news.event]
-        if cell is Status.REJECTED and self._may_only_be_late(leg):
-            return Status.DISPUTED  # A return may be delayed, not declined (`contract.md` 3).
-        if leg.status is Status.CONFIRMED and news.event is Event.CONFIRMED:
-            return Still.STALE if news.amount == leg.moved else Status.DISPUTED
+        assert isinstance(cell, Status), (leg, ruling)
+        if leg.status is Status.OVERTURNED:
+            short = -points(saga, self.definition).owed
+            if short <= 0:
+                return Still.STALE
+            settled = saga.with_leg(but(leg, called=0, decision=ruling.number))
+            settled = self._lost(settled, short, now)
+            return self._settle(but(settled, revision=saga.revision + 1), now)
+        if news.event is Event.AGAIN and leg.cancels:
+            cell = Status.CANCELLING  # After a cancel nothing else is said under this leg.
+        ruled = but(leg, decision=ruling.number, called=0)
+        return self._moved(saga, ruled, cell, news, now)
+
+    def due(self, saga: Saga) -> int | None:
+        """When the saga must be looked at, whatever happens until then (I13)."""
+        if saga.held:
+            return saga.held
+        found: int | None = None
+        for leg in saga.legs:
+            if leg.due is None:
+                continue
+            at: int | None = leg.due
+            if leg.status is not Status.SENT:
+                policy = self._policy(saga.terms, leg)
+                at = ladder.due(leg, policy, told=saga.told is not None)
+            if at is not None and (found is None or at < found):
+                found = at
+        return found
+
+    # -- what follows ---------------------------------------------------------------------------
+
+    def _moved(self, saga: Saga, leg: Leg, cell: Status, news: News, now: int) -> Saga:
+        policy = self._policy(saga.terms, leg)
+        changed = ladder.moved(leg, cell, news, Moment(now, policy, saga.terms.id))
+        was = saga
+        if (saga.ended and changed.moved != leg.moved) or cell is Status.WRITTEN_OFF:
+            was = remembered(saga)
+        path = leg.path
+        legs = tuple([changed if known.path == path else known for known in was.legs])
+        return self._settle(but(was, legs=legs, revision=saga.revision + 1), now)
+
+    def _cell(self, leg: Leg, news: News, policy: LegPolicy) -> Cell:
+        cell = TABLE[leg.status][news.event]
+        status = leg.status
+        if (
+            (status is Status.CONFIRMED or status is Status.OVERTURNED)
+            and news.event is Event.CONFIRMED
+            and news.amount not in (leg.moved, leg.first)
+        ):
+            return Status.DISPUTED
+        if cell is Status.REJECTED or cell is Status.CANCELLED or cell is Status.OVERTURNED:
+            if self._may_only_be_late(leg):  # A return is delayed, not declined (`contract.md` 3).
+                return Status.REFUSED if status in IN_FLIGHT or leg.parked else Status.DISPUTED
+            if cell is Status.OVERTURNED:
+                chain = policy.late_yes if news.amount > leg.moved else policy.late_no
+                return Status.DISPUTED if chain[0] is Remedy.PARK else cell
         return cell
 
     def _may_only_be_late(self, leg: Leg) -> bool:
         step = self.definition.step_of(leg.verb)
-        is_undo = leg.verb != step.name
-        return step.kind is Kind.RETRIABLE or (is_undo and step.kind is Kind.COMPENSABLE)
+        return step.kind is Kind.RETRIABLE or (
+            step.kind is Kind.COMPENSABLE and leg.undoes is not None
+        )
 
     def _policy(self, terms: Terms, leg: Leg) -> LegPolicy:
-        return self.policies.of(participant(terms, self.definition, leg.verb), leg.verb)
+        verb = leg.verb
+        return self.policies.of(participant(terms, self.definition, verb), verb)
 
     def _settle(self, saga: Saga, now: int) -> Saga:
         """Ask for whatever can be asked for now, and tell the origin what it must hear."""
-        if saga.ended:
-            return saga
         settled = self._forward(saga, now)
         if settled is None:
-            settled = saga
-        elif settled is saga:
-            return _ended(saga, self.definition.pivot, now)
-        if settled.parked and not _told_of_review(settled):
-            code = next(leg.code for leg in settled.legs if leg.status in PARKED)
-            return _tell(settled, ResultStatus.MANUAL_REVIEW, Code(code or Code.TIMEOUT), now)
-        return settled
+            return reviewed(saga, now)
+        if settled is not saga:
+            return settled
+        while True:
+            restored = self._restored(settled, now)
+            if restored is settled:
+                break
+            settled = restored
+        if any(self._awaits(settled, leg) for leg in settled.legs):
+            return reviewed(settled, now)
+        return self._concluded(settled, now)
 
     def _forward(self, saga: Saga, now: int) -> Saga | None:
-        """The saga with the next legs asked; None while it must wait; itself when all is done."""
-        pivot = self.definition.pivot
+        """The saga with the next step asked; None while it must wait; itself when all were."""
         for step in self.definition.steps:
             legs = saga.legs_of(step.name)
+            if not legs:
+                return saga  # Refused at once.
             if legs[0].status is Status.WAITING:
-                if step is pivot and saga.withdrawn:
-                    break
-                return self._ask(saga, legs, now)
-            for leg in legs:
-                if leg.status not in DECIDED:
+                return saga if _turned(saga, now) else self._ask(saga, legs, now)
+            if step.kind is Kind.COMPENSABLE:
+                if legs[0].status not in DECIDED:
                     return None
-            if step.kind is Kind.COMPENSABLE and legs[0].moved == 0:
-                return saga  # A definite no before anything was done.
-            if step is pivot and all(leg.moved == leg.asked for leg in legs):
-                return saga  # Everything was given: nothing to take back.
-        return self._backward(saga, pivot, now)
-
-    def _backward(self, saga: Saga, pivot: Step, now: int) -> Saga | None:
-        """Take back what the pivot gave in vain, then return what is owed."""
-        for step, owed in ((pivot, _in_vain(saga, pivot)), *self._owed(saga, pivot)):
-            undo = step.undo
-            if undo is None or not owed:
-                continue
-            if any(saga.leg(leg.path) is None for leg in owed):
-                fresh = but(saga, legs=(*saga.legs, *owed))
-                return self._ask(fresh, owed, now)
-            legs = saga.legs_of(undo.name)
-            if any(leg.status not in DECIDED for leg in legs):
-                return None
+                if legs[0].moved == 0:
+                    return saga  # A definite no before anything was done.
         return saga
 
-    def _owed(self, saga: Saga, pivot: Step) -> list[tuple[Step, tuple[Leg, ...]]]:
-        """What each compensable step must give back, last step first."""
-        if any(leg.status not in DECIDED for leg in _reversals(saga, pivot)):
-            return []  # Not known yet; the loop over the reversals waits.
-        owed = saga.terms.points - charged(saga, pivot)
-        steps = [step for step in self.definition.steps if step.kind is Kind.COMPENSABLE]
-        return [
-            (step, (Leg(path=f"{step.name}/{step.undo.name}", asked=owed),))
-            for step in reversed(steps)
-            if owed and step.undo is not None
-        ]
+    def _awaits(self, saga: Saga, leg: Leg) -> bool:
+        """Whether a leg keeps the saga from its end.
 
-    def _ask(self, saga: Saga, legs: tuple[Leg, ...], now: int) -> Saga:
+        What an origin took itself it must give back as soon as it hears the result: that is
+        tracked until it is acknowledged, but not waited for (`domain.md` 4.4).
+        """
+        if leg.status in DECIDED:
+            return leg.status is Status.OVERTURNED and leg.called > 0
+        if leg.status is Status.WAITING:
+            return False
+        return not (saga.terms.prededucted and self._may_only_be_late(leg))
+
+    def _restored(self, saga: Saga, now: int) -> Saga:
+        """The saga with the next thing asked that brings it into balance; itself when it is."""
+        pivot = self.definition.pivot
+        vain = in_vain(saga, pivot)
+        if vain:
+            return self._undo(saga, vain, now)
+        now_owed = points(saga, self.definition)
+        owed = now_owed.owed
+        if owed > 0:
+            return self._return(saga, owed, now) if now_owed.certain else saga
+        if owed == 0 or any(
+            leg.status not in DECIDED and leg.status is not Status.WAITING for leg in saga.legs
+        ):
+            return saga
+        return self._remedied(saga, -owed, now)
+
+    def _undo(self, saga: Saga, legs: Iterable[Leg], now: int) -> Saga:
+        undo = self.definition.pivot.undo
+        assert undo is not None, self.definition.name
+        return self._added(saga, [Leg(f"{leg.path}/{undo.name}", leg.moved) for leg in legs], now)
+
+    def _return(self, saga: Saga, owed: int, now: int) -> Saga:
+        """Give back what is owed, never more than each deduction took (`domain.md` I1)."""
+        for leg in takings(saga, self.definition):
+            undo = self.definition.step_of(leg.verb).undo
+            assert undo is not None, leg
+            earlier = undoings(saga, leg)
+            left = leg.moved - sum([promised(other) for other in earlier])
+            if left > 0:
+                number = f"/{len(earlier) + 1}" if earlier else ""
+                path = f"{leg.path}/{undo.name}{number}"
+                return self._added(saga, [Leg(path, min(owed, left))], now)
+        raise AssertionError(f"{owed} points are owed that were never taken: {saga}")
+
+    def _remedied(self, saga: Saga, short: int, now: int) -> Saga:
+        """Value was given that is not paid for: take the next remedy of the policy's chain."""
+        cause = next(leg for leg in reversed(saga.legs) if leg.status is Status.OVERTURNED)
+        policy = self._policy(saga.terms, cause)
+        chain = policy.late_yes if cause.moved > (cause.first or 0) else policy.late_no
+        pivot = self.definition.pivot
+        for remedy in chain:
+            if remedy is Remedy.REVERSE:
+                given = [leg for leg in saga.legs_of(pivot.name) if reversible(saga, leg)]
+                if cause.verb == pivot.name:
+                    given = [leg for leg in given if leg.status is Status.OVERTURNED]
+                if given:
+                    return self._undo(saga, given, now)
+            elif remedy is Remedy.CHARGE:
+                redo = self.definition.steps[0].redo
+                if redo is not None and not saga.terms.prededucted and not saga.leg(redo.name):
+                    return self._added(saga, [Leg(redo.name, short)], now)
+            elif remedy is Remedy.LOSS:
+                return self._lost(saga, short, now)
+        if cause.called:
+            return saga
+        return saga.with_leg(but(cause, called=now, code=Code.REPLY_DISPUTED))
+
+    def _lost(self, saga: Saga, short: int, now: int) -> Saga:
+        """The saga with a loss booked on whoever bears it; nobody is asked."""
+        number = len(saga.legs_of(LOSS)) + 1
+        path = LOSS if number == 1 else f"{LOSS}/{number}"
+        bearer = saga.terms.loss_bearer
+        leg = Leg(path, short, Status.CONFIRMED, sent_at=now, moved=short, reference=bearer)
+        return saga.with_leg(leg)
+
+    def _added(self, saga: Saga, legs: list[Leg], now: int) -> Saga:
+        return self._ask(but(saga, legs=(*saga.legs, *legs)), legs, now)
+
+    def _ask(self, saga: Saga, legs: Iterable[Leg], now: int) -> Saga:
         """The saga with those legs asked, all together."""
-        policy = self._policy(saga.terms, legs[0])
-        asked = {
-            leg.path: Leg(
-                leg.path,
-                leg.asked,
-                Status.SENT,
-                attempt=1,
-                sent_at=now,
-                said_at=now,
-                due=now + policy.response_timeout,
-                expires_at=now + policy.expires_after,
-            )
-            for leg in legs
-        }
+        asked = {leg.path: ladder.asked(leg, self._policy(saga.terms, leg), now) for leg in legs}
         return but(saga, legs=tuple([asked.get(leg.path, leg) for leg in saga.legs]))
+
+    def _concluded(self, saga: Saga, now: int) -> Saga:
+        """The saga with its one final result, or with the correction of it (`domain.md` I1)."""
+        told = saga.told
+        if told is not None and told.final and not told.moved:
+            return saga
+        pieces = kept(saga, self.definition.pivot)
+        status, code = ending(saga, pieces)
+        return tell(saga, status, code, now)
+
+
+def _turned(saga: Saga, now: int) -> bool:
+    """Whether what was not asked yet will never be."""
+    fresh = saga.terms.fresh_until
+    return saga.withdrawn or saga.ended or (fresh is not None and now >= fresh)
+
+
+def _given(path: str, deducted: Deducted) -> Leg:
+    """The deduction that the origin made itself, as a leg that was never asked."""
+    return Leg(
+        path,
+        deducted.points,
+        Status.CONFIRMED,
+        moved=deducted.points,
+        reference=deducted.reference,
+        detail={"lots": list(deducted.lots)} if deducted.lots else None,
+    )
 
 
 def participant(terms: Terms, definition: Definition, verb: str) -> str:
-    """Who is asked for a verb in this saga."""
+    """Who is asked for a verb in this saga; nobody for a loss."""
+    if verb == LOSS:
+        return ""
     role = definition.step_of(verb).to
     if role is Role.DEBTOR:
         return terms.debtor
     return terms.creditor if role is Role.CREDITOR else terms.origin
-
-
-def kept(saga: Saga, pivot: Step) -> tuple[int, ...]:
-    """For each line, how many pieces the member has: issued and not taken back."""
-    pieces = [0] * len(saga.terms.lines)
-    for leg in saga.legs_of(pivot.name):
-        pieces[leg.line or 0] += leg.moved
-    for leg in _reversals(saga, pivot):
-        pieces[leg.line or 0] -= leg.moved
-    return tuple(pieces)
-
-
-def charged(saga: Saga, pivot: Step) -> int:
-    """The price of what the member has."""
-    return price(saga.terms, kept(saga, pivot))
-
-
-def price(terms: Terms, pieces: tuple[int, ...]) -> int:
-    """What so many pieces of each line cost, in points."""
-    return sum([line.points_for(n) for line, n in zip(terms.lines, pieces, strict=True)])
-
-
-def _reversals(saga: Saga, pivot: Step) -> tuple[Leg, ...]:
-    return saga.legs_of(pivot.undo.name) if pivot.undo is not None else ()
-
-
-def _in_vain(saga: Saga, pivot: Step) -> tuple[Leg, ...]:
-    """The reversals that an all-or-nothing redemption needs once a line fell short."""
-    legs = saga.legs_of(pivot.name)
-    short = any(leg.moved < leg.asked for leg in legs)
-    if not short or saga.terms.partial is Partial.KEEP_ISSUED or pivot.undo is None:
-        return ()
-    undo = pivot.undo.name
-    return tuple(Leg(path=f"{leg.path}/{undo}", asked=leg.moved) for leg in legs if leg.moved)
-
-
-def _move(leg: Leg, to: Status, news: News, now: int, policy: LegPolicy) -> Leg:
-    """The leg in its next status, with the timer that the status needs."""
-    match to:
-        case Status.CONFIRMED:
-            return but(
-                leg,
-                status=to,
-                moved=news.amount,
-                reference=news.reference,
-                detail=news.detail,
-                code=None,
-                due=None,
-            )
-        case Status.UNKNOWN:
-            again = policy.rung is Rung.RESEND
-            return but(
-                leg,
-                status=to,
-                attempt=leg.attempt + again,
-                inquiries=leg.inquiries + 1,
-                said_at=now,
-                due=now + policy.every,
-                code=news.code,
-            )
-        case Status.PENDING:
-            late = leg.status is Status.PENDING
-            return but(
-                leg,
-                status=to,
-                inquiries=leg.inquiries + late,
-                pending_from=leg.pending_from if late else leg.inquiries,
-                said_at=now if late else leg.said_at,
-                due=now + policy.pending_every,
-            )
-        case Status.DISPUTED:
-            return but(leg, status=to, code=Code.REPLY_DISPUTED, due=None)
-        case _:
-            return but(leg, status=to, code=news.code or leg.code, due=None)
-
-
-def _told_of_review(saga: Saga) -> bool:
-    return saga.told is not None and saga.told.status is ResultStatus.MANUAL_REVIEW
-
-
-def _tell(saga: Saga, status: ResultStatus, code: Code | None, now: int) -> Saga:
-    revision = saga.told.revision + 1 if saga.told else 1
-    final = status not in (ResultStatus.MANUAL_REVIEW, ResultStatus.PENDING)
-    moved = () if final else tuple(leg.moved for leg in saga.legs)
-    return but(saga, told=Told(revision, status, final, code, None, now, moved))
-
-
-def _ended(saga: Saga, pivot: Step, now: int) -> Saga:
-    """The saga with its one final result (`domain.md` I1)."""
-    refusal = next((leg.code for leg in saga.legs if leg.status is Status.REJECTED), None)
-    code = Code(refusal) if refusal else None
-    pieces = kept(saga, pivot)
-    if all(n == line.quantity for line, n in zip(saga.terms.lines, pieces, strict=True)):
-        return _tell(saga, ResultStatus.SUCCESS, None, now)
-    if any(pieces):
-        return _tell(saga, ResultStatus.PARTIAL_SUCCESS, code or Code.PARTNER_DECLINED, now)
-    if saga.withdrawn:
-        return _tell(saga, ResultStatus.CANCELLED, Code.WITHDRAWN, now)
-    if not any(leg.moved for leg in saga.legs if leg.line is None):
-        return _tell(saga, ResultStatus.FAILED_NOTHING_DEDUCTED, code, now)
-    return _tell(saga, ResultStatus.FAILED_POINTS_RETURNED, code or Code.PARTNER_DECLINED, now)
-
-
-def phase(saga: Saga) -> str:
-    """Where a saga stands, in one word for operators: its final status, or what it waits for."""
-    if saga.parked:
-        return "PARKED"
-    if saga.told is not None and saga.told.final:
-        return saga.told.status
-    for leg in reversed(saga.legs):
-        if leg.status in IN_FLIGHT:
-            return f"{leg.verb.upper()}_{leg.status.upper()}"
-    return "OPEN"

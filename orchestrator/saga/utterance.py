@@ -13,10 +13,11 @@ from .machine import Status
 
 
 class Kind(TextEnum):
-    """The three things that the platform says."""
+    """The four things that the platform says."""
 
     DO = "do"
     INQUIRE = "inquire"
+    CANCEL = "cancel"
     RESULT = "result"
 
 
@@ -26,7 +27,7 @@ class Utterance:
 
     kind: Kind
     path: str  # The leg; empty for a result.
-    number: int  # The attempt, the inquiry, the result's revision.
+    number: int  # The attempt, the inquiry, the cancel, the result's revision.
 
 
 def implied(saga: Saga) -> tuple[Utterance, ...]:
@@ -42,8 +43,12 @@ def _of_leg(leg: Leg) -> list[Utterance]:
     status = leg.status
     if status is Status.SENT or status is Status.UNKNOWN:
         said.append(Utterance(Kind.DO, leg.path, leg.attempt))
-    if (status is Status.UNKNOWN or status is Status.PENDING) and leg.inquired:
-        said.append(Utterance(Kind.INQUIRE, leg.path, leg.inquired))
+    elif status is Status.PENDING and leg.attempt > 1:  # noqa: SIM114  # Received; said anew.
+        said.append(Utterance(Kind.DO, leg.path, leg.attempt))
+    if (status is Status.UNKNOWN or status is Status.PENDING) and leg.inquiries:
+        said.append(Utterance(Kind.INQUIRE, leg.path, leg.inquiries))
+    elif status is Status.CANCELLING:
+        said.append(Utterance(Kind.CANCEL, leg.path, leg.cancels))
     return said
 
 

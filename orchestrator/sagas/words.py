@@ -8,11 +8,13 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final
 
+from orchestrator.saga.balance import kept, points, price, undoings
 from orchestrator.saga.definition import Definition
 from orchestrator.saga.instance import Leg, Saga
+from orchestrator.saga.ladder import News
 from orchestrator.saga.machine import Event
 from orchestrator.saga.policy import Policies
-from orchestrator.saga.progress import News, kept, participant, price
+from orchestrator.saga.progress import participant
 from orchestrator.saga.utterance import Kind, Utterance
 from schemas import catalogue
 from schemas.catalogue import Channel
@@ -20,6 +22,7 @@ from schemas.envelope import rfc3339
 from schemas.ids import command_event_id, result_event_id
 from schemas.reasons import Code, is_definite_no, reason
 from schemas.replies import Coupon, LegAnswered, Outcome
+from schemas.results import ResultStatus
 from schemas.value import value
 from schemas.values import Lot
 
@@ -70,6 +73,10 @@ class Words:
             event_id = command_event_id(leg_id, "inquire", number)
             data = _common(saga, leg_id, number, leg.said_at)
             return Message(to, Channel.COMMANDS, event_id, catalogue.INQUIRE, data)
+        if utterance.kind is Kind.CANCEL:
+            event_id = command_event_id(leg_id, "cancel", number)
+            data = _common(saga, leg_id, number, leg.said_at) | {"reason": Code.TIMEOUT}
+            return Message(to, Channel.COMMANDS, event_id, catalogue.CANCEL, data)
         event_id = command_event_id(leg_id, "do", number)
         data = _common(saga, leg_id, number, leg.sent_at)
         data.update(_COMMANDS[leg.verb](saga, leg, text_of(leg.expires_at)))
@@ -82,9 +89,7 @@ class Words:
         assert told is not None, saga.terms.saga_id
         terms = saga.terms
         pieces = kept(saga, self.definition.pivot)
-        returned = sum([leg.moved for leg in saga.legs_of("return")])
-        deducted = sum([leg.moved for leg in saga.legs_of("deduct")])
-        charged = price(terms, pieces) if told.final else deducted - returned
+        charged, returned = self._points(saga, pieces)
         result: dict[str, Any] = {
             "saga_id": terms.id,
             "request_id": terms.request_id,
@@ -92,7 +97,7 @@ class Words:
             "revision": told.revision,
             "status": told.status,
             "final": told.final,
-            "corrected": False,
+            "corrected": told.corrected,
             "points": {"charged": charged, "returned": returned},
             "lines": [
                 {"item": line.item, "quantity": line.quantity, "issued": n, "coupons": coupons}
@@ -107,8 +112,29 @@ class Words:
             result["reason"] = why.model_dump(exclude_none=True)
         if terms.business_date is not None:
             result["business_date"] = terms.business_date.isoformat()
+        if terms.prededucted and told.final and returned:
+            result["return_required"] = _return_required(saga, returned)
         event_id = result_event_id(terms.id, told.revision)
         return Message(terms.origin, Channel.RESULTS, event_id, self.definition.answer, result)
+
+    def _points(self, saga: Saga, pieces: tuple[int, ...]) -> tuple[int, int]:
+        """What the member paid, and what was given back of what was deducted."""
+        assert saga.told is not None, saga.terms.id
+        if saga.told.status is ResultStatus.SUCCESS and not saga.told.corrected:
+            return price(saga.terms, pieces), 0
+        now = points(saga, self.definition)
+        # What an origin took itself it is told to give back: to the member, that is returned.
+        returning = now.returning if saga.terms.prededucted and saga.told.final else 0
+        returned = now.returned + returning
+        return now.taken - returned, returned
+
+
+def _return_required(saga: Saga, returned: int) -> dict[str, Any]:
+    """What an origin that deducted the points itself must give back (`contract.md` 3)."""
+    taken = saga.legs[0]
+    found: dict[str, Any] = {"reference": taken.reference, "points": returned}
+    lots = (taken.detail or {}).get("lots")
+    return found | {"lots": _lots_back(lots, returned, 0)} if lots else found
 
 
 def _common(saga: Saga, leg_id: str, attempt: int, at: int) -> dict[str, Any]:
@@ -132,7 +158,7 @@ def _coupons(saga: Saga, pieces: tuple[int, ...]) -> list[list[Any]]:
 
 
 def _undone(saga: Saga, leg: Leg) -> Leg:
-    done = saga.leg(leg.path.rpartition("/")[0])
+    done = saga.leg(leg.undoes or "")
     assert done is not None, leg
     assert done.reference is not None, leg  # Only what was confirmed is undone.
     return done
@@ -158,14 +184,23 @@ def _return(saga: Saga, leg: Leg, _expires: str) -> dict[str, Any]:
         "reason": _why(saga),
     }
     lots = (done.detail or {}).get("lots")
-    return found | {"lots": _lots_back(lots, leg.asked)} if lots else found
+    if not lots:
+        return found
+    earlier = [undo.asked for undo in undoings(saga, done)]
+    before = sum(earlier[: [undo.path for undo in undoings(saga, done)].index(leg.path)])
+    return found | {"lots": _lots_back(lots, leg.asked, before)}
 
 
-def _lots_back(taken: list[dict[str, Any]], points: int) -> list[dict[str, Any]]:
-    """Into which lots points go back: what was taken last first, so what expires first is spent."""
+def _lots_back(taken: list[dict[str, Any]], points: int, before: int) -> list[dict[str, Any]]:
+    """Into which lots points go back: what was taken last first, so what expires first is spent.
+
+    `before` points went back by earlier returns.
+    """
     back: list[dict[str, Any]] = []
     for lot in reversed(taken):
-        share = min(lot["points"], points)
+        there = min(lot["points"], before)
+        before -= there
+        share = min(lot["points"] - there, points)
         points -= share
         if share:
             back.insert(0, lot | {"points": share})
@@ -201,6 +236,7 @@ def _reverse(saga: Saga, leg: Leg, _expires: str) -> dict[str, Any]:
 Projection = Callable[[Saga, Leg, str], dict[str, Any]]
 _COMMANDS: Final[dict[str, Projection]] = {
     "deduct": _deduct,
+    "charge": _deduct,
     "return": _return,
     "credit": _credit,
     "reverse": _reverse,
@@ -220,14 +256,14 @@ def read_reply(saga: Saga, leg: Leg, reply: LegAnswered) -> News:
 
 _MALFORMED: Final = News(event=Event.UNUSABLE, code=Code.MALFORMED_REPLY)
 _READINGS: Final[dict[Outcome | None, News]] = {
-    Outcome.CANCELLED: News(event=Event.REJECTED, code=Code.WITHDRAWN),
+    Outcome.CANCELLED: News(event=Event.CANCELLED),
     Outcome.PENDING: News(event=Event.PENDING),
     Outcome.NOT_RECEIVED: News(event=Event.NOT_RECEIVED),
 }
 
 
 def _confirmed(saga: Saga, leg: Leg, reply: LegAnswered) -> News:
-    is_points = leg.verb in ("deduct", "return")
+    is_points = leg.verb in ("deduct", "charge", "return")
     stated = reply.points if is_points else reply.quantity
     amount = leg.asked if stated is None else stated
     fewer_is_fine = leg.verb == "credit"

@@ -10,8 +10,9 @@ from orchestrator import consequences, decide
 from orchestrator.saga import instance, journal, progress, utterance
 from orchestrator.saga.definition import Definition, Step
 from orchestrator.saga.instance import Leg, PricedLine, Saga
+from orchestrator.saga.ladder import News
 from orchestrator.saga.machine import DECIDED, TABLE, Cell, Event, Status, Still
-from orchestrator.saga.progress import Engine, News
+from orchestrator.saga.progress import Engine
 from orchestrator.sagas import words
 
 Patch = pytest.MonkeyPatch

@@ -17,7 +17,7 @@ from adapters.embedded.kafka import EmbeddedKafka
 from adapters.embedded.postgres import EmbeddedPostgres
 from orchestrator.catalogue import load
 from orchestrator.saga.policy import Rung
-from orchestrator.saga.progress import phase
+from orchestrator.saga.telling import phase
 from orchestrator.settings import Settings
 from schemas.ids import saga_id
 from tests.foreign.platform import ROOT, UPRP
@@ -67,7 +67,7 @@ def short_ladders(folder: Path) -> Path:
             f'id = "{name}"\nversion = 1\nname = "{name}"\n'
             f"[legs.{asked}]\n{SHORT}times = {TIMES}\n[legs.{undone}]\n{SHORT}{rest}"
         )
-    assert load(deploy).policies.of("citi", "return").rung is Rung.RESEND
+    assert load(deploy).policies.of("citi", "return").rungs == (Rung.RESEND,)
     return deploy
 
 
@@ -204,7 +204,7 @@ def test_silence_is_never_undone_and_a_late_answer_completes(platform: Platform)
     review = parked(platform, SILENT.saga_id)
     # No timer is left that could do anything: only word from somebody can.
     saga = platform.stories()[SILENT.saga_id]
-    assert saga.due is None
+    assert saga.wake_at is None
     assert saga.wake_at is None
     assert set(kinds(commands(platform, SILENT.saga_id))) == {
         "points.deduct",

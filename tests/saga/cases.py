@@ -26,13 +26,13 @@ def policies(times: int = 1, pending_times: int | None = 1) -> Policies:
     ladder = LegPolicy(
         response_timeout=5_000,
         expires_after=60_000,
-        rung=Rung.INQUIRE,
+        rungs=(Rung.INQUIRE,),
         every=3_000,
         times=times,
         pending_every=60_000,
         pending_times=pending_times,
     )
-    again = replace(ladder, rung=Rung.RESEND, every=15_000, times=None, pending_times=None)
+    again = replace(ladder, rungs=(Rung.RESEND,), every=15_000, times=None, pending_times=None)
     return Policies(
         {
             ("bank", "deduct"): ladder,

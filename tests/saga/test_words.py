@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from orchestrator.saga.instance import Partial, Saga
+from orchestrator.saga.ladder import News
 from orchestrator.saga.machine import Event
-from orchestrator.saga.progress import News
 from orchestrator.saga.utterance import Kind, Utterance, implied, newly
 from orchestrator.sagas.words import Message, read_reply
 from schemas import catalogue

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from orchestrator.saga import journal, progress, utterance
+from orchestrator.saga import journal, telling, utterance
 from orchestrator.saga.instance import Leg, Saga, Terms
+from orchestrator.saga.ladder import News
 from orchestrator.saga.machine import DECIDED, IN_FLIGHT, PARKED, Event, Status, Still
-from orchestrator.saga.progress import Engine, News
+from orchestrator.saga.progress import Engine
 from schemas.results import ResultStatus
 from schemas.value import but
 from tests.saga.cases import NOW
@@ -300,7 +301,7 @@ def check_books(edge: Edge) -> None:
 
 def check_phase(edge: Edge) -> None:
     """Operators always see where it stands."""
-    word = progress.phase(edge.now)
+    word = telling.phase(edge.now)
     flying = {f"{leg.verb}_{leg.status}".upper() for leg in edge.now.legs}
     assert word in flying | {"PARKED"} | FINAL, (word, edge)
 

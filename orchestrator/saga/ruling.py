@@ -1,0 +1,60 @@
+"""What a person may decide about a parked leg, and what that says to the engine."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from schemas.reasons import Code
+from schemas.value import TextEnum, value
+
+from .instance import Leg
+from .ladder import News
+from .machine import Event, Status
+
+
+class Action(TextEnum):
+    """What is allowed next; the table says where (`machine.py`)."""
+
+    CONFIRM = "confirm"  # It was done, says the evidence.
+    REJECT = "reject"  # It was not done and will not be, says the evidence.
+    RETRY = "retry"  # Ask the participant once more.
+    WRITE_OFF = "write-off"  # Give it up and book the loss.
+
+
+TWO_PERSONS: Final = frozenset({Action.CONFIRM, Action.REJECT, Action.WRITE_OFF})
+"""What a second person must approve: forced outcomes and losses; asking again needs none."""
+
+
+@value
+class Ruling:
+    """One decision: its number grows, so that an older record of one is recognised."""
+
+    number: int
+    action: Action
+    amount: int | None = None  # Points or pieces, with CONFIRM; None: all that was asked.
+    reference: str | None = None  # The participant's own, as the evidence shows it.
+
+
+_EVENTS: Final = {
+    Action.CONFIRM: Event.DONE,
+    Action.REJECT: Event.NOT_DONE,
+    Action.RETRY: Event.AGAIN,
+    Action.WRITE_OFF: Event.WRITE_OFF,
+}
+
+
+def event_of(action: Action) -> Event:
+    """The column of the table that the action is."""
+    return _EVENTS[action]
+
+
+def news_of(leg: Leg, ruling: Ruling) -> News:
+    """What the ruling says about the leg."""
+    event = _EVENTS[ruling.action]
+    if event is Event.DONE:
+        disputed = max(leg.moved, leg.claim or 0) if leg.status is Status.DISPUTED else 0
+        amount = ruling.amount if ruling.amount is not None else disputed or leg.asked
+        reference = ruling.reference or leg.reference or f"decision-{ruling.number}"
+        return News(event=event, amount=amount, reference=reference, detail=leg.detail)
+    code = Code.UNDER_REVIEW if event is Event.NOT_DONE else None
+    return News(event=event, code=code)

@@ -1,0 +1,82 @@
+"""What the origin is told: interim results, the one final result, corrections of it."""
+
+from __future__ import annotations
+
+from schemas.reasons import Code
+from schemas.results import ResultStatus
+from schemas.value import but
+
+from .balance import promised
+from .instance import Saga, Told
+from .machine import IN_FLIGHT, Status
+
+
+def remembered(saga: Saga) -> Saga:
+    """The saga, with what its latest result spoke of kept: it is about to be corrected."""
+    told = saga.told
+    if told is None or told.moved or not told.final:
+        return saga
+    moved = tuple([promised(leg) if leg.undoes else leg.moved for leg in saga.legs])
+    return but(saga, told=but(told, moved=moved))
+
+
+def reviewed(saga: Saga, now: int) -> Saga:
+    """The saga, with the origin told that a person looks at it, if one must."""
+    if saga.ended or not saga.parked:
+        return saga
+    if saga.told is not None and saga.told.status is ResultStatus.MANUAL_REVIEW:
+        return saga
+    code = next(leg.code for leg in saga.legs if leg.parked)
+    return tell(saga, ResultStatus.MANUAL_REVIEW, Code(code or Code.TIMEOUT), now)
+
+
+def tell(saga: Saga, status: ResultStatus, code: Code | None, now: int) -> Saga:
+    """The saga with its next result told; after a final one it is a correction (I6)."""
+    was = saga.told
+    final = status not in (ResultStatus.MANUAL_REVIEW, ResultStatus.PENDING)
+    moved = () if final else tuple([leg.moved for leg in saga.legs])
+    revision = was.revision + 1 if was else 1
+    corrected = was is not None and was.final
+    return but(saga, told=Told(revision, status, final, code, None, now, corrected, moved))
+
+
+def ending(  # noqa: PLR0911  # The ways to end, one after the other.
+    saga: Saga, pieces: tuple[int, ...]
+) -> tuple[ResultStatus, Code | None]:
+    """How it ended, and why if not as was asked for."""
+    if pieces and all(n == line.quantity for line, n in zip(saga.terms.lines, pieces, strict=True)):
+        return ResultStatus.SUCCESS, None
+    refusal = next((leg.code for leg in saga.legs if leg.status in _NO and leg.code), None)
+    code = Code(refusal) if refusal else None
+    if any(pieces):
+        return ResultStatus.PARTIAL_SUCCESS, code or Code.PARTNER_DECLINED
+    if saga.told is not None and saga.told.status is ResultStatus.REJECTED:
+        return ResultStatus.REJECTED, saga.told.code
+    if any(leg.status is Status.WRITTEN_OFF for leg in saga.legs):
+        return ResultStatus.FAILED_POINTS_RETURNED, Code.WRITTEN_OFF
+    if saga.withdrawn:
+        return ResultStatus.CANCELLED, Code.WITHDRAWN
+    if code is None:  # Nobody refused: it came too late to be built upon.
+        asked = any(leg.attempt for leg in saga.legs if leg.line is not None)
+        code = Code.PARTNER_DECLINED if asked else Code.NO_ANSWER
+    if any(leg.moved for leg in saga.legs if leg.line is None and leg.undoes is None):
+        return ResultStatus.FAILED_POINTS_RETURNED, code
+    return ResultStatus.FAILED_NOTHING_DEDUCTED, code
+
+
+_NO = frozenset({Status.REJECTED, Status.CANCELLED, Status.OVERTURNED})
+
+
+def phase(saga: Saga) -> str:
+    """Where a saga stands, in one word for operators: its final status, or what it waits for."""
+    if saga.parked:
+        return "PARKED"
+    told = saga.told
+    if told is not None and told.final:
+        return "CORRECTING" if told.moved else told.status
+    if saga.held:
+        return "HELD"
+    for leg in reversed(saga.legs):
+        if leg.status in IN_FLIGHT:
+            return f"{leg.verb.upper()}_{leg.status.upper()}"
+    return "OPEN"
