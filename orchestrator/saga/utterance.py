@@ -41,9 +41,8 @@ def implied(saga: Saga) -> tuple[Utterance, ...]:
 def _of_leg(leg: Leg) -> list[Utterance]:
     said: list[Utterance] = []
     status = leg.status
-    if status is Status.SENT or status is Status.UNKNOWN:
-        said.append(Utterance(Kind.DO, leg.path, leg.attempt))
-    elif status is Status.PENDING and leg.attempt > 1:  # noqa: SIM114  # Received; said anew.
+    anew = status is Status.PENDING and leg.attempt > 1  # Received before, and said again.
+    if status is Status.SENT or status is Status.UNKNOWN or anew:
         said.append(Utterance(Kind.DO, leg.path, leg.attempt))
     if (status is Status.UNKNOWN or status is Status.PENDING) and leg.inquiries:
         said.append(Utterance(Kind.INQUIRE, leg.path, leg.inquiries))
