@@ -13,8 +13,10 @@ from typing import Final
 
 from pydantic import BaseModel, SecretStr
 
+from orchestrator.catalogue import load
 from orchestrator.errors import Stop
 from orchestrator.saga import diagram
+from orchestrator.saga.policy import LegPolicy
 from orchestrator.sagas.redemption import REDEMPTION
 from orchestrator.settings import PREFIX, ROOT, Settings
 from orchestrator.telemetry import Metrics
@@ -30,6 +32,48 @@ def flow() -> str:
 def life() -> str:
     """The picture of a leg's life."""
     return f"```mermaid\n{diagram.life()}\n```"
+
+
+def silence() -> str:
+    """The picture of a leg that nobody answers."""
+    return f"```mermaid\n{diagram.silence()}\n```"
+
+
+def ladders() -> str:
+    """The ladder of every verb of every participant that ships."""
+    lines = [
+        "| Participant, verb | late after | then | until | cancelled | until | the origin hears |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for participant in load(ROOT / "deploy").participants.values():
+        for verb, policy in participant.policies().items():
+            lines.append(f"| `{participant.id}` {verb} | {' | '.join(_ladder(policy))} |")
+    return "\n".join(lines)
+
+
+def _ladder(policy: LegPolicy) -> Iterator[str]:
+    yield _span(policy.response_timeout)
+    rungs = " or ".join(policy.rungs) or "wait"
+    yield f"{rungs} every {_span(policy.every)}"
+    yield "for ever" if policy.times is None else f"{policy.times} times"
+    if policy.cancel:
+        yield (
+            f"every {_span(policy.cancel_every)}, {policy.cancel_quick} times,"
+            f" then slower, at most {_span(policy.cancel_slowest)} apart"
+        )
+        until = policy.cancel_until
+        clock = f"T+{until.days} {until.minute // 60:02}:{until.minute % 60:02} {until.zone}"
+        yield clock if until.after is None else f"after {_span(until.after)}"
+    else:
+        yield from ("never", "")
+    yield f"PENDING after {_span(policy.tell_after)}"
+
+
+def _span(milliseconds: int) -> str:
+    for size, unit in ((3_600_000, "h"), (60_000, "min"), (1_000, "s")):
+        if milliseconds % size == 0:
+            return f"{milliseconds // size} {unit}"
+    return f"{milliseconds} ms"
 
 
 def settings() -> str:
@@ -79,6 +123,8 @@ def exits() -> str:
 PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "flow": flow,
     "life": life,
+    "silence": silence,
+    "ladders": ladders,
     "settings": settings,
     "metrics": metrics,
     "exits": exits,
@@ -86,6 +132,7 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = {
 DOCUMENTS: Final[Mapping[Path, Sequence[str]]] = {
     Path("README.md"): ("flow",),
     Path("docs/architecture.md"): ("life",),
+    Path("docs/outcomes.md"): ("silence", "ladders"),
     Path("docs/operations.md"): ("settings", "exits", "metrics"),
 }
 

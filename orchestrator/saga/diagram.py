@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
 from .definition import Definition, Kind, Role, Step
-from .machine import DECIDED, PARKED, TABLE, Event, Status
+from .machine import DECIDED, IN_FLIGHT, PARKED, TABLE, Event, Status
 
 PLATFORM = "uprp"
 
@@ -21,6 +22,7 @@ def flow(definition: Definition) -> str:
         *(f"    participant {role}" for role in roles[1:]),
         f"    {Role.ORIGIN}->>{PLATFORM}: request",
         *_indented(_forward(definition.steps, ())),
+        *_indented(_afterwards(definition)),
     ]
     return "\n".join(lines)
 
@@ -67,12 +69,65 @@ def _backward(failed: Step, done: tuple[Step, ...]) -> Iterator[str]:
     yield _told(ending)
 
 
+def _afterwards(definition: Definition) -> Iterator[str]:
+    """What follows when a later answer leaves value given and not paid for (`domain.md` 4.4)."""
+    pivot = definition.pivot
+    yield "opt afterwards, another answer contradicts the first"
+    if pivot.undo is not None:
+        yield f"    {PLATFORM}->>{pivot.to}: {pivot.undo.name} what was given in vain"
+    for step in definition.steps:
+        if step.redo is not None:
+            yield f"    {PLATFORM}->>{step.to}: {step.redo.name} it, if it cannot be taken back"
+    yield f"    {_told('corrected')}"
+    yield "end"
+
+
 def _told(what: str) -> str:
     return f"{PLATFORM}-->>{Role.ORIGIN}: result, {what}"
 
 
 def _indented(lines: Iterator[str]) -> Iterator[str]:
     return (f"    {line}" for line in lines)
+
+
+_CLOCK: Final = {
+    Event.TIMED_OUT: "no answer in time",
+    Event.GAVE_UP: "still none, we stop asking",
+    Event.EXHAUSTED: "none, the window is over",
+}
+_VERDICTS: Final = {
+    Event.CONFIRMED: "CONFIRMED",
+    Event.REJECTED: "REJECTED",
+    Event.CANCELLED: "CANCELLED",
+}
+
+
+def silence() -> str:
+    """A state diagram of a leg that nobody answers, from the table: time alone decides nothing."""
+    shown = [status for status in Status if status in IN_FLIGHT or status is Status.SILENT]
+    lines = ["stateDiagram-v2", "    [*] --> asked: a command", "    state asked {"]
+    lines.append(f"        [*] --> {Status.SENT}")
+    for status in shown:
+        lines += [f"        {status} --> {way}" for way in _ways(status, _CLOCK)]
+        if TABLE[status][Event.PENDING] is Status.PENDING:
+            lines.append(f"        {status} --> {Status.PENDING}: PENDING")
+    lines.append("    }")
+    for event, word in _VERDICTS.items():
+        (cell,) = {
+            TABLE[status][event] for status in shown
+        }  # Wherever it stands, a verdict counts.
+        lines.append(f"    asked --> {cell}: {word}")
+    lines.append("    note right of asked : however long it lasts, nothing is undone meanwhile")
+    return "\n".join(lines)
+
+
+def _ways(status: Status, words: Mapping[Event, str]) -> Iterator[str]:
+    ways: dict[Status, list[str]] = defaultdict(list)
+    for event, word in words.items():
+        cell = TABLE[status][event]
+        if isinstance(cell, Status):
+            ways[cell].append(word)
+    return (f"{to}: {', '.join(said)}" for to, said in ways.items())
 
 
 def life() -> str:

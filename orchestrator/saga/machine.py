@@ -82,7 +82,7 @@ _ROWS: Final[Mapping[Status, tuple[Cell, ...]]] = {
                 S.UNKNOWN, S.CANCELLING, S.SILENT,
                 S.CONFIRMED, S.REJECTED, NO, NO),
     S.PENDING: (S.CONFIRMED, S.REJECTED, S.CANCELLED, STALE, STALE, STALE,
-                S.PENDING, S.CANCELLING, S.SILENT,
+                S.PENDING, STALE, S.SILENT,
                 S.CONFIRMED, S.REJECTED, NO, NO),
     # PENDING may be the late answer to the command itself: the cancel is repeated all the same.
     S.CANCELLING: (S.CONFIRMED, S.REJECTED, S.CANCELLED, STALE, STALE, STALE,
