@@ -39,7 +39,15 @@ LEGS = st.builds(
     reference=st.none() | IDS,
     code=st.none() | st.sampled_from([code.value for code in Code]),
     detail=st.none() | DETAILS,
+    expires_at=NUMBERS,
+    rungs=COUNTS,
+    since=NUMBERS,
     pending_from=COUNTS,
+    cancels=COUNTS,
+    called=NUMBERS,
+    first=st.none() | NUMBERS,
+    claim=st.none() | NUMBERS,
+    decision=COUNTS,
 )
 TOLD = st.builds(
     Told,
@@ -49,6 +57,7 @@ TOLD = st.builds(
     st.none() | st.sampled_from(Code),
     st.none() | IDS,
     NUMBERS,
+    st.booleans(),
     st.lists(NUMBERS, max_size=4).map(tuple),
 )
 COLUMNS: dict[str, Any] = {
@@ -79,6 +88,9 @@ TERMS = st.builds(
     limit=IDS,
     business_date=st.none() | st.dates(date(2000, 1, 1), date(2100, 1, 1)),
     traceparent=st.none() | IDS,
+    prededucted=st.booleans(),
+    loss_bearer=IDS,
+    fresh_until=st.none() | NUMBERS,
 )
 
 
@@ -93,11 +105,17 @@ def test_terms_come_back(terms: Terms) -> None:
     st.none() | TOLD,
     st.booleans(),
     st.none() | NUMBERS,
+    NUMBERS,
 )
 def test_a_state_comes_back(
-    terms: Terms, legs: tuple[Leg, ...], told: Told | None, withdrawn: bool, wake_at: int | None
+    terms: Terms,
+    legs: tuple[Leg, ...],
+    told: Told | None,
+    withdrawn: bool,
+    wake_at: int | None,
+    held: int,
 ) -> None:
-    saga = Saga(terms, 4, legs, told, withdrawn, wake_at)
+    saga = Saga(terms, 4, legs, told, withdrawn, wake_at, held)
     back = decode_state(encode_state(saga), terms, 4, wake_at)
     assert back == saga
     assert all(isinstance(leg.status, Status) for leg in back.legs)
@@ -106,7 +124,7 @@ def test_a_state_comes_back(
 def test_what_was_written_before_a_field_was_added_can_be_read() -> None:
     terms = Terms(**COLUMNS, definition="redemption", definition_version=1, content="")
     leg = Leg("deduct", 5, Status.SENT, 1, 0, 10, 10, 5_010)
-    old = '[[["deduct",5,"sent",1,0,10,10,5010]],[1,"PENDING",false,"ACCEPTED",null,9],false]'
+    old = '[[["deduct",5,"sent",1,0,10,10,5010]],[1,"PENDING",false,"ACCEPTED",null,9],false,0]'
     saga = decode_state(old, terms, 2, 5_010)
     told = Told(1, ResultStatus.PENDING, final=False, code=Code.ACCEPTED, field=None, at=9)
     assert saga == Saga(terms, 2, (leg,), told, wake_at=5_010)

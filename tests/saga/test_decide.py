@@ -1,5 +1,6 @@
 """Each kind of record, new, repeated, misplaced and redelivered, through the real decisions."""
 
+from collections import Counter
 from typing import Any, Final
 
 import orjson
@@ -238,7 +239,7 @@ def test_a_timer_that_stood_for_an_earlier_leg_is_set_right() -> None:
     decision = ring(platform, START + 5_000)
     assert not decision.outgoing
     assert not decision.changes.timeline
-    assert only(platform).wake_at == only(platform).due == START + 8_000
+    assert only(platform).wake_at == START + 8_000
     assert len(said(ring(platform, START + 8_000))) == 2
 
 
@@ -249,14 +250,18 @@ def test_a_timer_for_no_saga_is_set_aside() -> None:
     assert letter.field == "saga_id"
 
 
-def test_inquiries_run_out_into_a_person_and_a_late_answer_still_counts() -> None:
-    platform, told = begun(), []
-    for step in range(4):
-        told += results(ring(platform, START + 5_000 + 3_000 * step))
-    assert [one["status"] for one in told] == ["MANUAL_REVIEW"]
-    assert told[0]["reason"]["code"] == "TIMEOUT"
+def test_a_ladder_runs_out_into_a_person_and_a_late_answer_still_counts() -> None:
+    """Inquiries, cancels for as long as their window lasts, a person; and still no conclusion."""
+    platform, told, commands = begun(), list[str](), Counter[str]()
+    while (due := only(platform).wake_at) is not None:
+        decision = ring(platform, due)
+        told += [one["status"] for one in results(decision)]
+        commands.update(name.rpartition("#")[2].rstrip("0123456789") for name in said(decision))
+    assert told == ["PENDING", "MANUAL_REVIEW"]
+    assert commands["inquire"] == 2
+    assert commands["cancel"] > 12
     assert only(platform).parked
-    assert only(platform).wake_at is None
+    assert only(platform).told.code == "TIMEOUT"
     assert sum(platform.used.values()) == 16_000, "the limit is kept while nobody knows"
     assert len(said(reply(platform, "deduct", **YES))) == 2
 

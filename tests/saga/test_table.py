@@ -4,7 +4,11 @@ import pytest
 
 from orchestrator.saga.machine import DECIDED, IN_FLIGHT, PARKED, TABLE, Event, Status, Still
 
-READINGS = (Event.NOT_RECEIVED, Event.UNUSABLE, Event.PENDING, Event.TIMED_OUT, Event.EXHAUSTED)
+VERDICTS = (Event.CONFIRMED, Event.REJECTED, Event.CANCELLED)
+READINGS = (Event.NOT_RECEIVED, Event.UNUSABLE, Event.PENDING)
+CLOCK = (Event.TIMED_OUT, Event.GAVE_UP, Event.EXHAUSTED)
+REPLIES = (*VERDICTS, *READINGS)
+DECISIONS = (Event.DONE, Event.NOT_DONE, Event.AGAIN, Event.WRITE_OFF)
 
 
 def test_every_pair_of_status_and_event_is_a_cell() -> None:
@@ -18,17 +22,42 @@ def test_every_status_is_of_one_sort() -> None:
     assert sorted(status for sort in sorts for status in sort) == sorted(Status)
 
 
-@pytest.mark.parametrize("event", READINGS)
+@pytest.mark.parametrize("event", (*READINGS, *CLOCK))
 def test_only_a_verdict_decides(event: Event) -> None:
     for status, row in TABLE.items():
         assert row[event] not in DECIDED | {Status.DISPUTED}, (status, event)
 
 
 def test_a_verdict_is_never_overwritten() -> None:
-    for status in (Status.CONFIRMED, Status.REJECTED, Status.DISPUTED):
-        assert set(TABLE[status].values()) <= {Still.STALE, Status.DISPUTED}, status
-    assert TABLE[Status.CONFIRMED][Event.REJECTED] is Status.DISPUTED
-    assert TABLE[Status.REJECTED][Event.CONFIRMED] is Status.DISPUTED
+    """What contradicts it is kept beside it, and it never counts as not given again."""
+    for status in DECIDED | {Status.DISPUTED}:
+        moves = {cell for cell in TABLE[status].values() if isinstance(cell, Status)}
+        assert moves <= {Status.OVERTURNED, Status.DISPUTED}, status
+    assert TABLE[Status.CONFIRMED][Event.REJECTED] is Status.OVERTURNED
+    for no in (Status.REJECTED, Status.CANCELLED):
+        assert TABLE[no][Event.CONFIRMED] is Status.OVERTURNED
+
+
+def test_what_was_called_final_twice_is_known() -> None:
+    """No reply moves what was overturned or is disputed: a person has the last word."""
+    for status in (Status.OVERTURNED, Status.DISPUTED):
+        assert {TABLE[status][event] for event in REPLIES} == {Still.STALE, Still.UNFIT}
+
+
+def test_a_cancel_is_repeated_until_it_is_answered() -> None:
+    """Nothing but a verdict, the end of its window or a person leads out of CANCELLING."""
+    row = TABLE[Status.CANCELLING]
+    for event in (Event.PENDING, Event.NOT_RECEIVED, Event.UNUSABLE, Event.GAVE_UP):
+        assert row[event] is Still.STALE, event
+    assert row[Event.TIMED_OUT] is Status.CANCELLING
+    assert row[Event.EXHAUSTED] is Status.SILENT
+
+
+@pytest.mark.parametrize("event", DECISIONS)
+def test_a_person_decides_only_where_one_is_called(event: Event) -> None:
+    for status in DECIDED | {Status.WAITING, Status.SENT}:
+        booked = status is Status.OVERTURNED and event is Event.WRITE_OFF
+        assert booked or TABLE[status][event] is Still.FORBIDDEN, (status, event)
 
 
 def test_a_late_verdict_counts_wherever_the_leg_was_asked() -> None:
@@ -38,8 +67,7 @@ def test_a_late_verdict_counts_wherever_the_leg_was_asked() -> None:
 
 
 def test_what_was_not_asked_cannot_be_answered() -> None:
-    replies = [event for event in Event if event not in (Event.TIMED_OUT, Event.EXHAUSTED)]
-    assert {TABLE[Status.WAITING][event] for event in replies} == {Still.PREMATURE}
+    assert {TABLE[Status.WAITING][event] for event in REPLIES} == {Still.PREMATURE}
 
 
 def test_who_is_asked_can_always_be_given_up_on() -> None:

@@ -207,7 +207,7 @@ def test_an_interim_result_stays_as_it_was_told() -> None:
         ("deduct", {"outcome": "REJECTED", "reason": {"code": "TIMEOUT"}}, Event.UNUSABLE, 0),
         ("deduct", {"outcome": "REJECTED", "reason": {"code": "ACCEPTED"}}, Event.UNUSABLE, 0),
         ("deduct", NO, Event.REJECTED, 0),
-        ("deduct", {"outcome": "CANCELLED"}, Event.REJECTED, 0),
+        ("deduct", {"outcome": "CANCELLED"}, Event.CANCELLED, 0),
         ("deduct", {"outcome": "PENDING"}, Event.PENDING, 0),
         ("deduct", {"outcome": "NOT_RECEIVED"}, Event.NOT_RECEIVED, 0),
     ),
@@ -231,7 +231,7 @@ def test_a_reversal_and_a_return_must_be_whole() -> None:
 
 
 def test_why_is_kept_with_the_leg() -> None:
-    for outcome, code in (("MAYBE", "MALFORMED_REPLY"), ("CANCELLED", "WITHDRAWN")):
+    for outcome, code in (("MAYBE", "MALFORMED_REPLY"), ("CANCELLED", "NO_ANSWER")):
         saga = after(("deduct", {"outcome": outcome}))
         assert saga.legs[0].code == Code(code)
 
