@@ -292,6 +292,7 @@ class Coordinator:
                 used = await transaction.limits(needs.limits)
             with self._metrics.stage.labels("decide").time():
                 decision = self._decider.decide(arrivals, loaded, used, now)
+            await self._recent.check(transaction, decision)
             self._check_dead_letters(decision)
             offsets = _ends(arrivals)
             moves = {

@@ -6,20 +6,23 @@ from uuid import UUID
 
 from orchestrator.consequences import Decision
 from orchestrator.decide import Needs
-from orchestrator.ports import Transaction
+from orchestrator.errors import Conflict
+from orchestrator.ports import SagaKey, Transaction
 from orchestrator.saga.instance import Saga
 
 
 class Recent:
     """The newest sagas in flight, as this coordinator last saved them.
 
-    Never believed: the compare-and-set tells when somebody else moved one; then all is forgotten
-    and the batch is read anew.
+    Never believed: the compare-and-set tells when somebody else moved one, and what a batch leaves
+    as it is is compared too; then all is forgotten and the batch is read anew. Somebody else moves
+    one when a reply comes without its key.
     """
 
     def __init__(self, count_max: int) -> None:
         self._count_max = count_max
         self._sagas: dict[UUID, Saga] = {}
+        self._at_hand: list[SagaKey] = []  # Of what was loaded last, what was not read.
 
     def forget(self) -> None:
         """Somebody else may have moved any of them."""
@@ -28,12 +31,28 @@ class Recent:
     async def load(self, transaction: Transaction, needs: Needs) -> dict[UUID, Saga]:
         """The sagas that a batch needs: those at hand, and the others from the database."""
         recent = self._sagas
-        found = {key[1]: recent[key[1]] for key in needs.keys if key[1] in recent}
+        self._at_hand = [key for key in needs.keys if key[1] in recent]
+        found = {key[1]: recent[key[1]] for key in self._at_hand}
         keys = [key for key in needs.keys if key[1] not in found]
         strays = [saga for saga in needs.strays if saga not in found]
         if keys or strays:
             found |= await transaction.load(keys, strays)
         return found
+
+    async def check(self, transaction: Transaction, decision: Decision) -> None:
+        """Compare what was at hand and is not saved: nothing is stale by a stale row.
+
+        Raises:
+            Conflict: somebody else moved a saga since.
+        """
+        changed = decision.changes.sagas
+        left = [key for key in self._at_hand if key[1] not in changed]
+        if left:
+            found = await transaction.load(left, [])
+            for _, saga_id in left:
+                now = found.get(saga_id)
+                if now is None or now.revision != self._sagas[saga_id].revision:
+                    raise Conflict("a saga at hand was moved by somebody else")
 
     def remember(self, decision: Decision) -> None:
         """Keep what is still in flight after a commit, the newest so many."""

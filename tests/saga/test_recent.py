@@ -1,0 +1,73 @@
+"""Sagas at hand are never believed: whoever moved one meanwhile is noticed."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+
+from orchestrator.consequences import Decision
+from orchestrator.decide import Needs
+from orchestrator.errors import Conflict
+from orchestrator.ports import Change, Changes, LimitKey, SagaKey
+from orchestrator.recent import Recent
+from orchestrator.saga.instance import Saga
+from tests.platform.rows import saga
+
+
+class Rows:
+    """A transaction that reads rows from a dict, and counts how often."""
+
+    def __init__(self, *sagas: Saga) -> None:
+        self.rows = {one.terms.saga_id: one for one in sagas}
+        self.loads = 0
+
+    async def load(self, keys: Iterable[SagaKey], strays: Iterable[UUID]) -> dict[UUID, Saga]:
+        self.loads += 1
+        return {key[1]: self.rows[key[1]] for key in keys if key[1] in self.rows}
+
+    async def limits(self, keys: Iterable[LimitKey]) -> dict[LimitKey, int]:
+        return {}
+
+    async def save(self, changes: Changes) -> None:
+        raise AssertionError(changes)
+
+
+ONE = saga()
+NEEDS = Needs(frozenset({(ONE.terms.key_hash, ONE.terms.saga_id)}), frozenset(), frozenset())
+
+
+def saved(was: Saga | None, now: Saga) -> Decision:
+    return Decision(changes=Changes(sagas={now.terms.saga_id: Change(was, now)}))
+
+
+async def test_what_is_left_as_it_is_is_compared_with_its_row() -> None:
+    """A reply without its key was taken by another coordinator: what is at hand here is stale."""
+    recent, rows = Recent(10), Rows(replace(ONE, revision=ONE.revision + 1))
+    recent.remember(saved(None, ONE))
+    assert await recent.load(rows, NEEDS) == {ONE.terms.saga_id: ONE}
+    with pytest.raises(Conflict):
+        await recent.check(rows, Decision())
+
+
+async def test_what_is_saved_needs_no_second_look() -> None:
+    recent, rows = Recent(10), Rows(ONE)
+    recent.remember(saved(None, ONE))
+    await recent.load(rows, NEEDS)
+    await recent.check(rows, saved(ONE, replace(ONE, revision=ONE.revision + 1)))
+    assert rows.loads == 0
+
+
+async def test_what_was_read_just_now_needs_no_second_look() -> None:
+    recent, rows = Recent(10), Rows(ONE)
+    await recent.load(rows, NEEDS)
+    await recent.check(rows, Decision())
+    assert rows.loads == 1
+
+
+async def test_what_is_as_it_was_is_no_conflict() -> None:
+    recent, rows = Recent(10), Rows(ONE)
+    recent.remember(saved(None, ONE))
+    await recent.load(rows, NEEDS)
+    await recent.check(rows, Decision())
+    assert rows.loads == 1
