@@ -21,6 +21,7 @@ from adapters.sandbox.companies import CompaniesError, load_companies
 from adapters.sandbox.company import Company
 from adapters.sandbox.faults import Faults, FaultsError, load_rules, parse_rates
 from adapters.sandbox.ledger import LedgerInUseError
+from adapters.sandbox.magic import MAGIC
 from adapters.sandbox.process import GROUP, Sandbox, SandboxError, Wiring
 
 DATA: Final = Path(".uprp/sandbox")
@@ -48,16 +49,22 @@ def sandbox(
     faults: Annotated[Path | None, typer.Option(help="A script of faults.")] = None,
     seed: Annotated[int, typer.Option(help="Draws the faults of --rates.")] = 0,
     rates: Annotated[str, typer.Option(help="Such as `silence=0.02,repeat=0.05`.")] = "",
+    pace: Annotated[
+        float, typer.Option(min=0.001, max=1_000, help="Multiplies every wait of a fault.")
+    ] = 1.0,
     group: Annotated[str, typer.Option(help="The consumer group.")] = GROUP,
     session_timeout_ms: Annotated[int, typer.Option(min=1_000, help="Of the group.")] = 6_000,
 ) -> None:
-    """Play the companies on Kafka until told to stop."""
+    """Play the companies on Kafka until told to stop.
+
+    Accounts that begin with `magic-` provoke a fault each: docs/partners/sandbox.md lists them.
+    """
     _log_to_stderr()
     servers = bootstrap or read_settings().kafka.bootstrap_servers
     wiring = Wiring(servers, group, session_timeout_ms)
     try:
         rules = () if faults is None else load_rules(faults)
-        mishaps = Faults(rules, seed, parse_rates(rates))
+        mishaps = Faults(rules, seed, parse_rates(rates), MAGIC, pace)
         profiles = load_companies(companies, [name for name in only.split(",") if name])
     except (CompaniesError, FaultsError) as error:
         complain(str(error))

@@ -11,6 +11,7 @@ from typing import Any, Final
 import orjson
 
 from adapters.sandbox.ledger import Outcome
+from adapters.sandbox.trade import DENIED
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +137,8 @@ def read_company(path: Path) -> CompanyBooks:
     with closing(sqlite3.connect(uri, uri=True, isolation_level=None, timeout=10)) as connection:
         connection.execute("begin")  # One snapshot for all that follows.
         moved = dict(connection.execute("select leg_id, sum(amount) from movement group by leg_id"))
+        for leg_id in [one for one in moved if one.startswith(DENIED)]:
+            moved[leg_id.removeprefix(DENIED)] -= moved[leg_id]  # It stands as if never done.
         coupons: dict[str, list[CouponBook]] = defaultdict(list)
         for row in connection.execute("select * from coupon order by serial"):
             coupons[row[1]].append(CouponBook(*row))

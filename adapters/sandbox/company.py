@@ -10,6 +10,7 @@ from adapters.sandbox.banking import own_leg
 from adapters.sandbox.commands import Command, parse_command
 from adapters.sandbox.faults import Faults
 from adapters.sandbox.ledger import Ledger, Leg, Sheet
+from adapters.sandbox.outages import Outages
 from adapters.sandbox.trade import Trade
 from adapters.sandbox.trades import trade_of
 from adapters.sandbox.turn import Reply, Turn
@@ -20,11 +21,14 @@ SETTLED_AT_ONCE_MAX: Final = 500
 class Company:
     """One participant over its own ledger. Synchronous; one batch is one transaction."""
 
+    turn: type[Turn] = Turn  # Liars in tests bring their own.
+
     def __init__(self, participant: str, trade: Trade, ledger: Ledger, faults: Faults) -> None:
         self.participant = participant
         self._trade = trade
         self._ledger = ledger
         self._faults = faults
+        self._outages = Outages()  # In memory: a company that starts again is up.
         self._shared = [name for name, _, _ in trade.opening_accounts() if name.startswith("@")]
         self._open_books()
         self._next_due = ledger.next_due()
@@ -45,28 +49,34 @@ class Company:
     def handle(self, commands: Sequence[Command], now: datetime) -> list[Reply]:
         """Work through a batch in its order, commit it, and only then hand out the answers."""
         sheet = self._sheet(commands)
-        turn = Turn(self.participant, self._trade, self._faults, sheet, now)
+        turn = self._turn(sheet, now)
         for command in commands:
             turn.hear(command)
         self._ledger.commit(sheet)
-        if sheet.pending:
+        if sheet.held or sheet.released:
             self._next_due = self._ledger.next_due()
         return turn.replies
 
     def settle(self, now: datetime) -> list[Reply]:
-        """Carry out what was answered PENDING and is due now."""
+        """Go on with what was put off and is due now."""
         moment = now.timestamp()
-        if self._next_due is None or self._next_due > moment:
+        if self._next_due is None or self._next_due > moment or self._outages.company(now):
             return []
-        rows = self._ledger.due(moment, SETTLED_AT_ONCE_MAX)
-        due = [parse_command(type_, key, body) for key, type_, body in rows]
-        sheet = self._sheet(due)
-        turn = Turn(self.participant, self._trade, self._faults, sheet, now)
-        for command in due:
-            turn.settle(command)
+        due = [
+            (held, parse_command(held.type, held.key, held.body, event_id=held.event_id))
+            for held in self._ledger.due(moment, SETTLED_AT_ONCE_MAX)
+        ]
+        sheet = self._sheet([command for _, command in due])
+        turn = self._turn(sheet, now)
+        for held, command in due:
+            turn.resume(held, command)
         self._ledger.commit(sheet)
         self._next_due = self._ledger.next_due()
         return turn.replies
+
+    def _turn(self, sheet: Sheet, now: datetime) -> Turn:
+        trade, faults = self._trade, self._faults
+        return self.turn(self.participant, trade, faults, sheet, now, outages=self._outages)
 
     def _sheet(self, commands: Sequence[Command]) -> Sheet:
         legs = {command.leg_id for command in commands}

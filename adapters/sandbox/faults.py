@@ -1,11 +1,11 @@
-"""What goes wrong on purpose: by script (first rule that matches) or by seed (a hash, no dice).
+"""What goes wrong on purpose: by script (first rule that matches), by magic account, or by seed.
 
-Pure: the same delivery meets the same fault in every run.
+Pure: the same delivery meets the same fault in every run; a seed is a hash, no dice.
 """
 
 import hashlib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -23,12 +23,15 @@ from pydantic import (
 
 from adapters.sandbox.commands import Verb
 from adapters.sandbox.companies import explain
+from adapters.sandbox.kinds import FIRST, KINDS, Kind, Need
 
-Kind: TypeAlias = Literal["refuse", "silence", "apply_silent", "delay", "repeat", "pending"]
-
-SEEDED_KINDS: Final[tuple[Kind, ...]] = ("silence", "apply_silent", "repeat", "delay", "refuse")
+SEEDED_KINDS: Final[tuple[Kind, ...]] = tuple(KINDS)
 SEEDED_REPEATS: Final = 3
 SEEDED_DELAY_MS_MAX: Final = 2_000
+SEEDED_CODE: Final = "PARTNER_DECLINED"
+MAGIC_PREFIX: Final = "magic-"
+
+Scope: TypeAlias = Literal["company", "leg"]
 
 
 class FaultsError(ValueError):
@@ -55,9 +58,10 @@ class Fault(NamedTuple):
     """What to do instead of applying once and answering once."""
 
     kind: Kind
-    code: str = ""  # refuse: the reason's code (`domain.md` 2.7).
-    ms: int = 0  # delay: the answer's; pending: until the command is carried out.
+    code: str = ""  # The reason's code of a no (`domain.md` 2.7).
+    ms: int = 0  # How long what is put off is put off.
     times: int = 1  # repeat: how many answers.
+    scope: Scope = "company"  # down: who does not hear; one leg, or all.
 
 
 class Match(BaseModel):
@@ -96,37 +100,66 @@ class Rule(BaseModel):
     code: Annotated[str, Field(pattern=r"^[A-Z][A-Z_]{2,39}$")] | None = None
     ms: Annotated[int, Field(ge=1, le=86_400_000)] | None = None
     times: Annotated[int, Field(ge=1, le=1_000)] | None = None
+    scope: Scope | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        wanted = {"refuse": "code", "delay": "ms", "pending": "ms", "repeat": "times"}
-        needs = wanted.get(self.action)
-        for name in ("code", "ms", "times"):
-            if (getattr(self, name) is not None) != (name == needs):
-                raise ValueError(f"{self.action} {'needs' if name == needs else 'takes no'} {name}")
+        form = KINDS[self.action]
+        names: tuple[Need, ...] = ("code", "ms", "times")
+        for name in names:
+            needed = name in form.needs
+            if (getattr(self, name) is not None) != needed:
+                raise ValueError(f"{self.action} {'needs' if needed else 'takes no'} {name}")
+        if self.scope is not None and self.action not in ("down", "down_after"):
+            raise ValueError(f"{self.action} takes no scope")
+        if self.match.verb is not None and self.match.verb not in form.verbs:
+            raise ValueError(f"{self.action} is for {', '.join(form.verbs)}")
         return self
+
+    def covers(self, delivery: Delivery) -> bool:
+        """Whether the fault is for such a command, and the rule for this delivery."""
+        return delivery.verb in KINDS[self.action].verbs and self.match.covers(delivery)
 
     def fault(self) -> Fault:
         """The fault that the rule brings about."""
-        return Fault(self.action, self.code or "", self.ms or 0, self.times or 1)
+        times, scope = self.times or 1, self.scope or "company"
+        return Fault(self.action, self.code or "", self.ms or 0, times, scope)
 
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """A script, a seed with rates, both, or nothing."""
+    """A script, magic accounts, a seed with rates, any of them, or nothing.
+
+    `pace` multiplies every wait: tests are quick with a small one.
+    """
 
     rules: tuple[Rule, ...] = ()
     seed: int = 0
     rates: Mapping[Kind, float] | None = None
+    magic: Mapping[str, tuple[Rule, ...]] | None = None
+    pace: float = 1.0
 
-    def __bool__(self) -> bool:
-        return bool(self.rules) or bool(self.rates)
+    def concern(self, account: str) -> bool:
+        """Whether anything can happen to a command for this account; asked for every command."""
+        return bool(self.rules or self.rates) or (
+            self.magic is not None and account.startswith(MAGIC_PREFIX)
+        )
 
     def decide(self, delivery: Delivery) -> Fault | None:
         """The fault that this delivery meets, if any."""
+        fault = self._decide(delivery)
+        if fault is None or not fault.ms:
+            return fault
+        return fault._replace(ms=max(1, round(fault.ms * self.pace)))
+
+    def _decide(self, delivery: Delivery) -> Fault | None:
         for rule in self.rules:
-            if rule.match.covers(delivery):
+            if rule.covers(delivery):
                 return rule.fault()
+        if self.magic is not None and delivery.account.startswith(MAGIC_PREFIX):
+            # What a partner provokes by name is not mixed with what is drawn.
+            rules = self.magic.get(magic_name(delivery.account, self.magic), ())
+            return next((rule.fault() for rule in rules if rule.covers(delivery)), None)
         # Only the first delivery, so that whoever asks again learns the truth.
         return self._drawn(delivery) if self.rates and delivery.nth == 1 else None
 
@@ -141,17 +174,23 @@ class Faults:
                 break
         else:
             return None
-        match kind:
-            case "refuse":
-                refusable = delivery.verb in ("deduct", "credit")
-                return Fault("refuse", code="PARTNER_DECLINED") if refusable else None
-            case "repeat":
-                return Fault("repeat", times=SEEDED_REPEATS)
-            case "delay":
-                wait_ms = 1 + int.from_bytes(digest[8:], "big") % SEEDED_DELAY_MS_MAX
-                return Fault("delay", ms=wait_ms)
-            case _:
-                return Fault(kind)
+        # That a return is refused must be asked for by its own name.
+        verbs = FIRST if kind == "refuse" else KINDS[kind].verbs
+        if delivery.verb not in verbs:
+            return None
+        needs = KINDS[kind].needs
+        wait_ms = 1 + int.from_bytes(digest[8:], "big") % SEEDED_DELAY_MS_MAX
+        return Fault(
+            kind,
+            code=SEEDED_CODE if "code" in needs else "",
+            ms=wait_ms if "ms" in needs else 0,
+            times=SEEDED_REPEATS if "times" in needs else 1,
+        )
+
+
+def magic_name(account: str, names: Iterable[str]) -> str:
+    """The magic name that an account is, or begins with before a hyphen; empty when none."""
+    return next((name for name in names if f"{account}-".startswith(f"{name}-")), "")
 
 
 _RULES: Final = TypeAdapter(tuple[Rule, ...])

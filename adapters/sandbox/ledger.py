@@ -10,11 +10,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import orjson
 
 Outcome: TypeAlias = Literal["CONFIRMED", "REJECTED", "PENDING", "NOT_RECEIVED", "CANCELLED"]
+How: TypeAlias = Literal["hear", "settle", "refuse", "insist", "deny"]
 
 OPENING: Final = "@opening"
 CLEARING: Final = "@clearing"  # What the platform has had from the members, less what it gave back.
@@ -40,10 +41,21 @@ insert into movement (leg_id, giver, taker, unit, lot, amount) values (?, ?, ?, 
 """
 _ADD_COUPON: Final = "insert into coupon values (?, ?, ?, ?, 'ISSUED')"
 _VOID_COUPON: Final = "update coupon set state = 'VOID' where serial = ?"
-_ADD_PENDING: Final = "insert or ignore into pending values (?, ?, ?, ?, ?)"
-_DROP_PENDING: Final = "delete from pending where leg_id = ?"
+_ADD_HELD: Final = """
+insert into held (leg_id, due, wait_ms, how, code, key, type, body, event_id)
+values (?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_RELEASE_HELD: Final = """
+update held set due = ?1 + wait_ms / 1000.0 where leg_id = ?2 and due is null
+"""
+_DROP_HELD: Final = "delete from held where seq = ?"
 _DUE: Final = """
-select key, type, body from pending where settle_at <= ? order by settle_at limit ?
+select seq, how, code, key, type, body, event_id from held where due <= ?
+order by due, seq limit ?
+"""
+_UNSETTLED: Final = """
+select leg_id from held
+where how in ('settle', 'refuse') and leg_id in (select value from json_each(?))
 """
 
 
@@ -97,6 +109,18 @@ class Account:
     changed: bool = False
 
 
+class Held(NamedTuple):
+    """A command that a fault put off, and what is to become of it now."""
+
+    seq: int
+    how: How
+    code: str
+    key: bytes | None
+    type: str
+    body: bytes
+    event_id: str
+
+
 @dataclass(slots=True)
 class Sheet:
     """Everything one batch reads and changes."""
@@ -108,8 +132,12 @@ class Sheet:
     movements: list[tuple[str, str, str, str, str, int]] = field(default_factory=list)
     coupons: list[tuple[int, str, str, str]] = field(default_factory=list)
     voided: list[tuple[int]] = field(default_factory=list)
-    pending: list[tuple[str, float, bytes | None, str, bytes]] = field(default_factory=list)
-    settled: list[tuple[str]] = field(default_factory=list)
+    held: list[tuple[str, float | None, int, How, str, bytes | None, str, bytes, str]] = field(
+        default_factory=list
+    )
+    unsettled: set[str] = field(default_factory=set)  # Legs whose PENDING waits for its time.
+    released: list[tuple[float, str]] = field(default_factory=list)
+    resumed: list[tuple[int]] = field(default_factory=list)
 
     def touch(self, leg_id: str) -> Leg:
         """The leg that a command is about; a new one when nobody spoke of it before."""
@@ -164,6 +192,8 @@ class Ledger:
         ).close()
         (last,) = self._one("select coalesce(max(serial), 0) from coupon")
         self._next_serial: int = last + 1
+        (held,) = self._one("select exists (select 1 from held)")
+        self._holds = bool(held)  # Without faults nothing ever is, and nothing need be looked up.
 
     def close(self) -> None:
         """Close the file; the write-ahead log is folded in."""
@@ -173,8 +203,12 @@ class Ledger:
     def sheet(self, leg_ids: Iterable[str], accounts: Iterable[str]) -> Sheet:
         """What is known about these legs and accounts, at the cost of two statements."""
         sheet = Sheet(self._next_serial)
-        for row in self._connection.execute(_LEGS, (_array(leg_ids),)):
+        wanted = _array(leg_ids)
+        for row in self._connection.execute(_LEGS, (wanted,)):
             sheet.legs[row[0]] = Leg(*row)
+        if self._holds:
+            found = self._connection.execute(_UNSETTLED, (wanted,))
+            sheet.unsettled = {leg_id for (leg_id,) in found}
         for account, opening, lots in self._connection.execute(_ACCOUNTS, (_array(accounts),)):
             sheet.accounts[account] = Account(account, opening, orjson.loads(lots), stored=True)
         return sheet
@@ -190,8 +224,9 @@ class Ledger:
             (_ADD_MOVEMENT, sheet.movements),
             (_ADD_COUPON, sheet.coupons),
             (_VOID_COUPON, sheet.voided),
-            (_ADD_PENDING, sheet.pending),
-            (_DROP_PENDING, sheet.settled),
+            (_ADD_HELD, sheet.held),
+            (_RELEASE_HELD, sheet.released),
+            (_DROP_HELD, sheet.resumed),
         )
         self._connection.execute("begin immediate")
         try:
@@ -203,14 +238,15 @@ class Ledger:
             self._connection.execute("rollback")
             raise
         self._next_serial = sheet.next_serial
+        self._holds = self._holds or bool(sheet.held)
 
-    def due(self, now: float, limit: int) -> list[tuple[bytes | None, str, bytes]]:
-        """Pending commands whose time has come: key, type, body."""
-        return self._connection.execute(_DUE, (now, limit)).fetchall()
+    def due(self, now: float, limit: int) -> list[Held]:
+        """Commands that were put off and whose time has come."""
+        return [Held(*row) for row in self._connection.execute(_DUE, (now, limit))]
 
     def next_due(self) -> float | None:
-        """When the next pending command is to be carried out, in seconds since 1970."""
-        (due,) = self._one("select min(settle_at) from pending")
+        """When to go on with the next command that was put off, in seconds since 1970."""
+        (due,) = self._one("select min(due) from held")
         return None if due is None else float(due)
 
     def _one(self, query: str) -> tuple[Any, ...]:

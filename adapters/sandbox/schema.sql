@@ -44,11 +44,18 @@ create table if not exists coupon (
     state   text not null check (state in ('ISSUED', 'VOID'))
 );
 
--- Commands that were answered PENDING and are carried out later.
-create table if not exists pending (
-    leg_id    text primary key,
-    settle_at real not null, -- seconds since 1970, UTC
-    key       blob,
-    type      text not null,
-    body      blob not null
-) without rowid;
+-- Commands that a fault put off: what is to become of them, and when.
+create table if not exists held (
+    seq      integer primary key,
+    leg_id   text    not null,
+    due      real,             -- seconds since 1970, UTC; null: not before the leg is cancelled
+    wait_ms  integer not null, -- after that cancel
+    how      text    not null, -- hear, settle, refuse, insist, deny
+    code     text    not null, -- of the no, where it is one
+    key      blob,
+    type     text    not null,
+    body     blob    not null,
+    event_id text    not null
+);
+create index if not exists held_due on held (due);
+create index if not exists held_leg on held (leg_id);

@@ -107,3 +107,24 @@ def taken_back(participant: str, command: Command, credit: Leg, sheet: Sheet) ->
     reference = reference_of(participant, command.leg_id)
     facts = {"reference": reference, "quantity": command.amount}
     return Verdict("CONFIRMED", command.amount, facts)
+
+
+DENIED: Final = "app/denied/"
+"""Begins the id of the leg by which a company took back what it had confirmed."""
+
+
+def denial(leg: Leg) -> Command:
+    """What a company tells itself to take back all that a leg moved."""
+    verb: Verb = "return" if leg.verb == "deduct" else "reverse"
+    return Command(
+        verb,
+        DENIED + leg.leg_id,
+        1,
+        "",
+        None,
+        b"",
+        account=leg.account,
+        item=leg.item,
+        amount=leg.moved,
+        original=leg.leg_id,
+    )

@@ -3,7 +3,7 @@
 Once a leg has a verdict, every further command about it gets that very answer, whatever it asks.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime
 from hashlib import blake2b
 from typing import Final, NamedTuple, TypeAlias
@@ -12,14 +12,20 @@ import orjson
 
 from adapters.sandbox.commands import ID_CHARS_MAX, Command
 from adapters.sandbox.faults import Delivery, Fault, Faults
-from adapters.sandbox.ledger import Leg, Sheet
-from adapters.sandbox.trade import Trade, Verdict, refused
+from adapters.sandbox.kinds import Kind
+from adapters.sandbox.ledger import Held, How, Leg, Sheet
+from adapters.sandbox.outages import Outages
+from adapters.sandbox.trade import Trade, Verdict, denial, refused
+from adapters.sandbox.wrong import misstated
 
 ReplyHeaders: TypeAlias = list[tuple[str, str | bytes]]
 
 _CANCELLED: Final = Verdict("CANCELLED")
 _PENDING: Final = Verdict("PENDING")
 _NO_FAULT: Final = Fault("repeat", times=1)  # Answering once is what everybody does.
+_UNHEARD: Final[Collection[Kind]] = ("silence", "apply_late", "done_after_cancel", "down")
+_UNSAID: Final[Collection[Kind]] = ("apply_silent", "reply_after_cancel", "down_after")
+_WRONG: Final[Collection[Kind]] = ("wrong_amount", "wrong_unit", "wrong_item")
 
 
 class Reply(NamedTuple):
@@ -35,9 +41,17 @@ class Turn:
     """Works through commands on one sheet; what is to be answered once it is committed."""
 
     def __init__(
-        self, participant: str, trade: Trade, faults: Faults, sheet: Sheet, now: datetime
+        self,
+        participant: str,
+        trade: Trade,
+        faults: Faults,
+        sheet: Sheet,
+        now: datetime,
+        *,
+        outages: Outages | None = None,
     ) -> None:
         self.replies: list[Reply] = []
+        self._outages = Outages() if outages is None else outages
         self._participant = participant
         self._trade = trade
         self._faults = faults
@@ -54,9 +68,41 @@ class Turn:
     def hear(self, command: Command) -> None:
         """Take one command to its end, unless a fault says otherwise."""
         leg = self._sheet.touch(command.leg_id)
-        fault = self._fault(command, leg, _count(command, leg))
-        if fault.kind == "silence":
+        number = _count(command, leg)
+        if self._outages and (until := self._outages.until(command.leg_id, self._now)) is not None:
+            self._hold(command, "hear", until)
             return
+        fault = self._fault(command, leg, number)
+        if fault.kind in _UNHEARD:
+            self._leave_unheard(command, leg, fault)
+            return
+        self._take(command, leg, fault)
+
+    def resume(self, held: Held, command: Command) -> None:
+        """Go on with a command that a fault put off, and say what came of it without being asked.
+
+        Only the two lies go against a verdict that was given.
+        """
+        leg = self._sheet.touch(command.leg_id)
+        self._sheet.resumed.append((held.seq,))
+        mark = f"h{held.seq}"
+        match held.how:
+            case "hear":
+                self._take(command, leg, _NO_FAULT, mark)
+                return
+            case "settle" if leg.outcome == "PENDING":
+                self._carry_out(command, leg)
+            case "refuse" if leg.outcome == "PENDING":
+                _conclude(leg, refused(held.code, "refused by script, in the end"))
+            case "insist" if leg.outcome != "CONFIRMED":
+                self._carry_out(command, leg)
+            case "deny" if leg.outcome == "CONFIRMED":
+                self._deny(leg, held.code)
+            case _:
+                return
+        self._say(command, leg, _NO_FAULT, mark)
+
+    def _take(self, command: Command, leg: Leg, fault: Fault, mark: str = "") -> None:
         match command.verb:
             case "inquire":
                 pass
@@ -64,24 +110,43 @@ class Turn:
                 self._cancel(leg)
             case _:
                 self._do(command, leg, fault)
-        if fault.kind != "apply_silent":
-            self._say(command, leg, fault)
+        match fault.kind:
+            case "reply_after_cancel":
+                self._hold(command, "hear", None)  # A repeat is all that an answer again takes.
+            case "down_after":
+                self._hold(command, "hear", self._outages.begin(leg.leg_id, fault, self._now))
+        if fault.kind not in _UNSAID:
+            self._say(command, leg, fault, mark)
 
-    def settle(self, command: Command) -> None:
-        """Carry out what was put off with PENDING, and say so without being asked."""
-        leg = self._sheet.touch(command.leg_id)
-        self._sheet.settled.append((command.leg_id,))
-        if leg.outcome == "PENDING":
-            self._carry_out(command, leg)
-            self._say(command, leg, _NO_FAULT, mark="s")
+    def _leave_unheard(self, command: Command, leg: Leg, fault: Fault) -> None:
+        if not leg.verb and command.account:
+            # By these the fault knows the leg when it is only asked about.
+            leg.account, leg.item = command.account, command.item
+        match fault.kind:
+            case "apply_late":
+                self._hold(command, "hear", self._after(fault))
+            case "done_after_cancel":
+                self._hold(command, "insist", None, wait_ms=fault.ms)
+            case "down":
+                self._hold(command, "hear", self._outages.begin(leg.leg_id, fault, self._now))
+
+    def _hold(
+        self, command: Command, how: How, due: float | None, *, code: str = "", wait_ms: int = 0
+    ) -> None:
+        wire = (command.key, command.type, command.body, command.event_id)
+        self._sheet.held.append((command.leg_id, due, wait_ms, how, code, *wire))
+
+    def _after(self, fault: Fault) -> float:
+        return self._now.timestamp() + fault.ms / 1000
 
     def _fault(self, command: Command, leg: Leg, count: int) -> Fault:
-        if not self._faults:
+        account = command.account or leg.account
+        if not self._faults.concern(account):
             return _NO_FAULT
         delivery = Delivery(
             self._participant,
             command.verb,
-            command.account or leg.account,
+            account,
             command.item or leg.item,
             command.leg_id,
             command.attempt,
@@ -91,8 +156,7 @@ class Turn:
 
     def _cancel(self, leg: Leg) -> None:
         """A leg that was not done gets a tombstone, also when nobody has heard of it yet."""
-        if leg.outcome == "PENDING":
-            self._sheet.settled.append((leg.leg_id,))
+        self._sheet.released.append((self._now.timestamp(), leg.leg_id))
         if leg.outcome in (None, "PENDING"):
             _conclude(leg, _CANCELLED)
 
@@ -103,21 +167,51 @@ class Turn:
         elif content != (leg.verb, leg.account, leg.item, leg.asked):
             leg.mismatches += 1
         # What waits for another leg is looked at again; what waits for its time is not.
-        waits = leg.outcome == "PENDING" and leg.verb in ("return", "reverse")
+        waits = (
+            leg.outcome == "PENDING"
+            and leg.verb in ("return", "reverse")
+            and leg.leg_id not in self._sheet.unsettled
+        )
         if leg.outcome is not None and not waits:
             return
-        if fault.kind == "refuse":
-            _conclude(leg, refused(fault.code, "refused by script"))
-        elif fault.kind == "pending":
-            settle_at = self._now.timestamp() + fault.ms / 1000
-            self._sheet.pending.append(
-                (leg.leg_id, settle_at, command.key, command.type, command.body)
-            )
-            _conclude(leg, _PENDING)
-        elif not waits and command.expires_at is not None and command.expires_at <= self._now:
+        if self._give_another_answer(command, leg, fault):
+            return
+        if not waits and command.expires_at is not None and command.expires_at <= self._now:
             _conclude(leg, refused("EXPIRED", "the command came after its expires_at"))
         else:
             self._carry_out(command, leg)
+            if fault.kind == "no_after_yes" and leg.outcome == "CONFIRMED":
+                self._hold(command, "deny", self._after(fault), code=fault.code)
+
+    def _give_another_answer(self, command: Command, leg: Leg, fault: Fault) -> bool:
+        match fault.kind:
+            case "refuse" | "refuse_undo":
+                _conclude(leg, refused(fault.code, "refused by script"))
+            case "yes_after_no":
+                self._hold(command, "insist", self._after(fault))
+                _conclude(leg, refused(fault.code, "refused by script, for now"))
+            case "pending" | "pending_refuse":
+                how: How = "settle" if fault.kind == "pending" else "refuse"
+                self._hold(command, how, self._after(fault), code=fault.code)
+                self._sheet.unsettled.add(leg.leg_id)
+                _conclude(leg, _PENDING)
+            case _:
+                return False
+        return True
+
+    def _deny(self, leg: Leg, code: str) -> None:
+        """Take back what is left of a leg, as the company's own doing, and have never done it.
+
+        What the platform had undone already cannot be denied any more: then nothing changes.
+        """
+        command = denial(leg)
+        own = self._sheet.touch(command.leg_id)
+        verdict = self._trade.carry_out(command, self._sheet, self._now)
+        if verdict.outcome == "CONFIRMED":
+            own.verb, own.account, own.item = command.verb, leg.account, leg.item
+            own.asked = command.amount
+            _conclude(own, verdict)
+            _conclude(leg, refused(code, "it was not done after all"))
 
     def _carry_out(self, command: Command, leg: Leg) -> None:
         verdict = self._trade.carry_out(command, self._sheet, self._now)
@@ -126,6 +220,8 @@ class Turn:
 
     def _say(self, command: Command, leg: Leg, fault: Fault, mark: str = "") -> None:
         body = leg.answer or orjson.dumps({"leg_id": leg.leg_id, "outcome": "NOT_RECEIVED"})
+        if fault.kind in _WRONG:
+            body = misstated(body, fault.kind)
         for event_id in _event_ids(leg, fault.times, mark):
             headers = [*self._constant_headers, ("ce_id", event_id)]
             if command.event_id:

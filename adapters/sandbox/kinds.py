@@ -1,0 +1,108 @@
+"""The kinds of fault (`domain.md` 4.7): which commands each is for, what it needs, what it does.
+
+The wire carries no signatures yet, so that none can be wrong; all else that a company can do to a
+leg is here. `docs/partners/sandbox.md` shows this table.
+"""
+
+from collections.abc import Mapping
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+from adapters.sandbox.commands import Verb
+
+Kind: TypeAlias = Literal[
+    "refuse",
+    "silence",
+    "apply_silent",
+    "delay",
+    "repeat",
+    "pending",
+    "pending_refuse",
+    "apply_late",
+    "reply_after_cancel",
+    "done_after_cancel",
+    "yes_after_no",
+    "no_after_yes",
+    "wrong_amount",
+    "wrong_unit",
+    "wrong_item",
+    "refuse_undo",
+    "down",
+    "down_after",
+]
+Need: TypeAlias = Literal["code", "ms", "times"]
+
+FIRST: Final[tuple[Verb, ...]] = ("deduct", "credit")
+UNDO: Final[tuple[Verb, ...]] = ("return", "reverse")
+EFFECTS: Final[tuple[Verb, ...]] = (*FIRST, *UNDO)
+ALL: Final[tuple[Verb, ...]] = (*EFFECTS, "inquire", "cancel")
+
+
+class Form(NamedTuple):
+    """What a kind of fault is for, and what a rule must say about it."""
+
+    verbs: tuple[Verb, ...]
+    needs: tuple[Need, ...]
+    words: str
+
+
+# The order decides which number of a seed's hash means which fault: new kinds go to the end.
+KINDS: Final[Mapping[Kind, Form]] = {
+    "silence": Form(ALL, (), "The command is lost on its way: nothing is done, nothing is said."),
+    "apply_silent": Form(ALL, (), "It is done; the answer is lost."),
+    "repeat": Form(ALL, ("times",), "It is done once and answered `times` times."),
+    "delay": Form(ALL, ("ms",), "It is done at once; the answer comes `ms` later."),
+    "refuse": Form(EFFECTS, ("code",), "`REJECTED` with `code`, for good."),
+    "pending": Form(EFFECTS, ("ms",), "`PENDING`; carried out `ms` later, and said unasked."),
+    "pending_refuse": Form(
+        EFFECTS, ("ms", "code"), "`PENDING`; `REJECTED` with `code` `ms` later, said unasked."
+    ),
+    "apply_late": Form(
+        EFFECTS,
+        ("ms",),
+        "The command is held up for `ms`: until then an inquiry gets `NOT_RECEIVED`, and a cancel"
+        " stops it.",
+    ),
+    "reply_after_cancel": Form(
+        EFFECTS, (), "It is done; the answer comes only after the answer to a cancel of the leg."
+    ),
+    "done_after_cancel": Form(
+        EFFECTS,
+        ("ms",),
+        "A lie: `NOT_RECEIVED` until cancelled, the cancel is accepted, and `ms` later it is done"
+        " after all.",
+    ),
+    "yes_after_no": Form(
+        EFFECTS, ("ms", "code"), "A lie: `REJECTED` with `code`, and `ms` later it is done."
+    ),
+    "no_after_yes": Form(
+        FIRST,
+        ("ms", "code"),
+        "A lie: done and `CONFIRMED`; `ms` later the company takes it back by itself, unless it was"
+        " returned or reversed by then, and says `REJECTED` with `code`.",
+    ),
+    "wrong_amount": Form(EFFECTS, (), "Done as asked; the answer states one more than that."),
+    "wrong_unit": Form(
+        EFFECTS,
+        (),
+        "Done as asked; the answer has `quantity` in place of `points` or the other way round, and"
+        " faces in another currency.",
+    ),
+    "wrong_item": Form(
+        ("credit",),
+        (),
+        "Done as asked; the answer shows coupons of another face value, or one where none was"
+        " asked for. (A reply names no item: the face is what tells.)",
+    ),
+    "refuse_undo": Form(UNDO, ("code",), "What may not be: a return or a reverse is refused."),
+    "down": Form(
+        ALL,
+        ("ms",),
+        "The company is down before it does anything: this command and all that come within `ms`"
+        " are heard when it is up again.",
+    ),
+    "down_after": Form(
+        ALL,
+        ("ms",),
+        "It is done, then the company is down for `ms`, before it could answer.",
+    ),
+}
