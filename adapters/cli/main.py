@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from adapters.cli.conform import conform_commands
 from adapters.cli.demo import demo_commands
 from adapters.cli.environment import environment_commands
 from adapters.cli.request import request_commands
@@ -26,6 +27,7 @@ app = typer.Typer(
 environment_commands(app)
 service_commands(app)
 sandbox_commands(app)
+conform_commands(app)
 request_commands(app)
 saga_commands(app)
 demo_commands(app)

@@ -174,11 +174,9 @@ class Turn:
         )
         if leg.outcome is not None and not waits:
             return
-        if self._give_another_answer(command, leg, fault):
-            return
         if not waits and command.expires_at is not None and command.expires_at <= self._now:
             _conclude(leg, refused("EXPIRED", "the command came after its expires_at"))
-        else:
+        elif not self._give_another_answer(command, leg, fault):
             self._carry_out(command, leg)
             if fault.kind == "no_after_yes" and leg.outcome == "CONFIRMED":
                 self._hold(command, "deny", self._after(fault), code=fault.code)

@@ -223,6 +223,7 @@ def test_a_request_file_that_is_not_there_is_named() -> None:
         ("saga", "show", "00000000-0000-5000-8000-000000000000"),
         ("request", "-"),
         ("request", "-", "--wait"),
+        ("conform", "--participant", "citi"),
     ),
     ids=" ".join,
 )
@@ -231,7 +232,7 @@ def test_a_server_that_is_away_is_named_with_what_to_run_next(arguments: Sequenc
     done = uprp(*arguments, stdin=line)
     assert done.exit_code == 1, done.output
     assert done.stdout == ""
-    server = "Kafka" if arguments[0] in ("topics", "request") else "PostgreSQL"
+    server = "Kafka" if arguments[0] in ("topics", "request", "conform") else "PostgreSQL"
     assert f"error: {server}" in done.stderr
     assert "next: uprp status" in done.stderr
     assert "Traceback" not in done.output
@@ -299,6 +300,7 @@ ELSEWHERE = {
     ("saga", "list"),
     ("saga", "show"),
     ("sandbox-books",),
+    ("conform",),  # tests/conform.
 }
 
 

@@ -299,7 +299,7 @@ def test_every_kind_of_fault_has_a_magic_account() -> None:
 
 
 def outcomes(desk: Desk, *verbs: str, account: str, leg: str = "s/deduct") -> list[Any]:
-    """What each command is told, None for nothing, then what is said unasked within five seconds."""
+    """What each command is told, None for nothing, then what is said unasked in the end."""
     told: list[Any] = []
     for verb in verbs:
         fields = {"account": account} if verb in EFFECTS else {}

@@ -1,0 +1,1 @@
+"""The partners' acceptance test: honest companies keep every promise, liars are caught."""

@@ -1,0 +1,105 @@
+"""A line to simulated companies in this process, on a clock that jumps: no server, no waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from adapters.cli.sandbox import COMPANIES
+from adapters.conform.cells import CELLS
+from adapters.conform.dialogue import Came, Sent, read_reply
+from adapters.conform.examination import Report, examine
+from adapters.conform.terms import Terms, read_terms
+from adapters.sandbox.books import CompanyBooks, read_company
+from adapters.sandbox.commands import read_command
+from adapters.sandbox.companies import load_companies
+from adapters.sandbox.company import Company
+from adapters.sandbox.faults import Faults
+from adapters.sandbox.turn import Reply, Turn
+
+TERMS = COMPANIES.parent / "conform.toml"
+NOW = datetime(2026, 3, 1, 4, 0, tzinfo=UTC)
+
+
+class Bench:
+    """One company of the shipped file, its answers read as records of its replies topic."""
+
+    def __init__(self, folder: Path, name: str, faults: Faults | None = None) -> None:
+        self.folder = folder
+        self.name = name
+        self.company = Company.open(
+            name, load_companies(COMPANIES)[name], folder, faults or Faults()
+        )
+        self.clock = NOW
+        self.topic = f"uprp.{name}.replies"
+        self._replies: list[tuple[datetime, Reply]] = []
+
+    def close(self) -> None:
+        self.company.close()
+
+    def now(self) -> datetime:
+        return self.clock
+
+    def seconds(self) -> float:
+        return self.clock.timestamp()
+
+    def say(self, commands: Sequence[Sent]) -> None:
+        for one in commands:
+            read = read_command(one.key.encode(), one.value, one.envelope.headers())
+            assert read is not None
+            self._keep(self.company.handle([read], self.clock))
+
+    def hear(self, wait_s: float) -> list[Came]:
+        self._keep(self.company.settle(self.clock))
+        due = [reply for at, reply in self._replies if at <= self.clock]
+        self._replies = [(at, reply) for at, reply in self._replies if at > self.clock]
+        if not due:
+            self.clock += timedelta(seconds=wait_s)
+        return [self.read(reply) for reply in due]
+
+    def read(self, reply: Reply) -> Came:
+        headers = [(name, _bytes(content)) for name, content in reply.headers]
+        return read_reply(self.topic, reply.key, reply.value, headers)
+
+    def books(self) -> CompanyBooks:
+        return read_company(self.folder / f"{self.name}.sqlite3")
+
+    def _keep(self, replies: Sequence[Reply]) -> None:
+        for reply in replies:
+            self._replies.append((self.clock + timedelta(milliseconds=reply.delay_ms), reply))
+
+
+def _bytes(content: str | bytes) -> bytes:
+    return content.encode() if isinstance(content, str) else content
+
+
+def terms_of(name: str, **given: Any) -> Terms:
+    return read_terms(TERMS, name, given)
+
+
+def examined(
+    folder: Path,
+    name: str,
+    *,
+    turn: type[Turn] = Turn,
+    faults: Faults | None = None,
+    terms: Terms | None = None,
+    run: str = "test",
+) -> tuple[Report, CompanyBooks]:
+    """A whole run against one company, and what its books say afterwards."""
+    bench = Bench(folder, name, faults)
+    bench.company.turn = turn
+    with closing(bench):
+        report = examine(bench, terms or terms_of(name), run)
+        return report, bench.books()
+
+
+def ids(report: Report, verdict: str) -> set[str]:
+    return {result.cell for result in report.results if result.verdict == verdict}
+
+
+def all_ids(terms: Terms) -> set[str]:
+    return {cell.id(terms) for cell in CELLS if terms.role in cell.roles}

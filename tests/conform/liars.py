@@ -1,0 +1,81 @@
+"""Companies that break one promise each, and the sandbox that plays one of them.
+
+    python -m tests.conform.liars PaysTwice --only alipayhk --data ...
+
+takes the options of `uprp sandbox`.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+
+import orjson
+import typer
+
+from adapters.cli.sandbox import sandbox_commands
+from adapters.sandbox.commands import Command
+from adapters.sandbox.company import Company
+from adapters.sandbox.faults import Fault
+from adapters.sandbox.ledger import Leg
+from adapters.sandbox.turn import Turn
+
+
+class PaysTwice(Turn):
+    """A command that comes again is carried out again, and answered with what came of that."""
+
+    def _do(self, command: Command, leg: Leg, fault: Fault) -> None:
+        if leg.outcome == "CONFIRMED":
+            self._carry_out(command, leg)
+        else:
+            super()._do(command, leg, fault)
+
+
+class PaysTwiceInSecret(Turn):
+    """What comes again is carried out again, but for an undo, and answered as the first time."""
+
+    def _do(self, command: Command, leg: Leg, fault: Fault) -> None:
+        if leg.outcome == "CONFIRMED" and command.verb in ("deduct", "credit"):
+            told = leg.answer
+            self._carry_out(command, leg)
+            leg.answer = told
+        else:
+            super()._do(command, leg, fault)
+
+
+class ForgetsTombstones(Turn):
+    """A cancel of what never came is accepted, and forgotten when it comes."""
+
+    def _do(self, command: Command, leg: Leg, fault: Fault) -> None:
+        if leg.outcome == "CANCELLED":
+            leg.outcome, leg.answer = None, None
+        super()._do(command, leg, fault)
+
+
+class AnswersAnew(Turn):
+    """An inquiry about what was done gets a new result, with a reference of its own."""
+
+    def _say(self, command: Command, leg: Leg, fault: Fault, mark: str = "") -> None:
+        told = leg.answer
+        if command.verb == "inquire" and leg.outcome == "CONFIRMED" and told is not None:
+            found = orjson.loads(told)
+            leg.answer = orjson.dumps({**found, "reference": f"AGAIN-{leg.inquiries}"})
+        super()._say(command, leg, fault, mark)
+        leg.answer = told
+
+
+LIARS: Final = {
+    liar.__name__: liar for liar in (PaysTwice, PaysTwiceInSecret, ForgetsTombstones, AnswersAnew)
+}
+
+
+def main() -> None:
+    """Play the companies as the liar that the first argument names."""
+    Company.turn = LIARS[sys.argv[1]]
+    app = typer.Typer()
+    sandbox_commands(app)
+    app(["sandbox", *sys.argv[2:]])
+
+
+if __name__ == "__main__":
+    main()
