@@ -13,6 +13,10 @@ from typing import Final
 
 from pydantic import BaseModel, SecretStr
 
+from adapters.conform.cells import CELLS, verb_of
+from adapters.conform.watches import WATCHES
+from adapters.sandbox.kinds import ALL, KINDS
+from adapters.sandbox.magic import STORIES
 from orchestrator.catalogue import load
 from orchestrator.errors import Stop
 from orchestrator.saga import diagram
@@ -120,6 +124,35 @@ def exits() -> str:
     return "\n".join([*lines, "| 130 | a second signal stopped it at once |"])
 
 
+def magic() -> str:
+    """The magic accounts of the simulated companies."""
+    lines = ["| Account | What happens to a deduct or a credit |", "|---|---|"]
+    return "\n".join([*lines, *(f"| `{name}` | {words} |" for name, words in STORIES.items())])
+
+
+def faults() -> str:
+    """What a rule of a script may do."""
+    lines = ["| Action | For | Needs | What happens |", "|---|---|---|---|"]
+    for kind, form in KINDS.items():
+        verbs = "every command" if form.verbs == ALL else ", ".join(form.verbs)
+        needs = ", ".join(f"`{need}`" for need in form.needs)
+        lines.append(f"| `{kind}` | {verbs} | {needs} | {form.words} |")
+    return "\n".join(lines)
+
+
+def cells() -> str:
+    """Every promise that `uprp conform` tries."""
+    lines = ["| Cell | Promise | Asked | Expected |", "|---|---|---|---|"]
+    for cell in CELLS:
+        verbs = sorted({verb_of(cell.subject, role) for role in cell.roles})
+        names = ", ".join(f"`{verb}.{cell.name}`" for verb in verbs)
+        lines.append(f"| {names} | {cell.promise} | {cell.asked} | {cell.expected} |")
+    for watch in WATCHES:
+        mild = " (a warning only)" if watch.mild else ""
+        lines.append(f"| `{watch.id}` | {watch.promise}{mild} | all of it | {watch.expected} |")
+    return "\n".join(lines)
+
+
 PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "flow": flow,
     "life": life,
@@ -128,12 +161,17 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "settings": settings,
     "metrics": metrics,
     "exits": exits,
+    "magic": magic,
+    "faults": faults,
+    "cells": cells,
 }
 DOCUMENTS: Final[Mapping[Path, Sequence[str]]] = {
     Path("README.md"): ("flow",),
     Path("docs/architecture.md"): ("life",),
     Path("docs/outcomes.md"): ("silence", "ladders"),
     Path("docs/operations.md"): ("settings", "exits", "metrics"),
+    Path("docs/partners/sandbox.md"): ("magic", "faults"),
+    Path("docs/partners/conformance.md"): ("cells",),
 }
 
 

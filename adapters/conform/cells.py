@@ -40,7 +40,7 @@ class Cell:
 
     def id(self, terms: Terms) -> str:
         """As it is printed: `deduct.repeat`, `cancel.unknown`."""
-        return f"{verb_of(self.subject, terms)}.{self.name}"
+        return f"{verb_of(self.subject, terms.role)}.{self.name}"
 
     def unoffered(self, terms: Terms) -> str:
         """Why it is not tried, or nothing."""
@@ -51,12 +51,12 @@ class Cell:
         return f"give {', '.join(missing)} to have it tried" if missing else ""
 
 
-def verb_of(subject: Subject, terms: Terms) -> str:
+def verb_of(subject: Subject, role: Role) -> str:
     """The verb of a subject for a role."""
     if subject == "do":
-        return "deduct" if terms.role == "debtor" else "credit"
+        return "deduct" if role == "debtor" else "credit"
     if subject == "undo":
-        return "return" if terms.role == "debtor" else "reverse"
+        return "return" if role == "debtor" else "reverse"
     return subject
 
 

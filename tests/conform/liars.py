@@ -1,14 +1,14 @@
 """Companies that break one promise each, and the sandbox that plays one of them.
 
-    python -m tests.conform.liars PaysTwice --only alipayhk --data ...
+    python -m tests.conform.liars alipayhk=PaysTwice,citi=ForgetsTombstones --data ...
 
-takes the options of `uprp sandbox`.
+plays these companies, and takes the other options of `uprp sandbox`.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import Final
+from typing import Any, Final
 
 import orjson
 import typer
@@ -70,11 +70,16 @@ LIARS: Final = {
 
 
 def main() -> None:
-    """Play the companies as the liar that the first argument names."""
-    Company.turn = LIARS[sys.argv[1]]
+    """Play the companies that the first argument names, each as its liar."""
+    chosen = dict(one.split("=") for one in sys.argv[1].split(","))
+
+    def turn(participant: str, *of_turn: Any, **more: Any) -> Turn:
+        return LIARS[chosen[participant]](participant, *of_turn, **more)
+
+    Company.turn = staticmethod(turn)  # type: ignore[assignment]  # A class of several.
     app = typer.Typer()
     sandbox_commands(app)
-    app(["sandbox", *sys.argv[2:]])
+    app(["sandbox", "--only", ",".join(chosen), *sys.argv[2:]])
 
 
 if __name__ == "__main__":
