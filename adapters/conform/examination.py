@@ -199,8 +199,8 @@ def _put_back(
     tidying = []
     for act in acts.values():
         if owed := _owed(act):
-            say(f"{act.name}: what it left done is undone")
             act.steps, act.finding = tidy(owed), None
             tidying.append(act)
+    say(f"what {len(tidying)} of them left done is undone")
     play(tidying, line, patience)
     return sum(left for act in acts.values() for *_, left in _owed(act))

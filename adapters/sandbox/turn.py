@@ -73,7 +73,7 @@ class Turn:
             self._hold(command, "hear", until)
             return
         fault = self._fault(command, leg, number)
-        if fault.kind in _UNHEARD:
+        if fault is not _NO_FAULT and fault.kind in _UNHEARD:
             self._leave_unheard(command, leg, fault)
             return
         self._take(command, leg, fault)
@@ -110,6 +110,9 @@ class Turn:
                 self._cancel(leg)
             case _:
                 self._do(command, leg, fault)
+        if fault is _NO_FAULT:
+            self._say(command, leg, fault, mark)
+            return
         match fault.kind:
             case "reply_after_cancel":
                 self._hold(command, "hear", None)  # A repeat is all that an answer again takes.
@@ -176,7 +179,7 @@ class Turn:
             return
         if not waits and command.expires_at is not None and command.expires_at <= self._now:
             _conclude(leg, refused("EXPIRED", "the command came after its expires_at"))
-        elif not self._give_another_answer(command, leg, fault):
+        elif fault is _NO_FAULT or not self._give_another_answer(command, leg, fault):
             self._carry_out(command, leg)
             if fault.kind == "no_after_yes" and leg.outcome == "CONFIRMED":
                 self._hold(command, "deny", self._after(fault), code=fault.code)
@@ -218,7 +221,7 @@ class Turn:
 
     def _say(self, command: Command, leg: Leg, fault: Fault, mark: str = "") -> None:
         body = leg.answer or orjson.dumps({"leg_id": leg.leg_id, "outcome": "NOT_RECEIVED"})
-        if fault.kind in _WRONG:
+        if fault is not _NO_FAULT and fault.kind in _WRONG:
             body = misstated(body, fault.kind)
         for event_id in _event_ids(leg, fault.times, mark):
             headers = [*self._constant_headers, ("ce_id", event_id)]
