@@ -264,7 +264,11 @@ _READINGS: Final[dict[Outcome | None, News]] = {
 
 def _confirmed(saga: Saga, leg: Leg, reply: LegAnswered) -> News:
     is_points = leg.verb in ("deduct", "charge", "return")
-    stated = reply.points if is_points else reply.quantity
+    stated, foreign = reply.points, reply.quantity
+    if not is_points:
+        stated, foreign = foreign, stated
+    if foreign is not None:
+        return _MISMATCH  # Coupons for points, or the other way round: another unit than asked.
     amount = leg.asked if stated is None else stated
     fewer_is_fine = leg.verb == "credit"
     if amount > leg.asked or (amount < leg.asked and not fewer_is_fine):
