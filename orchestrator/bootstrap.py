@@ -19,6 +19,7 @@ from adapters.kafka.topics import TopicAdmin, wanted
 from adapters.postgres.store import PostgresStore
 from orchestrator.catalogue import Catalogue, load
 from orchestrator.coordinator import Coordinator, Probe, unharmed
+from orchestrator.courier import Courier
 from orchestrator.decide import Decider
 from orchestrator.errors import Unavailable
 from orchestrator.settings import FaultSettings, Phase, Settings
@@ -55,8 +56,8 @@ async def run_coordinator(settings: Settings) -> None:
         gc.collect()
         gc.freeze()
         gc.disable()
-        sweeper, watchdog = parts.sweeper, parts.watchdog
-        await _first_of(coordinator.run(), sweeper.run(), watchdog.run(), _collect_now_and_then())
+        others = (parts.sweeper.run(), parts.courier.run(), parts.watchdog.run())
+        await _first_of(coordinator.run(), *others, _collect_now_and_then())
         log.info("coordinator.stopped")
 
 
@@ -66,6 +67,7 @@ class _Parts:
 
     coordinator: Coordinator
     sweeper: Sweeper
+    courier: Courier
     watchdog: Watchdog
     store: PostgresStore
     bus: KafkaBus
@@ -105,6 +107,7 @@ def _parts(settings: Settings, catalogue: Catalogue) -> _Parts:
         log=log,
         behind=lambda: coordinator.behind,
     )
+    courier = Courier(settings=loop, store=store, bus=bus, clock=clock, log=log)
     watchdog = Watchdog(
         coordinator=coordinator,
         source=source,
@@ -112,7 +115,7 @@ def _parts(settings: Settings, catalogue: Catalogue) -> _Parts:
         metrics=metrics,
         progress_s=loop.progress_s,
     )
-    return _Parts(coordinator, sweeper, watchdog, store, bus, log, metrics)
+    return _Parts(coordinator, sweeper, courier, watchdog, store, bus, log, metrics)
 
 
 def _health(settings: Settings, parts: _Parts) -> HealthServer:

@@ -290,8 +290,9 @@ class Coordinator:
             with self._metrics.stage.labels("load").time():
                 loaded = await self._recent.load(transaction, needs)
                 used = await transaction.limits(needs.limits)
+                made = await transaction.decisions(needs.decisions)
             with self._metrics.stage.labels("decide").time():
-                decision = self._decider.decide(arrivals, loaded, used, now)
+                decision = self._decider.decide(arrivals, loaded, used, now, made)
             await self._recent.check(transaction, decision)
             self._check_dead_letters(decision)
             offsets = _ends(arrivals)

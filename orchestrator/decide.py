@@ -14,25 +14,28 @@ from orchestrator import speak
 from orchestrator.catalogue import Catalogue
 from orchestrator.consequences import Consequences, Decision, Kits, event_id_of, limit_key_of
 from orchestrator.decode import Arrival
-from orchestrator.ports import (
-    LimitKey,
-    SagaKey,
-)
+from orchestrator.ports import Audited, DecisionKey, LimitKey, SagaKey, Settled
 from orchestrator.rules import acceptance
 from orchestrator.saga.instance import Saga
 from orchestrator.saga.machine import Event, Still
+from orchestrator.saga.objection import objection
 from orchestrator.saga.progress import Engine
+from orchestrator.saga.ruling import TWO_PERSONS
 from orchestrator.sagas import SAGAS
 from orchestrator.sagas.words import Words, read_reply
 from schemas.base import Heard
 from schemas.catalogue import Channel
 from schemas.dead_letters import Disposition
+from schemas.decisions import OperatorDecided
 from schemas.envelope import Unreadable
 from schemas.ids import partition_key, result_event_id
 from schemas.reasons import Code, reason
 from schemas.replies import LegAnswered
 from schemas.requests import RedemptionInquired, RedemptionRequested, RedemptionWithdrawn
 from schemas.results import PointsTotal, RedemptionResult, ResultStatus, TimerFired
+from schemas.value import but
+
+_NONE: Final[Mapping[int, Audited]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,7 @@ class Needs:
     keys: frozenset[SagaKey]
     strays: frozenset[UUID]
     limits: frozenset[LimitKey]
+    decisions: frozenset[DecisionKey] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +69,15 @@ class Decider:
         keys: set[SagaKey] = set()
         strays: set[UUID] = set()
         limits: set[LimitKey] = set()
+        decisions: set[DecisionKey] = set()
         for arrival in arrivals:
             if arrival.key is not None:
                 keys.add(arrival.key)
             event = arrival.event
             if arrival.saga is not None and arrival.route.channel is not Channel.REQUESTS:
                 strays.add(arrival.saga)  # Must exist: sought elsewhere if not where its key says.
+                if type(event) is OperatorDecided and arrival.key is not None:
+                    decisions.add((arrival.key[0], event.decision))
             elif type(event) is RedemptionRequested and not arrival.redelivered:
                 programme = self.catalogue.programmes.get(event.programme)
                 if programme is not None and programme.limit is not None:
@@ -78,7 +85,7 @@ class Decider:
                     scope = acceptance.limit_scope(programme, origin, account)
                     day = acceptance.business_date(now, programme.zone)
                     limits.add((acceptance.bucket(origin, account), scope, day))
-        return Needs(frozenset(keys), frozenset(strays), frozenset(limits))
+        return Needs(frozenset(keys), frozenset(strays), frozenset(limits), frozenset(decisions))
 
     def decide(
         self,
@@ -86,9 +93,10 @@ class Decider:
         loaded: Mapping[UUID, Saga],
         used: Mapping[LimitKey, int],
         now: int,
+        made: Mapping[int, Audited] = _NONE,
     ) -> Decision:
-        """Apply the arrivals in order."""
-        batch = _Batch(self, dict(loaded), dict(used), now)
+        """Apply the arrivals in order; `made` are the decisions of people that they name."""
+        batch = _Batch(self, dict(loaded), dict(used), now, dict(made))
         for arrival in arrivals:
             batch.apply(arrival)
         return batch.finish(loaded)
@@ -103,8 +111,10 @@ class _Batch(Consequences):
         sagas: dict[UUID, Saga],
         used: dict[LimitKey, int],
         now: int,
+        made: dict[int, Audited],
     ) -> None:
         super().__init__(decider.kits, decider.group, sagas, used, now)
+        self.made = made
         self.catalogue = decider.catalogue
 
     def apply(self, arrival: Arrival) -> None:
@@ -221,6 +231,47 @@ class _Batch(Consequences):
                     saga, revision=saga.revision + 1, wake_at=due
                 )
 
+    def _decided(self, arrival: Arrival, told: OperatorDecided) -> None:
+        """What a person decided: only as its audited row has it, and only once."""
+        saga = self.sagas.get(arrival.saga) if arrival.saga else None
+        made = self.made.get(told.decision)
+        wrong = _differs(told, made)
+        if saga is None or made is None or wrong is not None:
+            problem = _problem(arrival, wrong or "is about no saga", "decision")
+            self._set_aside(arrival, problem, _REFUSED)
+        elif arrival.redelivered:
+            self._repeat(arrival, saga)
+        elif made.settled:
+            self.decision.counts["stale_decisions"] += 1
+        else:
+            self._rule(arrival, saga, made)
+            self.made[told.decision] = but(made, settled=True)
+
+    def _rule(self, arrival: Arrival, saga: Saga, made: Audited) -> None:
+        engine, _ = self._tools(saga.terms)
+        ruling = made.ruling
+        key = (saga.terms.key_hash, ruling.number)
+        moved = engine.decided(saga, made.leg, ruling, self.now)
+        if isinstance(moved, Still):
+            why = objection(engine, saga, made.leg, ruling)
+            self.decision.changes.settled.append(Settled(key, self.now, why=why))
+            self.decision.counts["decisions_refused"] += 1
+            return
+        self._accept(
+            arrival,
+            saga,
+            moved,
+            "decided",
+            decision=ruling.number,
+            leg=made.leg,
+            action=ruling.action,
+            amount=ruling.amount,
+            reference=ruling.reference,
+        )
+        settled = Settled(key, self.now, revision=moved.revision)
+        self.decision.changes.settled.append(settled)
+        self.decision.counts["decisions_applied"] += 1
+
     def _inquired(self, arrival: Arrival, inquiry: RedemptionInquired) -> None:
         saga = self.sagas.get(arrival.saga) if arrival.saga else None
         # Redelivered and nothing told: when it first came, the request had not.
@@ -266,10 +317,24 @@ _HANDLERS: Final[Mapping[type, str]] = {
     RedemptionRequested: "_requested",
     LegAnswered: "_answered",
     TimerFired: "_timer",
+    OperatorDecided: "_decided",
     RedemptionInquired: "_inquired",
     RedemptionWithdrawn: "_withdrawn",
 }
 _REFUSED = Disposition.REFUSED
+
+
+def _differs(told: OperatorDecided, made: Audited | None) -> str | None:
+    """How a record says something else than its audited row, or comes before its time."""
+    if made is None:
+        return "is not a decision that anybody made"
+    ruling = made.ruling
+    said = (told.saga_id, told.leg, told.action, told.amount, told.reference)
+    if said != (str(made.saga_id), made.leg, ruling.action, ruling.amount, ruling.reference):
+        return "differs from its audited row"
+    if ruling.action in TWO_PERSONS and not made.approved:
+        return "was not approved by a second person"
+    return None
 
 
 def _problem(arrival: Arrival, why: str, field_name: str = "leg_id") -> Unreadable:

@@ -12,12 +12,15 @@ from orchestrator.ports import Record, SagaKey
 from orchestrator.rules.acceptance import saga_key
 from schemas import catalogue
 from schemas.catalogue import Channel
+from schemas.decisions import OperatorDecided
 from schemas.envelope import PLATFORM_SOURCE, Envelope, Unreadable, read, source_of
 from schemas.ids import key_hash
 from schemas.replies import LegAnswered
 from schemas.requests import RedemptionRequested
 from schemas.results import TimerFired
 from schemas.value import value
+
+_Internal = TimerFired | OperatorDecided
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,7 @@ def decode(record: Record, route: Route, *, redelivered: bool) -> Arrival:
         problem.event_id = envelope.id
         return Arrival(record, route, redelivered, envelope, problem=problem)
     if route.channel is not Channel.REQUESTS:  # isinstance is dear on pydantic's metaclass.
-        named = cast("TimerFired", event).saga_id if not route.participant else _leg(event)
+        named = cast("_Internal", event).saga_id if not route.participant else _leg(event)
         saga = UUID(named)
         # A reply carries the key of its command. Whoever forgets it is slower, not wrong.
         hint = (_bucket_of(record.key), saga) if record.key else None

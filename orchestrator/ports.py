@@ -11,6 +11,7 @@ from uuid import UUID
 
 from orchestrator.saga.instance import Saga
 from orchestrator.saga.journal import Transfer
+from orchestrator.saga.ruling import Ruling
 from schemas.dead_letters import DeadLetter
 from schemas.value import value
 
@@ -98,6 +99,31 @@ class Case:
     unit: str
 
 
+DecisionKey = tuple[int, int]
+"""A key hash and the number of a decision: where its audited row lives."""
+
+
+@value
+class Audited:
+    """A person's decision as it stands in its audited row."""
+
+    saga_id: UUID
+    leg: str
+    ruling: Ruling
+    approved: bool  # By a second person.
+    settled: bool  # Applied, refused or declined: no record of it has any effect any more.
+
+
+@value
+class Settled:
+    """What became of a decision: applied to the saga at a revision, or refused, and why."""
+
+    key: DecisionKey
+    at: int
+    revision: int | None = None
+    why: str | None = None
+
+
 @dataclass(slots=True)
 class Changes:
     """Everything that one batch writes, in one transaction."""
@@ -108,6 +134,7 @@ class Changes:
     limits: dict[LimitKey, LimitChange] = field(default_factory=dict)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     cases: dict[UUID, Case] = field(default_factory=dict)
+    settled: list[Settled] = field(default_factory=list)
     positions: dict[Partition, tuple[int | None, int]] = field(default_factory=dict)
 
 
@@ -120,11 +147,14 @@ class Transaction(Protocol):
     async def limits(self, keys: Iterable[LimitKey]) -> dict[LimitKey, int]:
         """How much of each limit is used; what was never used is missing."""
 
+    async def decisions(self, keys: Iterable[DecisionKey]) -> dict[int, Audited]:
+        """The audited rows that exist, by their number."""
+
     async def save(self, changes: Changes) -> None:
         """Write everything.
 
         Raises:
-            Conflict: a saga or a limit is not what was read.
+            Conflict: a saga, a limit or a decision is not what was read.
             Fenced: a position is not where it was expected.
         """
 
@@ -135,6 +165,17 @@ class DueTimer:
 
     saga_id: UUID
     revision: int
+    origin: str
+    account: str
+
+
+@dataclass(frozen=True, slots=True)
+class DueDecision:
+    """A decision that is to be published: approved where two persons are needed, not settled."""
+
+    saga_id: UUID
+    leg: str
+    ruling: Ruling
     origin: str
     account: str
 
@@ -150,6 +191,9 @@ class Store(Protocol):
 
     async def lease_due(self, now: int, until: int, count: int) -> Sequence[DueTimer]:
         """Take up to `count` sagas whose timer is due, and push their timers to `until` (ms)."""
+
+    async def lease_decisions(self, now: int, until: int, count: int) -> Sequence[DueDecision]:
+        """Take up to `count` decisions that are to be published, and again after `until` (ms)."""
 
     async def check_schema(self) -> None:
         """Raise SchemaTooOld when the database lacks migrations that this code needs."""

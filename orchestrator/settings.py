@@ -63,6 +63,7 @@ class CoordinatorSettings(_Group):
     sweep_count_max: Annotated[int, Field(ge=1, le=10_000)] = 500
     sweep_lease_s: Seconds = 10.0
     sweep_patience_s: Seconds = 10.0  # How long sweeping waits while records wait to be read.
+    decisions_s: Seconds = 1.0  # Between two looks for what people decided.
 
 
 class FaultSettings(_Group):
@@ -103,7 +104,7 @@ class Settings(BaseSettings):
     log: LogSettings = LogSettings()
 
 
-_BESIDE = frozenset({"UPRP_CACHE_DIR"})
+_BESIDE = frozenset({"UPRP_CACHE_DIR", "UPRP_ACTOR"})
 """Variables that are read elsewhere."""
 
 

@@ -30,6 +30,7 @@ LogEvent = Literal[
     "record.set_aside",
     "reply.disputed",
     "sweep.retried",
+    "decisions.retried",
     "offsets.not_committed",
 ]
 """Every event that may be logged; a typo does not type-check."""

@@ -7,8 +7,8 @@ from typing import Final
 
 from pydantic import BaseModel, ValidationError
 
-from . import commands, replies, requests, results
-from .base import Heard
+from . import commands, decisions, replies, requests, results
+from .base import Heard, Wire
 from .envelope import Unreadable, json_object, proper_id
 from .value import TextEnum
 
@@ -55,6 +55,7 @@ CANCEL: Final = "uprp.leg.cancel.v1"
 RESULT: Final = "uprp.redemption.result.v1"
 REFUSED: Final = "uprp.request.refused.v1"
 TIMER: Final = "uprp.timer.fired.v1"
+DECIDED: Final = "uprp.operator.decided.v1"
 
 EVENTS: Final = (
     EventType(REQUESTED, requests.RedemptionRequested, Channel.REQUESTS),
@@ -70,6 +71,7 @@ EVENTS: Final = (
     EventType(RESULT, results.RedemptionResult, Channel.RESULTS),
     EventType(REFUSED, results.RequestRefused, Channel.RESULTS),
     EventType(TIMER, results.TimerFired, Channel.INTERNAL),
+    EventType(DECIDED, decisions.OperatorDecided, Channel.INTERNAL),
 )
 
 Event = (
@@ -78,15 +80,17 @@ Event = (
     | requests.RedemptionWithdrawn
     | replies.LegAnswered
     | results.TimerFired
+    | decisions.OperatorDecided
 )
 """What can change a saga."""
 
-_INBOUND: Final[dict[tuple[Channel, str], type[Heard] | type[results.TimerFired]]] = {
+_INBOUND: Final[dict[tuple[Channel, str], type[Heard] | type[Wire]]] = {
     (Channel.REQUESTS, REQUESTED): requests.RedemptionRequested,
     (Channel.REQUESTS, INQUIRED): requests.RedemptionInquired,
     (Channel.REQUESTS, WITHDRAWN): requests.RedemptionWithdrawn,
     (Channel.REPLIES, ANSWERED): replies.LegAnswered,
     (Channel.INTERNAL, TIMER): results.TimerFired,
+    (Channel.INTERNAL, DECIDED): decisions.OperatorDecided,
 }
 
 

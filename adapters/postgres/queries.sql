@@ -104,7 +104,7 @@ from unnest($1::text[], $2::integer[], $3::bigint[], $4::bytea[], $5::bytea[], $
             $13::timestamptz[]) as v
 on conflict do nothing
 
--- save_cases --
+-- save_cases (hot) --
 -- Sagas that wait for a person, or do not any more; a case that is opened again is a new one.
 insert into parked_case as c (key_hash, saga_id, opened_at, leg, why, stake, unit, closed_at)
 select v.*
@@ -114,6 +114,90 @@ on conflict (key_hash, saga_id) do update
 set opened_at = case when c.closed_at is null then c.opened_at else excluded.opened_at end,
     leg = excluded.leg, why = excluded.why, stake = excluded.stake, unit = excluded.unit,
     closed_at = excluded.closed_at
+
+-- load_decisions (hot) --
+-- What people decided, as it stands in the audited rows that a batch's records name.
+select d.key_hash, d.id, d.saga_id, d.leg, d.action, d.amount, d.reference,
+       d.approved_by is not null as approved, d.outcome is not null as settled
+from unnest($1::smallint[], $2::bigint[]) as k (key_hash, id)
+join decision d on d.key_hash = k.key_hash and d.id = k.id
+
+-- settle_decisions (hot) --
+-- Applied or refused, once; one that was settled in between is a conflict, seen by the count.
+update decision d
+set outcome = v.outcome, why = v.why, settled_at = v.settled_at, revision = v.revision,
+    due_at = null
+from unnest($1::smallint[], $2::bigint[], $3::text[], $4::text[], $5::timestamptz[],
+            $6::integer[])
+  as v (key_hash, id, outcome, why, settled_at, revision)
+where d.key_hash = v.key_hash and d.id = v.id and d.outcome is null
+
+-- lease_decisions --
+-- Take decisions that are to be published and push them by a lease: a lost record is said again.
+update decision d
+set due_at = $2
+from (
+    select key_hash, id, saga_id from decision
+    where due_at <= $1
+    order by due_at
+    limit $3
+    for update skip locked
+) l
+join saga s on s.key_hash = l.key_hash and s.saga_id = l.saga_id
+where d.key_hash = l.key_hash and d.id = l.id
+returning d.id, d.saga_id, d.leg, d.action, d.amount, d.reference, s.origin, s.account
+
+-- propose_decision --
+-- A new decision about a saga that exists; one that is open for the leg already is no row.
+insert into decision (key_hash, saga_id, leg, action, amount, reference, evidence, reason, actor,
+                      due_at)
+select s.key_hash, s.saga_id, $3, $4, $5, $6, $7, $8, $9, case when $10 then now() end
+from saga s where s.key_hash = $1 and s.saga_id = $2
+on conflict (key_hash, saga_id, leg) where outcome is null do nothing
+returning id
+
+-- approve_decision --
+-- A second person agrees: from now on it is published until it is settled.
+update decision set approved_by = $3, approved_at = now(), due_at = now()
+where key_hash = $1 and id = $2 and outcome is null and approved_by is null and actor <> $3
+  and action <> 'retry'
+
+-- decline_decision --
+-- Somebody takes it back or disagrees, before it was applied.
+update decision
+set outcome = 'declined', settled_by = $3, why = $4, settled_at = now(), due_at = null
+where key_hash = $1 and id = $2 and outcome is null
+
+-- read_decision --
+-- One decision by its number alone.
+select * from decision where id = $1
+
+-- decisions_of --
+-- Everything that was ever decided about some sagas, in order.
+select d.* from unnest($1::smallint[], $2::uuid[]) as k (key_hash, saga_id)
+join decision d on d.key_hash = k.key_hash and d.saga_id = k.saga_id
+order by d.id
+
+-- list_decisions --
+-- The newest decisions; the filter that is null does not filter.
+select * from decision
+where ($1::boolean is null or (outcome is null) = $1)
+order by id desc
+limit $2
+
+-- list_parked --
+-- Sagas that wait for a person, the longest first, each with its row.
+select c.opened_at, s.key_hash, s.saga_id, s.revision, s.due_at, s.origin, s.account, s.request_id,
+       s.programme, s.programme_version, s.accepted_at, s.terms, s.state
+from parked_case c
+join saga s on s.key_hash = c.key_hash and s.saga_id = c.saga_id
+where c.closed_at is null
+order by c.opened_at, c.saga_id
+limit $1
+
+-- parked_since --
+-- Since when one saga waits for a person; no row: it does not.
+select opened_at from parked_case where key_hash = $1 and saga_id = $2 and closed_at is null
 
 -- lease_due --
 -- Take sagas whose timer is due and push the timers by a lease: a lost record is said again.

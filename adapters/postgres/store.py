@@ -16,17 +16,22 @@ import orjson
 
 from orchestrator.errors import Conflict, Fenced, Unavailable
 from orchestrator.ports import (
+    Audited,
     Case,
     Change,
     Changes,
+    DecisionKey,
+    DueDecision,
     DueTimer,
     LimitChange,
     LimitKey,
     Partition,
     SagaKey,
+    Settled,
 )
 from orchestrator.saga.codec import decode_state, decode_terms, encode_state, encode_terms
 from orchestrator.saga.instance import Saga
+from orchestrator.saga.ruling import Action, Ruling
 from orchestrator.saga.telling import phase
 from orchestrator.telemetry import Metrics
 
@@ -128,6 +133,14 @@ class PostgresStore:
             DueTimer(row["saga_id"], row["revision"], row["origin"], row["account"]) for row in rows
         ]
 
+    async def lease_decisions(self, now: int, until: int, count: int) -> Sequence[DueDecision]:
+        """Take decisions that are to be published, and push them by a lease."""
+        rows = await self._fetch("lease_decisions", _time(now), _time(until), count)
+        return [
+            DueDecision(row["saga_id"], row["leg"], _ruling(row), row["origin"], row["account"])
+            for row in rows
+        ]
+
     async def check_schema(self) -> None:
         """Raise SchemaTooOld when migrations are missing."""
         with translated():
@@ -189,6 +202,19 @@ class PostgresTransaction:
         rows = await self._fetch("load_limits", *zip(*wanted, strict=True))
         return {(row["key_hash"], row["scope"], row["business_date"]): row["used"] for row in rows}
 
+    async def decisions(self, keys: Iterable[DecisionKey]) -> dict[int, Audited]:
+        """The audited rows that exist; what they hold is compared again when they are settled."""
+        wanted = sorted(set(keys))
+        if not wanted:
+            return {}
+        rows = await self._fetch("load_decisions", *zip(*wanted, strict=True))
+        return {
+            row["id"]: Audited(
+                row["saga_id"], row["leg"], _ruling(row), row["approved"], row["settled"]
+            )
+            for row in rows
+        }
+
     async def save(self, changes: Changes) -> None:
         """Write everything; raise Conflict or Fenced rather than overwrite."""
         await self._positions(changes.positions)
@@ -221,6 +247,9 @@ class PostgresTransaction:
         await self._many(
             "parked_case", "save_cases", [_case(case) for case in changes.cases.values()]
         )
+        settled = sorted([_settled(one) for one in changes.settled])
+        if await self._many("decision", "settle_decisions", settled) != len(settled):
+            raise Conflict("a decision was settled since it was read")
 
     async def _positions(self, positions: Mapping[Partition, tuple[int | None, int]]) -> None:
         rows = [
@@ -322,6 +351,15 @@ def _case(case: Case) -> tuple[Any, ...]:
     at = _time(case.at)
     closed = at if case.closed else None
     return (*case.key, at, case.leg, case.why, case.stake, case.unit, closed)
+
+
+def _settled(one: Settled) -> tuple[Any, ...]:
+    outcome = "applied" if one.revision is not None else "refused"
+    return (*one.key, outcome, one.why, _time(one.at), one.revision)
+
+
+def _ruling(row: Mapping[str, Any]) -> Ruling:
+    return Ruling(row["id"], Action(row["action"]), row["amount"], row["reference"])
 
 
 def _letter(letter: Any) -> tuple[Any, ...]:

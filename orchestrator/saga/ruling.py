@@ -4,22 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
+from schemas.decisions import Action
 from schemas.reasons import Code
-from schemas.value import TextEnum, value
+from schemas.value import value
 
 from .instance import Leg
 from .ladder import News
 from .machine import Event, Status
 
-
-class Action(TextEnum):
-    """What is allowed next; the table says where (`machine.py`)."""
-
-    CONFIRM = "confirm"  # It was done, says the evidence.
-    REJECT = "reject"  # It was not done and will not be, says the evidence.
-    RETRY = "retry"  # Ask the participant once more.
-    WRITE_OFF = "write-off"  # Give it up and book the loss.
-
+__all__ = ["TWO_PERSONS", "Action", "Ruling", "event_of", "news_of"]
 
 TWO_PERSONS: Final = frozenset({Action.CONFIRM, Action.REJECT, Action.WRITE_OFF})
 """What a second person must approve: forced outcomes and losses; asking again needs none."""

@@ -61,7 +61,16 @@ def newly(was: Saga | None, now: Saga) -> tuple[Utterance, ...]:
         prior = before.get(leg.path)
         if prior is not leg:  # Values: what is the same object has nothing new to say.
             old = _of_leg(prior) if prior is not None else ()
-            said += [utterance for utterance in _of_leg(leg) if utterance not in old]
+            said += [
+                utterance
+                for utterance in _of_leg(leg)
+                if utterance not in old and not _said_before(prior, utterance)
+            ]
     if now.told is not None and (was.told is None or was.told.revision != now.told.revision):
         said.append(Utterance(Kind.RESULT, "", now.told.revision))
     return tuple(said)
+
+
+def _said_before(prior: Leg | None, utterance: Utterance) -> bool:
+    """Whether a command was said under this number: asking once more repeats no command itself."""
+    return prior is not None and utterance.kind is Kind.DO and utterance.number <= prior.attempt

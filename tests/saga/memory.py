@@ -17,7 +17,7 @@ from orchestrator import catalogue as catalogues
 from orchestrator.consequences import Decision
 from orchestrator.decide import Decider
 from orchestrator.decode import Arrival, decode, routes
-from orchestrator.ports import LimitKey, Outgoing, Partition, Record
+from orchestrator.ports import Audited, LimitKey, Outgoing, Partition, Record
 from orchestrator.saga import codec, utterance
 from orchestrator.saga.instance import Saga
 from orchestrator.saga.journal import SUSPENSE
@@ -64,6 +64,8 @@ class Platform:
     published: dict[str, bytes | None] = field(default_factory=dict)
     outgoing: list[Outgoing] = field(default_factory=list)
     letters: list[Any] = field(default_factory=list)
+    made: dict[int, Audited] = field(default_factory=dict)
+    refusals: dict[int, str] = field(default_factory=dict)
     _events: int = 0
 
     # -- the way in ---------------------------------------------------------------------------
@@ -134,7 +136,8 @@ class Platform:
         wanted = {saga for _, saga in needs.keys} | needs.strays
         loaded = {saga_id: self.saga(saga_id) for saga_id in wanted if saga_id in self.rows}
         used = {key: self.used[key] for key in needs.limits if key in self.used}
-        return self.decider.decide(arrivals, loaded, used, self.now)
+        made = {id_: self.made[id_] for _, id_ in needs.decisions if id_ in self.made}
+        return self.decider.decide(arrivals, loaded, used, self.now, made)
 
     def saga(self, saga_id: UUID) -> Saga:
         """The saga, from its row."""
@@ -183,6 +186,13 @@ class Platform:
         for key, limit in changes.limits.items():
             assert limit.was in (None, self.used[key]), "a limit is not what was read"
             self.used[key] += limit.delta
+        for settled in changes.settled:
+            row = self.made[settled.key[1]]
+            assert not row.settled, "a decision settled twice"
+            assert row.saga_id in changes.sagas or settled.why, "applied to nothing"
+            self.made[settled.key[1]] = replace(row, settled=True)
+            if settled.why is not None:
+                self.refusals[settled.key[1]] = settled.why
         self.letters += changes.dead_letters
         self._check_limits()
         self._check_suspense()

@@ -12,7 +12,17 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from schemas.base import Heard
-from schemas.catalogue import EVENTS, REFUSED, RESULT, TIMER, Channel, EventType, parse, topic_of
+from schemas.catalogue import (
+    DECIDED,
+    EVENTS,
+    REFUSED,
+    RESULT,
+    TIMER,
+    Channel,
+    EventType,
+    parse,
+    topic_of,
+)
 from schemas.envelope import PLATFORM_SOURCE, read, source_of
 from schemas.ids import NAMESPACE, partition_key, saga_id
 from schemas.publish import GUIDE, ROOT, artefacts, main, write
@@ -177,7 +187,7 @@ EXAMPLES = examples()
 
 def test_the_guide_shows_every_kind_of_event_that_it_explains() -> None:
     shown = {example["headers"]["ce_type"] for example in EXAMPLES}
-    assert set(TYPES) - shown == {TIMER, "uprp.value.reverse.v1"}
+    assert set(TYPES) - shown == {TIMER, DECIDED, "uprp.value.reverse.v1"}
 
 
 @pytest.mark.parametrize("number", range(len(EXAMPLES)))

@@ -1,0 +1,45 @@
+"""Why a person's decision cannot be taken, in words: for whoever made it. Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .instance import Leg, Saga
+from .machine import IN_FLIGHT, Status
+from .progress import Engine
+from .ruling import Ruling
+
+
+def objection(engine: Engine, saga: Saga, path: str, ruling: Ruling) -> str:
+    """What stands against a ruling that `Engine.decided` did not take."""
+    leg = saga.leg(path)
+    if leg is None:
+        return f"the saga has no leg {path}; it has {', '.join(one.path for one in saga.legs)}"
+    allowed = engine.allowed(saga, leg)
+    if not allowed:
+        return f"{path} {_stands(leg)}: there is nothing to decide about it"
+    if ruling.action not in allowed:
+        return f"{path} is {leg.status}: allowed is {' or '.join(allowed)}"
+    if ruling.number <= leg.decision:
+        return f"decision {leg.decision} about {path} came later and was applied"
+    if leg.status is Status.OVERTURNED:
+        return f"{path} left nothing that is given and not paid for"
+    fewer = leg.verb == engine.definition.pivot.name
+    fits = f"between 1 and {leg.asked:,}" if fewer else f"{leg.asked:,}"
+    return f"{path} was asked for {leg.asked:,}: the amount must be {fits}"
+
+
+def _stands(leg: Leg) -> str:
+    if leg.status in IN_FLIGHT:
+        return "waits for its participant, whose turn it is"
+    return _FACTS[leg.status]
+
+
+_FACTS: Final = {
+    Status.WAITING: "was not asked yet",
+    Status.CONFIRMED: "is confirmed by now",
+    Status.REJECTED: "is rejected by now",
+    Status.CANCELLED: "is cancelled by now",
+    Status.OVERTURNED: "was answered differently later, and that is believed by now",
+    Status.WRITTEN_OFF: "is written off by now",
+}
