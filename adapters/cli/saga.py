@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -96,36 +96,49 @@ def saga_show(
 
 def tell(story: SagaStory) -> Iterator[str]:
     """The story of a saga, line by line, with Rich's markup."""
-    saga, terms = story.saga, story.saga.terms
-    lines = ", ".join(f"{line.quantity} x {line.item}" for line in terms.lines) or "nothing"
+    saga = story.saga
+    yield from heading(saga)
+    yield from history(story)
+    yield f"  {'now':>22}  {escape(waits_for(saga))}"
+
+
+def heading(saga: Saga) -> Iterator[str]:
+    """Which saga it is, where it stands and what was asked for."""
+    terms = saga.terms
+    lines = ", ".join(f"{line.quantity:,} x {line.item}" for line in terms.lines) or "nothing"
     yield f"[bold]{terms.saga_id}[/]  {_coloured(phase(saga))}"
     yield escape(
         f"  {lines} for {terms.points:,} {terms.unit or 'points'}"
         f"   {terms.origin}/{terms.account} request {terms.request_id}"
         f"   {terms.programme} v{terms.programme_version}"
     )
+
+
+def history(story: SagaStory) -> Iterator[str]:
+    """What happened, what was said because of it, and what it moved."""
+    saga, terms = story.saga, story.saga.terms
     start = story.timeline[0].at if story.timeline else moment(terms.accepted_at)
     for entry in story.timeline:
         after = (entry.at - start).total_seconds()
         yield f"  {entry.at:%H:%M:%S}.{entry.at.microsecond // 1000:03d} +{after:7.3f}s  " + (
-            escape(_heard(saga, entry))
+            escape(_heard(story, entry))
         )
         for said in entry.detail.get("said", ()):
-            yield f"  {'':22}  [dim]->[/] {escape(_said(saga, said))}"
+            yield f"  {'':22}  [dim]->[/] {escape(said_in_words(saga, said))}"
     for movement in story.transfers:
         yield escape(
             f"  {'books':>22}  {movement.amount:,} {movement.unit}:"
             f" {movement.debit} -> {movement.credit}"
         )
-    yield f"  {'now':>22}  {escape(waits_for(saga))}"
 
 
-def _heard(saga: Saga, entry: TimelineLine) -> str:
+def _heard(story: SagaStory, entry: TimelineLine) -> str:
     """One accepted event in words."""
-    origin, detail = saga.terms.origin, entry.detail
+    saga, detail = story.saga, entry.detail
+    origin = saga.terms.origin
     if entry.event == "answered":
         leg = str(detail.get("leg"))
-        parts = [f"{_owner(saga, leg)} answered {leg}: {detail.get('outcome')}"]
+        parts = [f"{owner(saga, leg)} answered {leg}: {detail.get('outcome')}"]
         if "amount" in detail:
             parts.append(f"{detail['amount']:,}")
         parts += [str(detail[name]) for name in ("code", "reference") if name in detail]
@@ -133,47 +146,75 @@ def _heard(saga: Saga, entry: TimelineLine) -> str:
     if entry.event == "refused":
         where = f" ({detail['field']})" if "field" in detail else ""
         return f"{origin} asked; refused: {detail.get('code')}{where}"
+    if entry.event == "decided":
+        return _decided(story, detail)
     return {
         "requested": f"{origin} asked; accepted for {detail.get('points', 0):,} points",
         "timer": "no answer in time",
         "withdrawn": f"{origin} withdrew the request",
         "asked": f"{origin} asked how it stands",
+        "held": f"{origin} asked; held until the participants can be asked",
+        "released": "the participants can be asked",
     }.get(entry.event, entry.event)
 
 
-def _said(saga: Saga, said: str) -> str:
+def _decided(story: SagaStory, detail: Mapping[str, Any]) -> str:
+    number = detail.get("decision")
+    text = f"decision {number}: {detail.get('action')} {detail.get('leg')}"
+    line = next((one for one in story.decisions if one.id == number), None)
+    if line is None:
+        return text
+    approved = f", approved by {line.approved_by}" if line.approved_by else ""
+    return f"{text}, by {line.actor}{approved}: {line.reason} (evidence: {line.evidence})"
+
+
+def said_in_words(saga: Saga, said: str) -> str:
     """`do credit/1#1` in words."""
     kind, _, rest = said.partition(" ")
     path, _, number = rest.partition("#")
     if kind == "result":
-        return f"told {saga.terms.origin}: result r{number}"
+        told = saga.told
+        latest = told is not None and str(told.revision) == number
+        which = "correction" if told is not None and latest and told.corrected else "result"
+        status = f", {told.status}" if told is not None and latest else ""
+        return f"told {saga.terms.origin}: {which} r{number}{status}"
     again = "" if number == "1" else f" (time {number})"
-    verb = "asked" if kind == "do" else "inquired of"
-    return f"{verb} {_owner(saga, path)}: {path}{again}"
+    asks = {"do": "asked {}", "inquire": "inquired of {}", "cancel": "told {} to cancel"}[kind]
+    return f"{asks.format(owner(saga, path))}: {path}{again}"
 
 
-def _owner(saga: Saga, path: str) -> str:
+def owner(saga: Saga, path: str) -> str:
+    """The participant whose leg it is; nobody for a loss."""
     definition = SAGAS[saga.terms.definition, saga.terms.definition_version]
     return participant(saga.terms, definition, Leg(path=path, asked=0).verb)
 
 
 def waits_for(saga: Saga) -> str:
     """What the saga waits for now, in one sentence."""
-    waiting = [leg for leg in saga.legs if leg.status in IN_FLIGHT]
-    parked = [leg for leg in saga.legs if leg.status in (Status.SILENT, Status.DISPUTED)]
-    if parked:
+    parts = []
+    if parked := [leg for leg in saga.legs if leg.parked]:
         what = ", ".join(f"{leg.path} ({leg.status}: {leg.code})" for leg in parked)
-        return f"waits for a person: {what}"
-    if waiting:
-        return "; ".join(
-            f"waits for {_owner(saga, leg.path)} to answer {leg.path}"
-            f" ({leg.status}, looks again at {_clock(leg.due)})"
-            for leg in waiting
-        )
+        parts.append(f"waits for a person: {what}")
+    if saga.held:
+        parts.append(f"held before anything is asked, looks again at {_clock(saga.held)}")
+    parts += [
+        f"waits for {owner(saga, leg.path)} to answer {_question(leg)}"
+        f" ({leg.status}, looks again at {_clock(leg.due)})"
+        for leg in saga.legs
+        if leg.status in IN_FLIGHT
+    ]
     told = saga.told
-    if told is None:
-        return "nothing was told yet"
-    return f"ended: {told.status}" + (f", {told.code}" if told.code else "")
+    if told is not None and told.final:
+        code = f", {told.code}" if told.code else ""
+        how = "corrected" if told.corrected else "ended"
+        parts.insert(0, f"{how}: {told.status}{code}")
+        if told.moved:
+            parts.insert(1, "that is being corrected")
+    return "; ".join(parts) or "nothing was told yet"
+
+
+def _question(leg: Leg) -> str:
+    return f"the cancel of {leg.path}" if leg.status is Status.CANCELLING else leg.path
 
 
 def _clock(at: int | None) -> str:
@@ -194,8 +235,8 @@ def as_data(story: SagaStory) -> dict[str, Any]:
         "account": f"{saga.terms.origin}/{saga.terms.account}",
         "status": phase(saga),
         "timeline": [
-            {"at": entry.at, "event": entry.event, "text": _heard(saga, entry)}
-            | {"said": [_said(saga, said) for said in entry.detail.get("said", ())]}
+            {"at": entry.at, "event": entry.event, "text": _heard(story, entry)}
+            | {"said": [said_in_words(saga, said) for said in entry.detail.get("said", ())]}
             for entry in story.timeline
         ],
         "now": waits_for(saga),

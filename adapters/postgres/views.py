@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +13,9 @@ import asyncpg
 import orjson
 
 from orchestrator.errors import Unavailable
+from orchestrator.ports import SagaKey
 from orchestrator.saga.instance import Saga
+from orchestrator.saga.ruling import TWO_PERSONS, Action, Ruling
 
 from .queries import sql
 from .store import AWAY, saga_from
@@ -56,12 +58,56 @@ class TransferLine:
 
 
 @dataclass(frozen=True, slots=True)
+class DecisionLine:
+    """One decision of a person: its audited row."""
+
+    id: int
+    key_hash: int
+    saga_id: UUID
+    leg: str
+    action: Action
+    amount: int | None
+    reference: str | None
+    evidence: str
+    reason: str
+    actor: str
+    decided_at: datetime
+    approved_by: str | None
+    approved_at: datetime | None
+    due_at: datetime | None
+    outcome: str | None
+    why: str | None
+    settled_by: str | None
+    settled_at: datetime | None
+    revision: int | None
+
+    @property
+    def status(self) -> str:
+        """`proposed`: waits for a second person; `approved`: waits for the platform; or its end."""
+        if self.outcome is not None:
+            return self.outcome
+        waits = self.action in TWO_PERSONS and self.approved_by is None
+        return "proposed" if waits else "approved"
+
+    @property
+    def ruling(self) -> Ruling:
+        """What it says to the engine."""
+        return Ruling(self.id, self.action, self.amount, self.reference)
+
+
+def decision_from(row: Mapping[str, Any]) -> DecisionLine:
+    """The decision that a row of the table holds."""
+    return DecisionLine(**{**row, "action": Action(row["action"])})
+
+
+@dataclass(frozen=True, slots=True)
 class SagaStory:
     """Everything about one saga."""
 
     saga: Saga
     timeline: tuple[TimelineLine, ...]
     transfers: tuple[TransferLine, ...]
+    decisions: tuple[DecisionLine, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +146,7 @@ class Views:
         found = await self._connection.fetchrow(sql("read_saga"), *key)
         timeline = await self._connection.fetch(sql("read_timeline"), *key)
         transfers = await self._connection.fetch(sql("read_transfers"), *key)
+        decisions = await self.decisions_of([key])
         return SagaStory(
             saga_from(found),
             tuple(
@@ -107,7 +154,16 @@ class Views:
                 for r in timeline
             ),
             tuple(TransferLine(**dict(r)) for r in transfers),
+            tuple(decisions),
         )
+
+    async def decisions_of(self, keys: Iterable[SagaKey]) -> list[DecisionLine]:
+        """Everything that people decided about some sagas, in order."""
+        wanted = list(keys)
+        if not wanted:
+            return []
+        rows = await self._connection.fetch(sql("decisions_of"), *zip(*wanted, strict=True))
+        return [decision_from(row) for row in rows]
 
     async def counts(self) -> dict[str, int]:
         """How many sagas stand where."""
@@ -128,11 +184,18 @@ class Views:
 @asynccontextmanager
 async def open_views(dsn: str) -> AsyncIterator[Views]:
     """Views over a connection of their own. Raises Unavailable while the database is away."""
+    async with connected(dsn) as connection:
+        yield Views(connection)
+
+
+@asynccontextmanager
+async def connected(dsn: str) -> AsyncIterator[Any]:
+    """A connection of its own. Raises Unavailable while the database is away."""
     try:
         connection = await asyncpg.connect(dsn, timeout=10)
     except AWAY as error:
         raise Unavailable(f"PostgreSQL: {error or type(error).__name__}") from error
     try:
-        yield Views(connection)
+        yield connection
     finally:
         await connection.close()

@@ -301,6 +301,8 @@ ELSEWHERE = {
     ("saga", "show"),
     ("sandbox-books",),
     ("conform",),  # tests/conform.
+    # tests/platform/test_parked.py.
+    *(("parked", name) for name in ("list", "show", "resolve", "approve", "decline", "decisions")),
 }
 
 

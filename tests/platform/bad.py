@@ -15,6 +15,7 @@ ORIGIN = "alipayhk"
 ACCOUNT = "wallet-bad"
 KEY = f"{ORIGIN}/{ACCOUNT}".encode()
 TIMER = "uprp.timer.fired.v1"
+DECIDED = "uprp.operator.decided.v1"
 SCHEMA_INVALID = "SCHEMA_INVALID"
 KIB = 1024
 
@@ -101,6 +102,17 @@ def bad_inputs(base: str, open_saga: str) -> Iterator[Bad]:
     yield from _bad_requests(base)
     yield from _bad_replies(base, open_saga)
     yield Bad("internal not JSON", "value", "is not JSON", b"{", "", "internal")
+    yield Bad(
+        "decision of nobody",
+        "decision",
+        "is not a decision that anybody made",
+        _json({"decision": 1, "saga_id": base, "leg": "deduct", "action": "reject"}),
+        "",
+        "internal",
+        headers=envelope("", DECIDED, "bad decision of nobody"),
+        disposition="refused",
+        saga=base,
+    )
     yield Bad(
         "timer of no saga",
         "saga_id",

@@ -6,7 +6,15 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 from uuid import UUID
 
-from orchestrator.ports import Change, Changes, LimitChange, Movement, Partition, TimelineEntry
+from orchestrator.ports import (
+    Case,
+    Change,
+    Changes,
+    LimitChange,
+    Movement,
+    Partition,
+    TimelineEntry,
+)
 from orchestrator.saga.instance import Leg, Partial, PricedLine, Saga, Terms, Told
 from orchestrator.saga.journal import Transfer
 from orchestrator.saga.machine import Status
@@ -109,6 +117,7 @@ def everything(one: Saga, *, positions: tuple[int | None, int] = (None, 5)) -> C
         ],
         limits={limit: LimitChange(10_003, None)},
         dead_letters=[letter()],
+        cases={one.terms.saga_id: Case(key, NOW, False, "credit/1", "TIMEOUT", 9, "citi-points")},
         positions={PLACE: positions},
     )
 

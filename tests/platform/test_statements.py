@@ -68,7 +68,8 @@ def _without_comments(text: str) -> str:
 
 
 def test_the_tables_of_an_account_are_sharded_by_its_key() -> None:
-    assert sharded() == {"saga", "timeline", "transfer", "account_limit"}
+    decided = {"parked_case", "decision"}
+    assert sharded() == {"saga", "timeline", "transfer", "account_limit", *decided}
     for table in sharded():
         found = _PRIMARY_KEY.search(schema()[table])
         assert found is not None, table

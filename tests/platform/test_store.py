@@ -25,7 +25,15 @@ from tests.support import eventually
 
 pytestmark = pytest.mark.servers
 
-TABLES = ("saga", "timeline", "transfer", "account_limit", "position", "dead_letter")
+TABLES = (
+    "saga",
+    "timeline",
+    "transfer",
+    "account_limit",
+    "position",
+    "dead_letter",
+    "parked_case",
+)
 DATABASE = "store"
 
 
@@ -42,7 +50,7 @@ def dsn(postgres: EmbeddedPostgres) -> Iterator[str]:
 async def db(dsn: str) -> AsyncIterator[Any]:
     """Empty tables, and a connection that looks at them."""
     connection = await asyncpg.connect(dsn)
-    await connection.execute(f"truncate {', '.join(TABLES)}")
+    await connection.execute(f"truncate {', '.join(TABLES)}, decision")
     yield connection
     await connection.close()
 

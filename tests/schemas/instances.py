@@ -24,6 +24,7 @@ SHAPES: dict[str, st.SearchStrategy[str]] = {
     r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(/[a-z0-9]+){1,4}$": st.uuids().map(
         lambda found: f"{found}/credit/3/reverse"
     ),
+    r"^[a-z0-9]+(/[a-z0-9]+){0,3}$": st.sampled_from(["deduct", "credit/12/reverse"]),
 }
 """How to draw each pattern of the contract; a new pattern needs a line here."""
 
