@@ -103,7 +103,7 @@ class Foreseen:
 
     def in_words(self) -> str:
         """In one line."""
-        return "; ".join([*self.said, *self.books, f"the saga is then {self.becomes}"])
+        return "; ".join([*self.said, *self.books, f"the saga becomes {self.becomes}"])
 
 
 def foresee(engine: Engine, saga: Saga, path: str, ruling: Ruling, now: int) -> Foreseen | str:
@@ -111,9 +111,12 @@ def foresee(engine: Engine, saga: Saga, path: str, ruling: Ruling, now: int) -> 
     then = engine.decided(saga, path, ruling, now)
     if isinstance(then, Still):
         return objection(engine, saga, path, ruling)
-    said = [said_in_words(then, f"{one.kind} {one.path}#{one.number}") for one in newly(saga, then)]
+    said = [
+        said_in_words(then, f"{one.kind} {one.path}#{one.number}", past=False)
+        for one in newly(saga, then)
+    ]
     books = [
-        f"books {one.amount:,} {one.unit}: {one.debit} -> {one.credit}"
+        f"book {one.amount:,} {one.unit}: {one.debit} -> {one.credit}"
         for one in transfers(engine.definition, saga, then)
     ]
     return Foreseen(phase(then), tuple(said), tuple(books))
@@ -146,7 +149,9 @@ def age(since: datetime, now: datetime) -> str:
     days, hours, minutes = seconds // 86_400, seconds // 3_600 % 24, seconds // 60 % 60
     if days:
         return f"{days} d {hours} h"
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds % 60} s"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {seconds % 60} s" if minutes else f"{seconds} s"
 
 
 def command(saga: Saga, leg: Leg, action: Action) -> str:

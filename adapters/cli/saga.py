@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 import typer
@@ -168,8 +168,8 @@ def _decided(story: SagaStory, detail: Mapping[str, Any]) -> str:
     return f"{text}, by {line.actor}{approved}: {line.reason} (evidence: {line.evidence})"
 
 
-def said_in_words(saga: Saga, said: str) -> str:
-    """`do credit/1#1` in words."""
+def said_in_words(saga: Saga, said: str, *, past: bool = True) -> str:
+    """`do credit/1#1` in words: what was said, or what is to be said."""
     kind, _, rest = said.partition(" ")
     path, _, number = rest.partition("#")
     if kind == "result":
@@ -177,10 +177,14 @@ def said_in_words(saga: Saga, said: str) -> str:
         latest = told is not None and str(told.revision) == number
         which = "correction" if told is not None and latest and told.corrected else "result"
         status = f", {told.status}" if told is not None and latest else ""
-        return f"told {saga.terms.origin}: {which} r{number}{status}"
+        return f"{'told' if past else 'tell'} {saga.terms.origin}: {which} r{number}{status}"
     again = "" if number == "1" else f" (time {number})"
-    asks = {"do": "asked {}", "inquire": "inquired of {}", "cancel": "told {} to cancel"}[kind]
+    asks = (_ASKED if past else _ASK)[kind]
     return f"{asks.format(owner(saga, path))}: {path}{again}"
+
+
+_ASKED: Final = {"do": "asked {}", "inquire": "inquired of {}", "cancel": "told {} to cancel"}
+_ASK: Final = {"do": "ask {}", "inquire": "inquire of {}", "cancel": "tell {} to cancel"}
 
 
 def owner(saga: Saga, path: str) -> str:

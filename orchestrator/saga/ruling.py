@@ -49,5 +49,7 @@ def news_of(leg: Leg, ruling: Ruling) -> News:
         amount = ruling.amount if ruling.amount is not None else disputed or leg.asked
         reference = ruling.reference or leg.reference or f"decision-{ruling.number}"
         return News(event=event, amount=amount, reference=reference, detail=leg.detail)
-    code = Code.UNDER_REVIEW if event is Event.NOT_DONE else None
-    return News(event=event, code=code)
+    if event is Event.NOT_DONE:  # What the origin is told in the end, so no word of a review.
+        disputed = leg.status is Status.DISPUTED
+        return News(event=event, code=Code.PARTNER_DECLINED if disputed else Code.NO_ANSWER)
+    return News(event=event)

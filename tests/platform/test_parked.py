@@ -93,7 +93,7 @@ def platform(
             one.publish([*SILENT, RETRIED, WRITTEN_OFF])
             leg = f"{WRITTEN_OFF.saga_id}/deduct/return"
             wait_until(lambda: leg in asked(one), 30, "the return is asked for")
-            no = {"leg_id": leg, "outcome": "REJECTED", "reason": {"code": "ACCOUNT_CLOSED"}}
+            no = {"leg_id": leg, "outcome": "REJECTED", "reason": {"code": "MEMBER_UNKNOWN"}}
             Sender(kafka.bootstrap_servers).reply("citi", WRITTEN_OFF.key, no)
             wait_until(lambda: one.counts().get("PARKED") == 9, 30, "all of them are parked")
             yield one
@@ -187,7 +187,7 @@ def test_the_list_says_why_since_when_whose_turn_and_what_is_at_stake(platform: 
     (follows,) = [one["follows"] for one in leg["allowed"] if one["action"] == "reject"]
     assert follows == "asked citi: deduct/return; the saga is then RETURN_SENT"
     (refused,) = cases[WRITTEN_OFF.saga_id]["legs"]
-    assert "citi declined (ACCOUNT_CLOSED) what may only be late: 25,000" in refused["why"]
+    assert "citi declined (MEMBER_UNKNOWN) what may only be late: 25,000" in refused["why"]
     assert {one["action"] for one in refused["allowed"]} == {"confirm", "retry", "write-off"}
 
 
