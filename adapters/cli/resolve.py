@@ -160,7 +160,7 @@ def _tell(foreseen: Foreseen, line: DecisionLine | None, *, as_json: bool) -> No
         emit_json({"decision": decision, "foreseen": foreseen})
     else:
         if line is None or line.outcome is None:
-            stdout().print(escape(f"foreseen: {foreseen.in_words()}"))
+            stdout().print(escape(f"then: {foreseen.in_words()}"))
         for text in decision_lines(line) if line is not None else ():
             stdout().print(escape(text))
     if line is not None and line.outcome == "refused":
@@ -173,9 +173,8 @@ def _allowed(saga: Saga, path: str, ruling: Ruling, *, decline: int = 0) -> Fore
     now = round(datetime.now(UTC).timestamp() * 1000)
     found = foresee(engine, saga, path, ruling, now)
     if isinstance(found, str):
-        then = (
-            f"parked decline {decline} --reason TEXT" if decline else f"saga show {saga.terms.id}"
-        )
+        show = f"parked show {saga.terms.id}"
+        then = f"parked decline {decline} --reason TEXT" if decline else show
         refuse(EXIT_REFUSED, f"{found}\nnext: uprp {then}")
     return found
 

@@ -185,7 +185,7 @@ def test_the_list_says_why_since_when_whose_turn_and_what_is_at_stake(platform: 
     allowed = {one["action"]: one["two_persons"] for one in leg["allowed"]}
     assert allowed == {"confirm": True, "reject": True, "retry": False}
     (follows,) = [one["follows"] for one in leg["allowed"] if one["action"] == "reject"]
-    assert follows == "asked citi: deduct/return; the saga is then RETURN_SENT"
+    assert follows == "ask citi: deduct/return; the saga becomes RETURN_SENT"
     (refused,) = cases[WRITTEN_OFF.saga_id]["legs"]
     assert "citi declined (MEMBER_UNKNOWN) what may only be late: 25,000" in refused["why"]
     assert {one["action"] for one in refused["allowed"]} == {"confirm", "retry", "write-off"}
@@ -201,7 +201,7 @@ def test_words_for_a_person(platform: Platform) -> None:
         "alipayhk asked; accepted for 25,000 points",
         "waits since",
         "reject: it was not done and never will be, says the evidence, needs a second person",
-        "then asked citi: deduct/return; the saga is then RETURN_SENT",
+        "then ask citi: deduct/return; the saga becomes RETURN_SENT",
         f"uprp parked resolve {REJECTED.saga_id} credit/1 reject --reason TEXT --evidence TEXT",
     ):
         assert told in shown
@@ -214,7 +214,7 @@ def test_a_no_takes_two_persons_and_gives_the_points_back(platform: Platform) ->
     why = ("--reason", "they never got it", "--evidence", "ticket 7", "--as", "Alice")
     dry = say(platform, "resolve", REJECTED.saga_id, "credit/1", "reject", *why, "--dry-run")
     assert dry["decision"] is None
-    assert dry["foreseen"]["said"] == ["asked citi: deduct/return"]
+    assert dry["foreseen"]["said"] == ["ask citi: deduct/return"]
     number = resolve(platform, REJECTED, "reject")
     assert decision(platform, number)["status"] == "proposed"
     (case,) = [one for one in say(platform, "list") if one["saga_id"] == REJECTED.saga_id]
@@ -231,6 +231,7 @@ def test_a_no_takes_two_persons_and_gives_the_points_back(platform: Platform) ->
     assert "applied at" in done.stdout
     result = ended(platform, REJECTED)
     assert result["status"] == "FAILED_POINTS_RETURNED"
+    assert result["reason"]["code"] == "NO_ANSWER"
     assert result["points"] == {"charged": 0, "returned": 25_000}
     account = platform.books().companies["citi"].accounts[REJECTED.card]
     assert account.now == account.initial

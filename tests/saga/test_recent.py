@@ -9,7 +9,7 @@ import pytest
 from orchestrator.consequences import Decision
 from orchestrator.decide import Needs
 from orchestrator.errors import Conflict
-from orchestrator.ports import Change, Changes, LimitKey, SagaKey
+from orchestrator.ports import Audited, Change, Changes, DecisionKey, LimitKey, SagaKey
 from orchestrator.recent import Recent
 from orchestrator.saga.instance import Saga
 from tests.platform.rows import saga
@@ -27,6 +27,9 @@ class Rows:
         return {key[1]: self.rows[key[1]] for key in keys if key[1] in self.rows}
 
     async def limits(self, keys: Iterable[LimitKey]) -> dict[LimitKey, int]:
+        return {}
+
+    async def decisions(self, keys: Iterable[DecisionKey]) -> dict[int, Audited]:
         return {}
 
     async def save(self, changes: Changes) -> None:
