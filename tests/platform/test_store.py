@@ -195,10 +195,10 @@ async def test_a_limit_that_somebody_else_moved_is_a_conflict(
     key = (one.terms.key_hash, one.terms.limit, DAY)
     async with store.transaction() as batch:
         assert await batch.limits([key]) == {}
-    # Read as unused; meanwhile another account's saga on the same limit is accepted.
+    # Read as unused; meanwhile another saga on the same limit is accepted.
     await save(store, Changes(limits={key: LimitChange(60_000, None)}))
     with pytest.raises(Conflict):
-        await save(store, replace(created(one), limits={key: LimitChange(50_000, None)}))
+        await save(store, replace(created(one), limits={key: LimitChange(50_000, 0)}))
     assert await load(store, one) is None
     async with store.transaction() as batch:
         assert await batch.limits([key]) == {key: 60_000}

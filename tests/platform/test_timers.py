@@ -31,7 +31,10 @@ pytestmark = pytest.mark.servers
 TIMEOUT_MS = 400
 EVERY_MS = 300
 TIMES = 3
-SHORT = f'response_timeout = "{TIMEOUT_MS}ms"\nexpires_after = "60s"\nevery = "{EVERY_MS}ms"\n'
+SHORT = (
+    f'response_timeout = "{TIMEOUT_MS}ms"\nexpires_after = "60s"\nevery = "{EVERY_MS}ms"\n'
+    "cancel = false\n"
+)
 LADDERS = {
     "citi": ("deduct", "return"),
     "alipayhk": ("credit", "reverse"),
