@@ -16,12 +16,15 @@ from adapters.http import HealthServer
 from adapters.kafka.bus import KafkaBus
 from adapters.kafka.source import KafkaSource
 from adapters.kafka.topics import TopicAdmin, wanted
+from adapters.postgres.health import PostgresHealth
 from adapters.postgres.store import PostgresStore
 from orchestrator.catalogue import Catalogue, load
 from orchestrator.coordinator import Coordinator, Probe, unharmed
 from orchestrator.courier import Courier
 from orchestrator.decide import Decider
 from orchestrator.errors import Unavailable
+from orchestrator.gatekeeper import Gatekeeper
+from orchestrator.health import HealthLoop
 from orchestrator.settings import FaultSettings, Phase, Settings
 from orchestrator.sweeper import Sweeper
 from orchestrator.telemetry import Log, Metrics, configure_logs
@@ -56,8 +59,11 @@ async def run_coordinator(settings: Settings) -> None:
         gc.collect()
         gc.freeze()
         gc.disable()
-        others = (parts.sweeper.run(), parts.courier.run(), parts.watchdog.run())
-        await _first_of(coordinator.run(), *others, _collect_now_and_then())
+        await parts.health.begin()  # An open breaker is known before the first request is read.
+        others = (parts.sweeper, parts.courier, parts.watchdog, parts.health)
+        await _first_of(
+            coordinator.run(), *(other.run() for other in others), _collect_now_and_then()
+        )
         log.info("coordinator.stopped")
 
 
@@ -69,6 +75,7 @@ class _Parts:
     sweeper: Sweeper
     courier: Courier
     watchdog: Watchdog
+    health: HealthLoop
     store: PostgresStore
     bus: KafkaBus
     log: Log
@@ -87,6 +94,7 @@ def _parts(settings: Settings, catalogue: Catalogue) -> _Parts:
     bus = KafkaBus(settings.kafka, log)
     source = KafkaSource(settings.kafka, catalogue.inbound_topics())
     loop = settings.coordinator
+    gatekeeper = Gatekeeper(catalogue.health)
     coordinator = Coordinator(
         settings=loop,
         session_timeout_s=settings.kafka.session_timeout_s,
@@ -98,6 +106,15 @@ def _parts(settings: Settings, catalogue: Catalogue) -> _Parts:
         log=log,
         metrics=metrics,
         probe=_probe(settings.fault),
+        gatekeeper=gatekeeper,
+    )
+    shared = HealthLoop(
+        gatekeeper=gatekeeper,
+        board=PostgresHealth(store),
+        clock=clock,
+        log=log,
+        metrics=metrics,
+        every_s=loop.health_s,
     )
     sweeper = Sweeper(
         settings=loop,
@@ -115,7 +132,7 @@ def _parts(settings: Settings, catalogue: Catalogue) -> _Parts:
         metrics=metrics,
         progress_s=loop.progress_s,
     )
-    return _Parts(coordinator, sweeper, courier, watchdog, store, bus, log, metrics)
+    return _Parts(coordinator, sweeper, courier, watchdog, shared, store, bus, log, metrics)
 
 
 def _health(settings: Settings, parts: _Parts) -> HealthServer:

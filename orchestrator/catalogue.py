@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from orchestrator.rules.health import HealthPolicy
 from orchestrator.rules.participant import Participant
 from orchestrator.rules.programme import Programme
 from orchestrator.saga.policy import Policies
@@ -46,6 +47,11 @@ class Catalogue:
     programmes: Mapping[str, Programme]
     participants: Mapping[str, Participant]
     policies: Policies
+
+    @property
+    def health(self) -> Mapping[str, HealthPolicy]:
+        """When each participant gets no new sagas."""
+        return {name: found.health_policy() for name, found in self.participants.items()}
 
     def inbound_topics(self) -> Iterator[str]:
         """What the coordinator reads."""

@@ -12,6 +12,7 @@ import orjson
 
 from orchestrator import speak
 from orchestrator.decode import Arrival
+from orchestrator.outcomes import Outcomes
 from orchestrator.ports import (
     Case,
     Change,
@@ -22,6 +23,7 @@ from orchestrator.ports import (
     Outgoing,
     TimelineEntry,
 )
+from orchestrator.rules.admission import Taken
 from orchestrator.saga.balance import kept, suspended, worth
 from orchestrator.saga.instance import Saga, Terms
 from orchestrator.saga.journal import transfers
@@ -61,6 +63,8 @@ class Decision:
     outgoing: list[Outgoing] = field(default_factory=list)
     moved: list[Moved] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    taken: Mapping[str, Taken] = field(default_factory=dict)  # What participants got that is new.
+    outcomes: Outcomes = field(default_factory=Outcomes)  # What was seen of them.
     new_records: int = 0
     poison: int = 0
 

@@ -23,6 +23,7 @@ from orchestrator.errors import (
     TooManyDeadLetters,
     Unavailable,
 )
+from orchestrator.gatekeeper import Gatekeeper
 from orchestrator.ports import (
     Bus,
     Clock,
@@ -74,6 +75,7 @@ class Coordinator:
         log: Log,
         metrics: Metrics,
         probe: Probe = unharmed,
+        gatekeeper: Gatekeeper | None = None,
     ) -> None:
         self._settings = settings
         self._frozen_after_s = session_timeout_s * 0.8
@@ -87,6 +89,7 @@ class Coordinator:
         self._metrics = metrics
         self._report = Report(log, metrics)
         self._probe = probe
+        self._gatekeeper = gatekeeper or Gatekeeper({})
         self._expected: dict[Partition, int | None] = {}
         self._recent = Recent(settings.recent_sagas_max)
         self._assigned = asyncio.Event()  # Set while partitions are held.
@@ -179,6 +182,7 @@ class Coordinator:
                     self._settings.poll_s, self._settings.batch_records_max
                 )
                 self._check_pulse()
+                self._gatekeeper.heard(records, self._clock.now())
                 self.behind = len(records) * 2 >= self._settings.batch_records_max
                 if records:
                     await self._ahead.put(await self._commit(records))
@@ -273,8 +277,10 @@ class Coordinator:
                 raise Rejoin(str(fenced)) from fenced
             else:
                 self._set_ready(True)
+                now = self._clock.now()
+                self._gatekeeper.committed(decision.outcomes, decision.taken, now)
                 self._probe("after_commit")
-                self._report.committed(arrivals, decision, self._clock.now())
+                self._report.committed(arrivals, decision, now)
                 return Committed(decision, offsets)
 
     def _decode(self, record: Record) -> Arrival:
@@ -292,7 +298,12 @@ class Coordinator:
                 used = await transaction.limits(needs.limits)
                 made = await transaction.decisions(needs.decisions)
             with self._metrics.stage.labels("decide").time():
-                decision = self._decider.decide(arrivals, loaded, used, now, made)
+                allowances = self._gatekeeper.allowances(now)
+                decision = self._decider.decide(
+                    arrivals, loaded, used, now, made=made, allowances=allowances
+                )
+                decision.outcomes = self._gatekeeper.observe(decision.changes.sagas.values())
+                decision.changes.in_flight = decision.outcomes.in_flight
             await self._recent.check(transaction, decision)
             self._check_dead_letters(decision)
             offsets = _ends(arrivals)

@@ -16,7 +16,8 @@ from orchestrator.consequences import Consequences, Decision, Kits, event_id_of,
 from orchestrator.decode import Arrival
 from orchestrator.ports import Audited, DecisionKey, LimitKey, SagaKey, Settled
 from orchestrator.rules import acceptance
-from orchestrator.saga.instance import Saga
+from orchestrator.rules.admission import Allowance, Gate, Objection
+from orchestrator.saga.instance import Saga, Terms
 from orchestrator.saga.machine import Event, Still
 from orchestrator.saga.objection import objection
 from orchestrator.saga.progress import Engine
@@ -36,6 +37,7 @@ from schemas.results import PointsTotal, RedemptionResult, ResultStatus, TimerFi
 from schemas.value import but
 
 _NONE: Final[Mapping[int, Audited]] = {}
+_ANY: Final[Mapping[str, Allowance]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +95,17 @@ class Decider:
         loaded: Mapping[UUID, Saga],
         used: Mapping[LimitKey, int],
         now: int,
+        *,
         made: Mapping[int, Audited] = _NONE,
+        allowances: Mapping[str, Allowance] = _ANY,
     ) -> Decision:
-        """Apply the arrivals in order; `made` are the decisions of people that they name."""
-        batch = _Batch(self, dict(loaded), dict(used), now, dict(made))
+        """Apply the arrivals in order.
+
+        `made` are the decisions of people that they name; `allowances` bound what participants get
+        that is new.
+        """
+        batch = _Batch(self, dict(loaded), dict(used), now)
+        batch.admit(dict(made), Gate(allowances))
         for arrival in arrivals:
             batch.apply(arrival)
         return batch.finish(loaded)
@@ -111,11 +120,16 @@ class _Batch(Consequences):
         sagas: dict[UUID, Saga],
         used: dict[LimitKey, int],
         now: int,
-        made: dict[int, Audited],
     ) -> None:
         super().__init__(decider.kits, decider.group, sagas, used, now)
-        self.made = made
         self.catalogue = decider.catalogue
+        self.admit({}, Gate({}))
+
+    def admit(self, made: dict[int, Audited], gate: Gate) -> None:
+        """What people decided, and what participants may get that is new."""
+        self.made = made
+        self.gate = gate
+        self.decision.taken = gate.taken
 
     def apply(self, arrival: Arrival) -> None:
         """Take one record."""
@@ -161,14 +175,44 @@ class _Batch(Consequences):
         if refusal is None and programme is not None and limit is not None:
             refusal = acceptance.over_limit(terms, programme, self.used.get(limit, 0))
         engine, _ = self._tools(terms)
+        # Asked last: what the gate lets through counts at the participants.
+        objection = None if refusal else self._objection(engine, terms)
+        if objection is not None and not objection.holds(self.now, terms):
+            refusal = acceptance.Refusal(Code.PARTNER_UNAVAILABLE)
         if refusal is not None:
             saga = engine.refuse(terms, refusal.code, refusal.field, self.now, deducted)
             self._accept(arrival, None, saga, "refused", code=refusal.code, field=refusal.field)
             return
         if limit is not None:
             self._use(limit, terms.worth, read=True)
-        saga = engine.start(terms, self.now, deducted)
-        self._accept(arrival, None, saga, "requested", points=terms.points)
+        if objection is None:
+            saga = engine.start(terms, self.now, deducted)
+            self._accept(arrival, None, saga, "requested", points=terms.points)
+        else:
+            saga = engine.hold(terms, self.now, objection.next_look(self.now, terms), deducted)
+            who, why = objection.participant, objection.why
+            self._accept(arrival, None, saga, "held", points=terms.points, participant=who, why=why)
+
+    def _objection(self, engine: Engine, terms: Terms) -> Objection | None:
+        objection = self.gate.admit(terms, engine.definition)
+        if objection is not None:
+            self.decision.counts[f"unavailable_{objection.why}"] += 1
+        return objection
+
+    def _look_at_held(self, arrival: Arrival, saga: Saga) -> None:
+        """A held saga begins, waits on, or has waited long enough."""
+        engine, _ = self._tools(saga.terms)
+        objection = self._objection(engine, saga.terms)
+        if objection is None:
+            self._accept(arrival, saga, engine.release(saga, self.now), "released")
+        elif objection.holds(self.now, saga.terms):
+            # Nothing to tell, neither to anybody nor in the timeline: only the next look is later.
+            held = engine.hold_on(saga, objection.next_look(self.now, saga.terms))
+            self.sagas[saga.terms.saga_id] = replace(held, wake_at=engine.due(held))
+        else:
+            code = Code.PARTNER_UNAVAILABLE
+            refused = engine.refuse_held(saga, code, self.now)
+            self._accept(arrival, saga, refused, "refused", code=code)
 
     def _answered(self, arrival: Arrival, reply: LegAnswered) -> None:
         saga = self.sagas.get(arrival.saga) if arrival.saga else None
@@ -220,7 +264,7 @@ class _Batch(Consequences):
         else:
             engine, _ = self._tools(saga.terms)
             if saga.held and saga.held <= self.now:
-                self._accept(arrival, saga, engine.release(saga, self.now), "released")
+                self._look_at_held(arrival, saga)
                 return
             moved = engine.tick(saga, self.now)
             if not isinstance(moved, Still):

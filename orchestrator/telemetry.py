@@ -32,6 +32,10 @@ LogEvent = Literal[
     "sweep.retried",
     "decisions.retried",
     "offsets.not_committed",
+    "health.retried",
+    "breaker.opened",
+    "breaker.probing",
+    "breaker.closed",
 ]
 """Every event that may be logged; a typo does not type-check."""
 
@@ -176,6 +180,23 @@ class Metrics:
         )
         self.ready = Gauge("uprp_ready", "1 while the coordinator can work.", **known)
         self.lag = Gauge("uprp_lag_records", "Records that wait to be read.", **known)
+        self.participant_state = Gauge(
+            "uprp_participant_state",
+            "Each participant's breaker: 0 closed, 1 half-open, 2 open.",
+            ["participant"],
+            **known,
+        )
+        self.participant_in_flight = Gauge(
+            "uprp_participant_in_flight_legs",
+            "Legs that each participant owes an answer to, of all coordinators.",
+            ["participant"],
+            **known,
+        )
+        self.health_learned = Gauge(
+            "uprp_health_learned_timestamp_seconds",
+            "When the participants' health was last read from the database.",
+            **known,
+        )
         self.last_commit = Gauge(
             "uprp_last_commit_timestamp_seconds", "When a batch was last committed.", **known
         )

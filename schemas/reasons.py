@@ -45,6 +45,7 @@ class Code(TextEnum):
     DEDUCTION_MISMATCH = "DEDUCTION_MISMATCH"
     ACCOUNT_MISSING = "ACCOUNT_MISSING"
     UNSUPPORTED_LOCALE = "UNSUPPORTED_LOCALE"
+    PARTNER_UNAVAILABLE = "PARTNER_UNAVAILABLE"
 
     EXPIRED = "EXPIRED"
     LINK_NOT_FOUND = "LINK_NOT_FOUND"
@@ -118,6 +119,7 @@ RECOVERABLE: Final[frozenset[Code]] = frozenset(
         Code.DEDUCTION_MISMATCH,
         Code.ACCOUNT_MISSING,
         Code.UNSUPPORTED_LOCALE,
+        Code.PARTNER_UNAVAILABLE,
         Code.LINK_NOT_FOUND,
         Code.LINK_INACTIVE,
         Code.CONSENT_MISSING,
@@ -141,6 +143,9 @@ _DEFINITE: Final = frozenset(
     code.value
     for code, kind in CLASS_OF.items()
     if kind in (ReasonClass.DECLINED, ReasonClass.INVALID)
+    # The platform says it when it asked nobody. A partner that says so may speak of a time-out
+    # within its own house, where the thing may have been done.
+    and code is not Code.PARTNER_UNAVAILABLE
 )
 
 LANGUAGES: Final = ("en", "zh-Hant")

@@ -83,7 +83,7 @@ class KafkaSource:
         except KafkaError as error:
             raise Unavailable(f"Kafka: {error}") from error
         return [
-            Record(r.topic, r.partition, r.offset, r.key, r.value, r.headers)
+            Record(r.topic, r.partition, r.offset, r.key, r.value, r.headers, r.timestamp)
             for records in found.values()
             for r in records
         ]

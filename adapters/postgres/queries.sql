@@ -265,3 +265,62 @@ order by unit, account
 -- applied_migrations --
 -- The names of the migrations that this database has.
 select name from migration order by name
+
+-- add_in_flight --
+-- Legs in flight, more or fewer, in this coordinator's own rows: the sum over all of them counts.
+insert into participant_load as l (participant, instance, legs)
+select v.participant, v.instance, v.legs
+from unnest($1::text[], $2::text[], $3::bigint[]) as v (participant, instance, legs)
+on conflict (participant, instance) do update set legs = l.legs + excluded.legs
+
+-- share_health --
+-- What one coordinator saw, and that it is alive.
+insert into participant_health as h (participant, instance, revision, seen_at, seen)
+select v.participant, $1, v.revision, $2, v.seen
+from unnest($3::text[], $4::integer[], $5::text[]) as v (participant, revision, seen)
+on conflict (participant, instance) do update
+set revision = excluded.revision, seen_at = excluded.seen_at, seen = excluded.seen
+
+-- read_health --
+-- What all coordinators saw, and when each was last heard of.
+select participant, instance, revision, seen_at, seen from participant_health
+
+-- read_in_flight --
+-- How many legs each participant owes an answer to.
+select participant, sum(legs)::bigint as legs from participant_load group by participant
+
+-- read_breakers --
+-- Where the breakers stand that ever moved.
+select participant, revision, state, since, until from participant_breaker
+
+-- move_breaker --
+-- Compare and set; a breaker that never moved has revision 0 and no row.
+insert into participant_breaker as b (participant, revision, state, since, until)
+select $1::text, $3::integer, $4::text, $5::timestamptz, $6::timestamptz
+where $2::integer = 0 or exists (select 1 from participant_breaker where participant = $1)
+on conflict (participant) do update
+set revision = excluded.revision, state = excluded.state, since = excluded.since,
+    until = excluded.until
+where b.revision = $2
+
+-- fold_in_flight --
+-- The legs of coordinators that have said nothing since, added up in one row.
+with gone as (
+    delete from participant_load l
+    where l.instance <> '' and not exists (
+        select 1 from participant_health h
+        where h.participant = '' and h.instance = l.instance and h.seen_at >= $1
+    )
+    returning l.participant, l.legs
+)
+insert into participant_load as l (participant, instance, legs)
+select participant, '', sum(legs) from gone group by participant
+on conflict (participant, instance) do update set legs = l.legs + excluded.legs
+
+-- forget_health --
+-- What coordinators saw that have said nothing since.
+delete from participant_health h
+where not exists (
+    select 1 from participant_health alive
+    where alive.participant = '' and alive.instance = h.instance and alive.seen_at >= $1
+)

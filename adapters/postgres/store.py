@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 import orjson
@@ -86,6 +86,7 @@ class PostgresStore:
         self._idle = idle_in_transaction_s
         self._metrics = metrics or Metrics()
         self._pool: Any = None
+        self.instance = str(uuid4())  # Names the rows that only this process writes.
 
     async def open(self) -> None:
         """Connect. Raises Unavailable while the database is away."""
@@ -115,7 +116,7 @@ class PostgresStore:
         with translated():
             async with self._pool.acquire(timeout=self._timeout) as connection:
                 async with connection.transaction():
-                    batch = PostgresTransaction(connection)
+                    batch = PostgresTransaction(connection, self.instance)
                     yield batch
                 self._metrics.statements.inc(batch.statements + 2)  # begin, commit
                 for table, count in batch.rows.items():
@@ -147,6 +148,13 @@ class PostgresStore:
             async with self._pool.acquire() as connection:
                 await migrate.check(connection)
 
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Any]:
+        """A connection for statements of their own. Raises Unavailable, also within the block."""
+        with translated():
+            async with self._pool.acquire(timeout=self._timeout) as connection:
+                yield connection
+
     async def _fetch(self, name: str, *arguments: object) -> list[Any]:
         with translated():
             async with self._pool.acquire(timeout=self._timeout) as connection:
@@ -169,8 +177,9 @@ class translated:  # noqa: N801  # A context manager, named as contextlib names 
 class PostgresTransaction:
     """One batch in the database."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, instance: str) -> None:
         self._connection = connection
+        self._instance = instance
         self.statements = 0
         self.rows: Counter[str] = Counter()
 
@@ -240,6 +249,11 @@ class PostgresTransaction:
                 for row in changes.movements
                 for moved in (row.transfer,)
             ],
+        )
+        await self._many(
+            "participant_load",
+            "add_in_flight",
+            [(name, self._instance, legs) for name, legs in sorted(changes.in_flight.items())],
         )
         await self._many(
             "dead_letter", "insert_dead_letters", [_letter(found) for found in changes.dead_letters]

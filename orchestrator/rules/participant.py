@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from orchestrator.rules.health import HealthPolicy, WhenUnavailable
 from orchestrator.saga.policy import LegPolicy, Remedy, Rung, Until
 from schemas.base import refuse
 from schemas.values import Slug
@@ -186,6 +187,40 @@ class Legs(BaseModel):
         return {verb: ladder for verb, ladder in found.items() if ladder is not None}
 
 
+_USUAL = HealthPolicy()
+
+
+class Health(BaseModel):
+    """When the participant gets no new sagas, and what becomes of those (`domain.md` 4.4)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    breaker: bool = _USUAL.breaker
+    breaker_window: Duration = _USUAL.breaker_window
+    breaker_min_samples: Times = _USUAL.breaker_min_samples
+    breaker_failure_percent: Annotated[int, Field(ge=1, le=100)] = _USUAL.breaker_failure_percent
+    open_for: Duration = _USUAL.open_for
+    probes: Annotated[int, Field(ge=1, le=1_000)] = _USUAL.probes
+    in_flight_max: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
+    rate_per_s: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    burst: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    when_unavailable: WhenUnavailable = _USUAL.when_unavailable
+    hold_for: Duration = _USUAL.hold_for
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.burst is not None and self.rate_per_s is None:
+            refuse("burst", "burst_alone", "means nothing without rate_per_s")
+        if "hold_for" in self.model_fields_set and self.when_unavailable is WhenUnavailable.REFUSE:
+            refuse("hold_for", "hold_alone", 'means nothing unless when_unavailable is "hold"')
+        return self
+
+    def policy(self, patience: int) -> HealthPolicy:
+        """The same, as it is decided upon; `patience` is the longest response time-out, in ms."""
+        found = self.model_dump() | {"burst": self.burst or self.rate_per_s or 1}
+        return HealthPolicy(**found, patience=patience)
+
+
 class Participant(BaseModel):
     """One company: its id is part of its topics' names."""
 
@@ -197,6 +232,7 @@ class Participant(BaseModel):
     zone: str = "Asia/Hong_Kong"  # Of the times of day in its ladders.
     verbs: Verbs = Verbs()
     legs: Legs = Legs()
+    health: Health = Health()
 
     @field_validator("zone")
     @classmethod
@@ -216,6 +252,11 @@ class Participant(BaseModel):
             verb: ladder.policy(self.verbs, self.zone)
             for verb, ladder in self.legs.ladders().items()
         }
+
+    def health_policy(self) -> HealthPolicy:
+        """When it gets no new sagas."""
+        waits = [ladder.response_timeout for ladder in self.legs.ladders().values()]
+        return self.health.policy(max(waits, default=_USUAL.patience))
 
 
 def known_zone(zone: str) -> str:

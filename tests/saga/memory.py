@@ -137,7 +137,7 @@ class Platform:
         loaded = {saga_id: self.saga(saga_id) for saga_id in wanted if saga_id in self.rows}
         used = {key: self.used[key] for key in needs.limits if key in self.used}
         made = {id_: self.made[id_] for _, id_ in needs.decisions if id_ in self.made}
-        return self.decider.decide(arrivals, loaded, used, self.now, made)
+        return self.decider.decide(arrivals, loaded, used, self.now, made=made)
 
     def saga(self, saga_id: UUID) -> Saga:
         """The saga, from its row."""

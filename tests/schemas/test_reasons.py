@@ -45,12 +45,13 @@ def test_what_may_be_concluded_from_a_code() -> None:
     assert CLASS_OF[Code.TIMEOUT] is ReasonClass.UNKNOWN
     assert CLASS_OF[Code.NOT_RECEIVED] is ReasonClass.UNKNOWN
     definite = {code for code in Code if is_definite_no(code)}
-    assert definite == {
+    verdicts = {
         code for code in Code if CLASS_OF[code] in (ReasonClass.INVALID, ReasonClass.DECLINED)
     }
+    assert definite == verdicts - {Code.PARTNER_UNAVAILABLE}
     for code in ("", "insufficient_points", "DECLINED", "SUCCESS", "51"):
         assert not is_definite_no(code)
-    assert all(is_definite_no(code) for code in RECOVERABLE)
+    assert all(is_definite_no(code) for code in RECOVERABLE - {Code.PARTNER_UNAVAILABLE})
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,116 @@
+"""Where coordinators tell each other of the participants' health: a few rows each, none shared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from orchestrator.ports import Shared, Sight
+from orchestrator.rules.admission import Part
+from orchestrator.rules.health import Breaker, Seen, State, Window
+
+from .queries import sql
+from .store import PostgresStore
+
+HEARTBEAT = ""
+"""The participant of the row by which a coordinator says that it is alive."""
+
+
+class PostgresHealth:
+    """The board over the store's own connections."""
+
+    def __init__(self, store: PostgresStore) -> None:
+        self._store = store
+
+    async def share(self, sights: Sequence[Sight], now: int, alive_since: int) -> Shared:
+        """Tell what was seen here, and read what all have seen."""
+        rows = [(sight.participant, sight.revision, encode(sight.window)) for sight in sights]
+        names, revisions, windows = zip(*rows, (HEARTBEAT, 0, "[]"), strict=True)
+        mine = self._store.instance
+        async with self._store.connection() as connection:
+            await connection.execute(
+                sql("share_health"), mine, _time(now), names, revisions, windows
+            )
+            found = await read(connection)
+        alive = sorted(one for one, at in found.heard.items() if at >= alive_since)
+        rank = alive.index(mine) if mine in alive else 0
+        return Shared(Part(rank, max(1, len(alive))), found.sights, found.in_flight, found.breakers)
+
+    async def move(self, participant: str, expected: int, to: Breaker) -> bool:
+        """Move a breaker from the revision that is expected."""
+        async with self._store.connection() as connection:
+            done: str = await connection.execute(
+                sql("move_breaker"),
+                participant,
+                expected,
+                to.revision,
+                to.state.value,
+                _time(to.since),
+                None if to.until is None else _time(to.until),
+            )
+        return done.endswith(" 1")
+
+    async def tidy(self, before: int) -> None:
+        """Forget coordinators that are gone; what they added up stays."""
+        async with self._store.connection() as connection:
+            await connection.execute(sql("fold_in_flight"), _time(before))
+            await connection.execute(sql("forget_health"), _time(before))
+
+
+class Board:
+    """Everything that stands on the board, as it was read."""
+
+    def __init__(
+        self, health: Sequence[Any], loads: Sequence[Any], breakers: Sequence[Any]
+    ) -> None:
+        self.heard = {
+            row["instance"]: _ms(row["seen_at"])
+            for row in health
+            if row["participant"] == HEARTBEAT
+        }
+        self.sights = [
+            Sight(row["participant"], row["revision"], decode(row["seen"]))
+            for row in health
+            if row["participant"] != HEARTBEAT
+        ]
+        self.in_flight: Mapping[str, int] = {row["participant"]: row["legs"] for row in loads}
+        self.breakers: Mapping[str, Breaker] = {
+            row["participant"]: Breaker(
+                row["revision"],
+                State(row["state"]),
+                _ms(row["since"]),
+                None if row["until"] is None else _ms(row["until"]),
+            )
+            for row in breakers
+        }
+
+
+async def read(connection: Any) -> Board:
+    """Read the whole board, without a lock."""
+    return Board(
+        await connection.fetch(sql("read_health")),
+        await connection.fetch(sql("read_in_flight")),
+        await connection.fetch(sql("read_breakers")),
+    )
+
+
+def encode(window: Window) -> str:
+    """A window as JSON: for each slot its number and what was asked, answered and missed."""
+    rows = [[slot, n.asked, n.answered, n.missed] for slot, n in sorted(window.items())]
+    return orjson.dumps(rows).decode()
+
+
+def decode(text: str) -> Window:
+    """The same, read."""
+    return {slot: Seen(*counts) for slot, *counts in orjson.loads(text)}
+
+
+def _time(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def _ms(found: datetime) -> int:
+    return round(found.timestamp() * 1000)
