@@ -40,7 +40,7 @@ class Report:
         ended: Counter[str] = Counter()
         for moved in decision.moved:
             saga = moved.saga
-            started += moved.event == "requested"
+            started += moved.event in ("requested", "held")
             parked += moved.parked
             if moved.ended and saga.told is not None:
                 ended[saga.told.status] += 1

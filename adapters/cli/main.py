@@ -10,6 +10,7 @@ from adapters.cli.conform import conform_commands
 from adapters.cli.demo import demo_commands
 from adapters.cli.environment import environment_commands
 from adapters.cli.parked import parked_commands
+from adapters.cli.participants import participants_commands
 from adapters.cli.request import request_commands
 from adapters.cli.saga import saga_commands
 from adapters.cli.sandbox import sandbox_commands
@@ -32,6 +33,7 @@ conform_commands(app)
 request_commands(app)
 saga_commands(app)
 parked_commands(app)
+participants_commands(app)
 demo_commands(app)
 
 

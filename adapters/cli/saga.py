@@ -150,6 +150,9 @@ def _heard(story: SagaStory, entry: TimelineLine) -> str:
         return _decided(story, detail)
     return {
         "requested": f"{origin} asked; accepted for {detail.get('points', 0):,} points",
+        "held": f"{origin} asked; accepted for {detail.get('points', 0):,} points and held:"
+        f" {detail.get('participant')} cannot be asked ({detail.get('why')})",
+        "released": "the participants can be asked",
         "timer": "no answer in time",
         "withdrawn": f"{origin} withdrew the request",
         "asked": f"{origin} asked how it stands",
