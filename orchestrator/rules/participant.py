@@ -197,7 +197,7 @@ class Health(BaseModel):
 
     breaker: bool = _USUAL.breaker
     breaker_window: Duration = _USUAL.breaker_window
-    breaker_min_samples: Times = _USUAL.breaker_min_samples
+    breaker_min_samples: Annotated[int, Field(ge=1, le=100_000)] = _USUAL.breaker_min_samples
     breaker_failure_percent: Annotated[int, Field(ge=1, le=100)] = _USUAL.breaker_failure_percent
     open_for: Duration = _USUAL.open_for
     probes: Annotated[int, Field(ge=1, le=1_000)] = _USUAL.probes

@@ -303,6 +303,7 @@ ELSEWHERE = {
     ("conform",),  # tests/conform.
     # tests/platform/test_parked.py.
     *(("parked", name) for name in ("list", "show", "resolve", "approve", "decline", "decisions")),
+    ("participants",),
 }
 
 

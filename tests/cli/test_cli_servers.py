@@ -227,3 +227,27 @@ def test_the_books_as_json(stage: Stage) -> None:
     found = json.loads(done.stdout)
     assert found["balanced"] is True
     assert found["companies"]["citi"]["accounts"]["c-cli"]["now"] == 10_000_000 - 25_000
+
+
+def test_participants_shows_who_is_well(stage: Stage) -> None:
+    done = stage.uprp("participants", "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert found["coordinators"] == 1
+    by_name = {one["participant"]: one for one in found["participants"]}
+    assert set(by_name) == set(load(Settings().deploy).participants)
+    assert {one["state"] for one in by_name.values()} == {"closed"}
+    assert {one["new_sagas"] for one in by_name.values()} == {"let through"}
+    assert {one["in_flight"] for one in by_name.values()} == {0}
+    plain = stage.uprp("participants", "citi")
+    assert plain.exit_code == 0
+    heading, line = plain.stdout.splitlines()
+    assert heading.split()[:2] == ["participant", "breaker"]
+    assert line.split()[:2] == ["citi", "closed"]
+
+
+def test_participants_names_what_it_does_not_know(stage: Stage) -> None:
+    done = stage.uprp("participants", "nobody")
+    assert done.exit_code == 3
+    assert done.stdout == ""
+    assert "there is no participant 'nobody'" in done.stderr

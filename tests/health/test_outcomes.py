@@ -17,6 +17,7 @@ from schemas.ids import saga_id
 from tests.saga.checkers import REQUEST
 from tests.saga.memory import START, Platform
 
+LINES: Final[Any] = REQUEST["lines"]
 KEY: Final = "alipayhk/w-1"
 SAGA: Final = str(saga_id("alipayhk", "w-1", "r-1"))
 YES: Final = {"outcome": "CONFIRMED", "reference": "R-1"}
@@ -24,6 +25,7 @@ NO: Final = {"outcome": "REJECTED", "reason": {"code": "PARTNER_DECLINED"}}
 LATER: Final = {"outcome": "PENDING"}
 ODD: Final = {"outcome": "MAYBE"}
 GONE: Final = {"outcome": "CANCELLED"}
+QUANTITIES: Final = {f"credit/{number}": line["quantity"] for number, line in enumerate(LINES, 1)}
 PATHS: Final = (
     ("citi", "deduct"),
     ("alipayhk", "credit/1"),
@@ -32,11 +34,21 @@ PATHS: Final = (
 )
 
 
+class Sums(Platform):
+    """Anything may happen here, also after the end: only what is in flight is looked at."""
+
+    def _check_limits(self) -> None:
+        pass
+
+    def _check_suspense(self) -> None:
+        pass
+
+
 @dataclass
 class Watched:
     """A platform in memory whose every batch is observed."""
 
-    platform: Platform = field(default_factory=Platform)
+    platform: Platform = field(default_factory=Sums)
     total: Counter[str] = field(default_factory=Counter)
     since: dict[str, int] = field(default_factory=dict)
     listening: dict[str, int] = field(default_factory=dict)
@@ -61,7 +73,7 @@ class Watched:
     def reply(self, who: str, path: str, **data: Any) -> Outcomes:
         said = {"leg_id": f"{SAGA}/{path}"} | data
         if data == YES and path.startswith("credit"):
-            said["quantity"] = REQUEST["lines"][int(path[-1]) - 1]["quantity"]
+            said["quantity"] = QUANTITIES[path]
         self.platform.arrive(who, catalogue.ANSWERED, KEY, said)
         return self.batch()
 
