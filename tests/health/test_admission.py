@@ -162,6 +162,20 @@ def test_a_rate_holds_over_any_time(
     assert asked <= most
 
 
+def test_coordinators_share_a_rate() -> None:
+    policy = HealthPolicy(rate_per_s=10, burst=2)
+    asked = 0
+    for rank in range(2):
+        bucket = None
+        for at in range(0, 10_000, 10):
+            bucket = refilled(bucket, policy, Part(rank, 2), NOW + at)
+            assert bucket is not None
+            if Allowance(policy, Breaker(), tokens=bucket.level).objection(1) is None:
+                bucket = spent(bucket, 1)
+                asked += 1
+    assert 100 <= asked <= 102
+
+
 def test_a_slow_rate_is_exact_for_every_coordinator() -> None:
     policy = HealthPolicy(rate_per_s=1, burst=1)
     bucket = Bucket(0, NOW)

@@ -188,6 +188,13 @@ def test_room_is_given_back_without_waiting_for_the_others() -> None:
         one.answered()
 
 
+def test_a_rate_is_counted_from_batch_to_batch() -> None:
+    _, clock, (one,) = nodes(1, HealthPolicy(rate_per_s=2 * LEGS, burst=3 * LEGS))
+    assert sum(one.ask() for _ in range(9)) == 3
+    clock.at += 1_000
+    assert sum(one.ask() for _ in range(9)) == 2
+
+
 def test_a_coordinator_that_is_gone_leaves_its_part_to_the_others() -> None:
     _, clock, (one, _) = nodes()
     assert sum(one.ask() for _ in range(9)) == 3
