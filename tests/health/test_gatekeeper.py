@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -186,6 +187,68 @@ def test_room_is_given_back_without_waiting_for_the_others() -> None:
     for _ in range(50):
         assert one.ask()
         one.answered()
+
+
+def test_probes_that_were_lost_on_the_way_are_replaced() -> None:
+    _, clock, (one,) = nodes(1)
+    one.missed(6)
+    round_of(one)
+    clock.at += POLICY.open_for
+    round_of(one)
+    assert sum(one.ask() for _ in range(9)) == POLICY.probes
+    one.commit(Outcomes({}, {WHO: -POLICY.probes * LEGS}))
+    clock.at += POLICY.open_for + POLICY.patience
+    round_of(one)
+    assert one.state() is State.HALF_OPEN
+    assert sum(one.ask() for _ in range(9)) == POLICY.probes
+
+
+def test_room_is_what_was_read_once_it_is_read_again() -> None:
+    _, _, (one,) = nodes(1)
+    assert sum(one.ask() for _ in range(9)) == MOST // LEGS
+    for _ in range(2):
+        one.answered()
+    one.share()
+    assert sum(one.ask() for _ in range(9)) == 2
+
+
+def meanwhile(node: Node, what: Callable[[], object]) -> None:
+    """Share once, while something is committed between the board's answer and its arrival."""
+    board = node.loop._board
+    share = board.share
+
+    async def slowly(*arguments: Any) -> Any:
+        found = await share(*arguments)
+        what()
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(board, "share", slowly)
+        node.share()
+
+
+def test_what_grows_while_the_board_is_read_counts() -> None:
+    _, _, (one,) = nodes(1)
+    meanwhile(one, one.ask)
+    assert sum(one.ask() for _ in range(9)) == MOST // LEGS - 1
+
+
+def test_what_shrinks_while_the_board_is_read_does_not_count_twice() -> None:
+    """It may be in what was read: room that is found a little late is better than none."""
+    _, _, (one,) = nodes(1)
+    assert sum(one.ask() for _ in range(9)) == MOST // LEGS
+    meanwhile(one, one.answered)
+    assert not one.ask()
+    one.share()
+    assert one.ask()
+
+
+def test_what_is_seen_while_the_board_is_read_is_told_next_time() -> None:
+    _, _, (one, other) = nodes()
+    one.missed(1)
+    meanwhile(one, lambda: one.missed(5))
+    round_of(one, other)
+    assert other.state() is State.OPEN
 
 
 def test_a_rate_is_counted_from_batch_to_batch() -> None:

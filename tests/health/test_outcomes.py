@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from orchestrator.consequences import Decision
 from orchestrator.outcomes import Outcomes, in_flight, observe
 from orchestrator.rules.health import Seen
+from orchestrator.saga.machine import Status
 from schemas import catalogue
 from schemas.ids import saga_id
 from tests.saga.checkers import REQUEST
@@ -117,6 +118,23 @@ def test_what_is_pending_was_answered_and_is_not_in_flight() -> None:
     found = Watched().begun().reply("citi", "deduct", **LATER)
     assert found.seen == {"citi": Seen(0, 1, 0)}
     assert found.in_flight == {"citi": -1, "alipayhk": -2}
+
+
+def test_who_will_not_be_asked_any_more_has_its_room_back() -> None:
+    watched = Watched().begun()
+    ids = {"request_id": "r-1", "account": "w-1"}
+    watched.platform.arrive("alipayhk", catalogue.WITHDRAWN, KEY, ids)
+    assert watched.batch().in_flight == {"alipayhk": -2}
+    assert watched.total["citi"] == 1
+
+
+def test_what_is_being_cancelled_is_still_owed_an_answer() -> None:
+    watched = Watched().begun()
+    for _ in range(3):
+        watched.ring(5_000)
+    (saga,) = watched.platform.sagas()
+    assert saga.legs[0].status is Status.CANCELLING
+    assert watched.total == {"citi": 1, "alipayhk": 0}
 
 
 def test_silence_proves_nothing_while_this_coordinator_did_not_listen() -> None:
