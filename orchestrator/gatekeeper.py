@@ -31,6 +31,7 @@ from orchestrator.rules.health import (
     moved,
     noted,
 )
+from schemas.catalogue import Channel, topic_of
 
 DEAF_MS: Final = 1_000
 """Records read so late, or a loop that stood still so long: then silence proves nothing."""
@@ -67,10 +68,9 @@ class Gatekeeper:
         self._part = Part()
         self._bounded: list[str] = []
         self._since: dict[str, int] = {}  # When each breaker moved that ever did.
-        self._deaf_until = 0  # Since when the loop runs without a standstill.
         self._heard_at = 0
         self._listening: dict[str, int] = {}  # Since when replies are read without delay.
-        self._topics = {f"uprp.{name}.replies": name for name in policies}
+        self._topics = {topic_of(name, Channel.REPLIES): name for name in policies}
         self.learned_at: int | None = None  # When it last heard of the others.
         self._find_bounded()
 
@@ -79,7 +79,6 @@ class Gatekeeper:
     def heard(self, records: Sequence[Record], now: int) -> None:
         """A poll came back: note whether this coordinator may draw conclusions from silence."""
         if now - self._heard_at > DEAF_MS:
-            self._deaf_until = now
             self._listening = dict.fromkeys(self._watches, now)
         self._heard_at = now
         for record in records[:: 1 + len(records) // _SAMPLE]:

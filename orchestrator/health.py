@@ -83,7 +83,8 @@ class HealthLoop:
 
     def _tell(self, name: str, to: Breaker, seen: Seen) -> None:
         """Once for all coordinators: only one of them moves a breaker."""
-        self._log.warning(
+        tell = self._log.warning if to.state is State.OPEN else self._log.info
+        tell(
             _EVENTS[to.state],
             participant=name,
             answered=seen.answered,
