@@ -156,8 +156,6 @@ def _heard(story: SagaStory, entry: TimelineLine) -> str:
         "timer": "no answer in time",
         "withdrawn": f"{origin} withdrew the request",
         "asked": f"{origin} asked how it stands",
-        "held": f"{origin} asked; held until the participants can be asked",
-        "released": "the participants can be asked",
     }.get(entry.event, entry.event)
 
 

@@ -35,7 +35,7 @@ class Gated(Platform):
         wanted = {saga for _, saga in needs.keys} | needs.strays
         loaded = {saga_id: self.saga(saga_id) for saga_id in wanted if saga_id in self.rows}
         used = {key: self.used[key] for key in needs.limits if key in self.used}
-        return self.decider.decide(arrivals, loaded, used, self.now, self.allowances)
+        return self.decider.decide(arrivals, loaded, used, self.now, allowances=self.allowances)
 
 
 def open_for(policy: HealthPolicy) -> Allowance:
