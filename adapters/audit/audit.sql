@@ -1,0 +1,323 @@
+-- The statements of `uprp audit`. All of them read one snapshot, for the key hashes from $1 up to,
+-- not including, $2, and count for themselves: nothing here asks the engine what should be.
+-- A block begins with its name; {name} includes another block. $3: how many seconds late a timer may
+-- be, $4: how many seconds a lease may push it, $5 to $7: programmes, their versions, and the worth
+-- of their account limits.
+
+-- book --
+-- What the journal says of each saga: net sums by kind of account. The second word of an account
+-- says its kind, since the first is the id of a company, which holds no slash. `trace` is one number
+-- for all accounts and units at once: each net amount times the hash of where it went.
+select key_hash, saga_id, count(*) as movements,
+       sum(case when debit = 'uprp/suspense' then -amount
+                when credit = 'uprp/suspense' then amount else 0 end) as suspense,
+       sum(case when debit = 'uprp/suspense' and split_part(credit, '/', 2) = 'redeemed' then amount
+                when credit = 'uprp/suspense' and split_part(debit, '/', 2) = 'redeemed' then -amount
+                else 0 end) as redeemed,
+       sum(case when debit = 'uprp/suspense' then 0
+                else -amount::numeric * hashtext(debit || ' ' || unit) end
+           + case when credit = 'uprp/suspense' then 0
+                  else amount::numeric * hashtext(credit || ' ' || unit) end) as trace,
+       bit_or(1::bigint << (seq / 8 % 63)) as revisions
+from transfer
+where key_hash >= $1 and key_hash < $2
+group by key_hash, saga_id
+
+-- story --
+-- What the timeline says of each saga: how many events, and which words they caused. `said` stands
+-- last in the detail and is written by the platform alone; a quotation mark in what others wrote is
+-- escaped, so it cannot be mistaken.
+select key_hash, saga_id, count(*) as events, min(revision) as first, max(revision) as last,
+       count(distinct record) as records, bit_or(1::bigint << (revision % 63)) as revisions,
+       sum((length(said) - length(replace(said, '"do ', ''))) / 4) as commands,
+       count(result) as results, max(result) as result,
+       coalesce(bit_count(bit_or(1::bigint << (result % 63))::bit(64)), 0) as different
+from (
+    select key_hash, saga_id, revision, said,
+           hashtextextended(split_part(split_part(detail, '"record":"', 2), '"', 1), 0) as record,
+           case when said like '%"result #%'
+                then split_part(split_part(said, '"result #', 2), '"', 1)::integer end as result
+    from timeline
+    cross join lateral (select split_part(detail, '"said":[', 2) as said offset 0) w
+    where key_hash >= $1 and key_hash < $2
+) told
+group by key_hash, saga_id
+
+-- leg --
+-- The legs of one saga (`orchestrator/saga/codec.py` says what stands where), added up. A credit is
+-- priced by its line, rounded up; what is taken back is taken back whole, so the sum is the price of
+-- what the member keeps.
+select count(*) as legs,
+       coalesce(sum(moved) filter (where takes), 0) as taken,
+       coalesce(sum(greatest(moved, first)) filter (where takes), 0) as taken_once,
+       coalesce(sum(moved) filter (where gives_back), 0) as returned,
+       coalesce(sum(asked) filter (where gives_back and not decided), 0) as returning,
+       coalesce(sum(asked) filter (where status = 'written_off'), 0) as forgone,
+       coalesce(sum(moved) filter (where covers), 0) as covered,
+       coalesce(sum(way * ceil(points * moved::numeric / quantity)), 0)::bigint as price,
+       coalesce(sum(way * floor(worth * moved::numeric / quantity)), 0)::bigint as worth,
+       coalesce(sum(way * moved), 0) as kept,
+       coalesce(sum(asked) filter (where credits), 0) as pieces,
+       coalesce(sum(case when undoes and not gives_back then -asked_back
+                         when credits then greatest(moved, first) end), 0) < 0 as reversed_more,
+       sum(case when way <> 0 and moved <> 0 then way * moved::numeric
+           * (hashtext(j.creditor || '/member/' || (j.terms->>7) || ' ' || unit)::bigint
+              - hashtext(j.creditor || '/issued ' || unit)) end) as trace,
+       coalesce(sum(attempt), 0) as commands,
+       count(*) filter (where undoes and status <> 'waiting') as undone,
+       count(*) filter (where flies) as flying,
+       count(*) filter (where flies and due is null) as untimed,
+       min(due) filter (where flies) as due,
+       count(*) filter (where unanswered and not gives_back) as unanswered,
+       count(*) filter (where unanswered and gives_back) as unreturned,
+       coalesce(bool_or(waits), false) as parked,
+       count(*) filter (where moved <> 0 and (unanswered or status in (
+                            'waiting', 'rejected', 'cancelled', 'written_off'))
+                        or status = 'confirmed' and moved not between 1 and asked
+                        or decided and due is not null) as unsound,
+       count(*) filter (where status = 'cancelled') as cancelled,
+       count(*) filter (where status = 'cancelled' and moved <> 0) as cancelled_and_done,
+       count(*) filter (where status = 'overturned') as overturned,
+       count(*) filter (where status = 'overturned' and cancels > 0 and moved > 0) as revived,
+       count(*) filter (where moved <> 0 and attempt = 0 and not covers
+                        and not (path = 'deduct' and j.prededucted)) as unasked,
+       count(*) filter (where credits and status <> 'waiting') as credits,
+       count(*) filter (where credits and (
+           status in ('rejected', 'cancelled', 'overturned')
+           or status in ('confirmed', 'disputed') and moved < asked)) as noes,
+       min(sent_at) filter (where gives_back and attempt > 0) as returned_from
+from (
+    select path, asked, status, attempt, sent_at, due, moved, cancels, first, takes, covers,
+           gives_back, undoes, credits, decided,
+           status in ('sent', 'unknown', 'pending', 'cancelling') as flies,
+           not decided and status not in ('waiting', 'disputed') as unanswered,
+           status in ('silent', 'disputed', 'refused') or (called > 0 and status not in (
+               'confirmed', 'rejected', 'cancelled', 'written_off')) as waits,
+           case when decided then moved else asked end as asked_back,
+           case when credits then 1 when undoes and not gives_back then -1 else 0 end as way,
+           (line->>2)::bigint as quantity, (line->>3)::bigint as points,
+           (line->>4)::bigint as worth, j.creditor || ':' || (line->>0) as unit
+    from jsonb_array_elements(j.state->0) as e (leg)
+    cross join lateral (
+        select *, path in ('deduct', 'charge') as takes, strpos(path, '/return') > 0 as gives_back,
+               strpos(path, '/re') > 0 as undoes, path like 'loss%' as covers,
+               path like 'credit/%' and strpos(path, '/re') = 0 as credits,
+               case when path like 'credit/%' then
+                   j.terms->11->(split_part(path, '/', 2)::integer - 1) end as line,
+               status in ('confirmed', 'rejected', 'cancelled', 'overturned', 'written_off')
+                   as decided
+        from (
+            select leg->>0 as path, (leg->>1)::bigint as asked, leg->>2 as status,
+                   (leg->>3)::bigint as attempt, (leg->>5)::bigint as sent_at,
+                   (leg->>7)::bigint as due, (leg->>8)::bigint as moved,
+                   coalesce((leg->>16)::bigint, 0) as cancels,
+                   coalesce((leg->>17)::bigint, 0) as called,
+                   coalesce((leg->>18)::bigint, 0) as first
+            offset 0
+        ) written
+    ) named
+) legs
+
+-- fact --
+-- Every saga: what its row, its legs, the journal, the timeline and its case say of each other.
+select s.key_hash, s.saga_id, j.unit, s.account, m.scope, m.day, b.bound,
+       coalesce(t.status, '') as told, coalesce(t.final, false) as final,
+       r.correcting, r.final and not r.correcting as ended, j.prededucted,
+       l.flying > 0 as flying, j.held > 0 as held, l.parked, l.unreturned > 0 as unreturned,
+       l.undone > 0 as undone, l.cancelled > 0 or l.revived > 0 as cancelled,
+       -- Points.
+       book.suspense = l.returning as settled,
+       book.redeemed = l.price as spent,
+       case when l.kept <= 0 then 'none' when l.kept < l.pieces then 'some' else 'all' end as kept,
+       l.price + l.returned + l.returning + l.forgone > l.taken + l.covered as unpaid,
+       l.reversed_more or l.returned + l.returning > l.taken_once as undone_more,
+       l.covered > 0 as covered, l.covered > 0 and j.bearer = '' as unowned,
+       -- Effects and their intents.
+       l.unasked > 0 as unasked, coalesce(story.commands, 0) < l.commands as unsaid,
+       book.revisions & ~coalesce(story.revisions, 0) <> 0 as uncaused,
+       book.suspense = l.taken + l.covered - l.returned - l.forgone - l.price
+           and book.trace = coalesce(l.trace, 0)
+               + hashtext(j.debtor || '/member/' || j.debtor_account || ' ' || j.unit)
+                 * (l.returned - l.taken)
+               + hashtext(j.debtor || '/redeemed ' || j.unit)::numeric * l.price
+               + hashtext(j.debtor || '/forgone ' || j.unit) * l.forgone
+               - hashtext(j.bearer || '/loss ' || j.unit) * l.covered as booked,
+       l.unanswered > 0 as unanswered, l.unsound > 0 as unsound,
+       -- Undoing.
+       l.noes > 0 or l.overturned > 0 as refused,
+       l.credits = 0 and (j.withdrawn or r.final or l.returned_from >= j.fresh_until) as turned,
+       l.cancelled_and_done > 0 as cancelled_and_done, l.revived > 0 as revived,
+       -- What was told.
+       case when t.revision is null then coalesce(story.results, 0) = 0
+            else story.result = t.revision and story.results = story.different
+                 and story.results <= t.revision
+                 and t.final = (t.status not in ('PENDING', 'MANUAL_REVIEW'))
+                 and (not coalesce(t.corrected, false) or t.revision > 1) end as told_once,
+       s.status = case when l.parked then 'PARKED' when r.correcting then 'CORRECTING'
+                       when r.final then t.status when j.held > 0 then 'HELD'
+                       else s.status end as shown,
+       coalesce(story.first = 1 and story.last <= s.revision, false) as told_from_the_start,
+       coalesce(story.records < story.events, false) as replayed,
+       j.content <> '' or s.programme = '' as digested,
+       -- Whose turn it is.
+       s.due_at is not null as timed,
+       coalesce(s.due_at < now() - make_interval(secs => $3), false) as overdue,
+       l.untimed > 0 or coalesce(
+           s.due_at > greatest(to_timestamp(l.due / 1000.0), now() + make_interval(secs => $4)),
+           false) as late,
+       c.saga_id is not null as cased, coalesce(c.stake = book.suspense, true) as staked,
+       -- Sums.
+       l.legs, book.movements, coalesce(story.events, 0) as events, book.suspense,
+       case when r.final then l.worth else m.worth end as counted,
+       coalesce(t.corrected, false) or l.overturned > 0 as later,
+       l.taken, l.returned + l.returning as given_back, l.price
+from saga s
+cross join lateral (select s.state::jsonb as state, s.terms::jsonb as terms offset 0) p
+cross join lateral (
+    select p.state, p.terms, p.state->1 as told, (p.state->>2)::boolean as withdrawn,
+           (p.state->>3)::bigint as held, p.terms->>2 as content, p.terms->>4 as debtor,
+           p.terms->>5 as creditor, p.terms->>6 as debtor_account, p.terms->>8 as unit,
+           (p.terms->>15)::boolean as prededucted, p.terms->>16 as bearer,
+           (p.terms->>17)::bigint as fresh_until
+    offset 0
+) j
+cross join lateral (
+    select (j.told->>0)::bigint as revision, j.told->>1 as status, (j.told->>2)::boolean as final,
+           (j.told->>6)::boolean as corrected,
+           coalesce(jsonb_array_length(j.told->7) > 0, false) as moved
+    offset 0
+) t
+cross join lateral (
+    select coalesce(t.final, false) as final, coalesce(t.final and t.moved, false) as correcting
+) r
+cross join lateral (
+    {leg}
+) l
+cross join lateral (
+    select j.terms->>12 as scope, (j.terms->>13)::date as day,
+           case when (j.terms->>12) <> '' and not r.final then (
+               select sum((line->>4)::bigint) from jsonb_array_elements(j.terms->11) as e (line)
+           ) else 0 end as worth
+) m
+left join (
+    {book}
+) journal on journal.key_hash = s.key_hash and journal.saga_id = s.saga_id
+cross join lateral (
+    select coalesce(journal.movements, 0) as movements, coalesce(journal.suspense, 0) as suspense,
+           coalesce(journal.redeemed, 0) as redeemed, coalesce(journal.trace, 0) as trace,
+           coalesce(journal.revisions, 0) as revisions
+) book
+left join (
+    {story}
+) story on story.key_hash = s.key_hash and story.saga_id = s.saga_id
+left join parked_case c
+  on c.key_hash = s.key_hash and c.saga_id = s.saga_id and c.closed_at is null
+left join unnest($5::text[], $6::integer[], $7::bigint[]) as b (programme, version, bound)
+  on b.programme = s.programme and b.version = s.programme_version
+where s.key_hash >= $1 and s.key_hash < $2
+
+-- held --
+-- Every account limit, and what the sagas that count on it add up to.
+select key_hash, scope, business_date, coalesce(l.used, 0) as used,
+       coalesce(h.counted, 0) as counted, h.sagas,
+       coalesce(l.used, 0) <> coalesce(h.counted, 0) as differs,
+       coalesce(l.used > h.bound and not h.later, false) as above
+from (
+    select key_hash, scope, day as business_date, sum(counted) as counted,
+           bool_or(later) as later, case when bool_and(bound is not null) then max(bound) end as bound,
+           (array_agg(saga_id))[1:3] as sagas
+    from fact where scope <> ''
+    group by key_hash, scope, day
+) h
+full join (
+    select * from account_limit where key_hash >= $1 and key_hash < $2
+) l using (key_hash, scope, business_date)
+
+-- survey --
+-- A million sagas are some hundred shapes: sagas of one shape are counted, and judged once. Beside
+-- them the limits, and what lies in suspense by whose turn it is.
+with fact as materialized (
+    {fact}
+)
+select 'shape' as kind, to_jsonb(g) as found from (
+    select {columns}, count(*) as sagas, sum(legs) as legs, sum(movements) as movements,
+           sum(events) as events, min(key_hash) as first_key
+    from fact group by {columns}
+) g
+union all
+select 'limits', to_jsonb(g) from (
+    select count(*) filter (where used > 0 or counted > 0) as limits,
+           count(*) filter (where differs) as differ, count(*) filter (where above) as above,
+           min(key_hash) filter (where differs or above) as first_key
+    from ({held}) h
+) g
+union all
+select 'unit', to_jsonb(g) from (
+    select unit, sum(suspense) as suspense, coalesce(sum(suspense) filter (where cased), 0) as cases,
+           coalesce(sum(suspense) filter (where not cased and (flying or held)), 0) as flights
+    from fact group by unit having sum(movements) > 0
+) g
+
+-- look --
+-- The sagas themselves, where a shape is broken.
+with fact as materialized (
+    {fact}
+)
+select {columns}, saga_id, suspense, taken, given_back, price
+from fact
+order by key_hash, saga_id
+
+-- look_at_limits --
+-- The limits themselves, where one is broken.
+with fact as materialized (
+    {fact}
+)
+select scope, business_date, used, counted, sagas, differs from ({held}) h
+where differs or above
+order by key_hash, scope, business_date
+
+-- journal --
+-- The journal by itself: every movement between two accounts, in each unit; what no saga explains.
+select unit, count(*) as movements,
+       sum(case when debit = 'uprp/suspense' then -amount
+                when credit = 'uprp/suspense' then amount else 0 end) as suspense,
+       count(*) filter (where amount <= 0 or debit = credit) as odd
+from transfer
+where key_hash >= $1 and key_hash < $2
+group by unit
+
+-- strays --
+-- Rows whose saga does not exist.
+select saga_id, place from (
+    select key_hash, saga_id, 'transfer' as place from transfer
+    where key_hash >= $1 and key_hash < $2
+    union
+    select key_hash, saga_id, 'parked_case' from parked_case
+    where key_hash >= $1 and key_hash < $2
+) r
+where not exists (
+    select from saga s where s.key_hash = r.key_hash and s.saga_id = r.saga_id
+)
+order by r.key_hash, saga_id
+
+-- twins --
+-- Requests that became more than one saga.
+select (array_agg(saga_id))[1:3] as sagas, count(*) as count
+from saga
+where key_hash >= $1 and key_hash < $2
+group by key_hash, origin, account, request_id
+having count(*) > 1
+
+-- positions --
+-- Where the readers stand; each step was from the offset that was expected to a later one.
+select topic, partition, next_offset > previous_offset and previous_offset >= -1 as forward
+from position
+order by topic, partition
+
+-- guards --
+-- The tables of which the database itself refuses to change or delete a row.
+select c.relname as name
+from pg_trigger t join pg_class c on c.oid = t.tgrelid
+where t.tgname = 'append_only' and t.tgenabled in ('O', 'A')
+  and c.oid in ('transfer'::regclass, 'timeline'::regclass)
+order by 1
