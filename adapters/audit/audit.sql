@@ -26,15 +26,18 @@ group by key_hash, saga_id
 -- story --
 -- What the timeline says of each saga: how many events, and which words they caused. `said` stands
 -- last in the detail and is written by the platform alone; a quotation mark in what others wrote is
--- escaped, so it cannot be mistaken.
+-- escaped, so it cannot be mistaken. Records are told apart by two bits of their hash: where so
+-- many different ones stand as there are events, none counted twice; elsewhere `fact` looks closer.
 select key_hash, saga_id, count(*) as events, min(revision) as first, max(revision) as last,
-       count(distinct record) as records, bit_or(1::bigint << (revision % 63)) as revisions,
-       sum((length(said) - length(replace(said, '"do ', ''))) / 4) as commands,
+       bit_or(1::bigint << (revision % 63)) as revisions, sum(commands) as commands,
        count(result) as results, max(result) as result,
-       coalesce(bit_count(bit_or(1::bigint << (result % 63))::bit(64)), 0) as different
+       coalesce(bit_count(bit_or(1::bigint << (result % 63))::bit(64)), 0) as different,
+       greatest(bit_count(bit_or(1::bigint << (record & 63))::bit(64)),
+                bit_count(bit_or(1::bigint << (record >> 6 & 63))::bit(64))) as records
 from (
-    select key_hash, saga_id, revision, said,
-           hashtextextended(split_part(split_part(detail, '"record":"', 2), '"', 1), 0) as record,
+    select key_hash, saga_id, revision,
+           hashtext(split_part(split_part(detail, '"record":"', 2), '"', 1)) as record,
+           (length(said) - length(replace(said, '"do ', ''))) / 4 as commands,
            case when said like '%"result #%'
                 then split_part(split_part(said, '"result #', 2), '"', 1)::integer end as result
     from timeline
@@ -54,8 +57,12 @@ select count(*) as legs,
        coalesce(sum(asked) filter (where gives_back and not decided), 0) as returning,
        coalesce(sum(asked) filter (where status = 'written_off'), 0) as forgone,
        coalesce(sum(moved) filter (where covers), 0) as covered,
-       coalesce(sum(way * ceil(points * moved::numeric / quantity)), 0)::bigint as price,
-       coalesce(sum(way * floor(worth * moved::numeric / quantity)), 0)::bigint as worth,
+       coalesce(sum(case when way = 0 or moved = 0 then 0 when moved = quantity then way * points
+                         else way * ceil(points * moved::numeric / quantity)::bigint end), 0)
+           as price,
+       coalesce(sum(case when way = 0 or moved = 0 then 0 when moved = quantity then way * worth
+                         else way * floor(worth * moved::numeric / quantity)::bigint end), 0)
+           as worth,
        coalesce(sum(way * moved), 0) as kept,
        coalesce(sum(asked) filter (where credits), 0) as pieces,
        coalesce(sum(case when undoes and not gives_back then -asked_back
@@ -72,7 +79,7 @@ select count(*) as legs,
        count(*) filter (where unanswered and gives_back) as unreturned,
        coalesce(bool_or(waits), false) as parked,
        count(*) filter (where moved <> 0 and (unanswered or status in (
-                            'waiting', 'rejected', 'cancelled', 'written_off'))
+                            'waiting', 'rejected', 'written_off'))
                         or status = 'confirmed' and moved not between 1 and asked
                         or decided and due is not null) as unsound,
        count(*) filter (where status = 'cancelled') as cancelled,
@@ -157,7 +164,10 @@ select s.key_hash, s.saga_id, j.unit, s.account, m.scope, m.day, b.bound,
                        when r.final then t.status when j.held > 0 then 'HELD'
                        else s.status end as shown,
        coalesce(story.first = 1 and story.last <= s.revision, false) as told_from_the_start,
-       coalesce(story.records < story.events, false) as replayed,
+       case when story.records < story.events then (
+           select count(*) > count(distinct split_part(split_part(o.detail, '"record":"', 2), '"', 1))
+           from timeline o where o.key_hash = s.key_hash and o.saga_id = s.saga_id
+       ) else false end as replayed,
        j.content <> '' or s.programme = '' as digested,
        -- Whose turn it is.
        s.due_at is not null as timed,

@@ -66,7 +66,7 @@ def statements() -> Mapping[str, str]:
     return {name: whole(name) for name in blocks}
 
 
-async def audit(dsn: str, catalogue: Catalogue, options: Options = Options()) -> Audit:  # noqa: B008
+async def audit(dsn: str, catalogue: Catalogue, options: Options = Options()) -> Audit:
     """Audit the database as it is now. Raises Unavailable while it is away."""
     began = time.monotonic()
     with translated():
@@ -79,9 +79,7 @@ async def audit(dsn: str, catalogue: Catalogue, options: Options = Options()) ->
     return judged(surveyed, named, at, time.monotonic() - began)
 
 
-async def _open(
-    dsn: str, catalogue: Catalogue, options: Options, stack: AsyncExitStack
-) -> _Reader:
+async def _open(dsn: str, catalogue: Catalogue, options: Options, stack: AsyncExitStack) -> _Reader:
     """Connections that all see the same moment, read only."""
     connections: list[Any] = []
     snapshot = None
@@ -93,6 +91,8 @@ async def _open(
                 "application_name": "uprp-audit",
                 "jit": "off",
                 "work_mem": options.work_mem,
+                "enable_memoize": "off",  # No two sagas are alike.
+                "join_collapse_limit": "1",  # Sagas stream by; what is added up is looked up.
                 "max_parallel_workers_per_gather": "0",  # What serves members goes first.
             },
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -125,8 +125,7 @@ def judged(
     )
 
 
-def _count(groups: Iterable[Group], wanted: object) -> int:
-    assert callable(wanted)
+def _count(groups: Iterable[Group], wanted: Callable[[Shape], bool]) -> int:
     return sum(group.sagas for group in groups if wanted(group.shape))
 
 

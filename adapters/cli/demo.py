@@ -14,6 +14,7 @@ from typing import Annotated, Final
 import typer
 from confluent_kafka import KafkaException
 
+from adapters.audit import database as invariants
 from adapters.cli.console import complain, emit_json, stderr, stdout
 from adapters.cli.platform import EXIT_FAILED, EXIT_USAGE, run
 from adapters.cli.playbill import Playbill, tell_end
@@ -99,7 +100,8 @@ def _perform(scenes: tuple[Scene, ...], stage: Stage, as_json: bool, began: floa
         played = play(scenes, servers, watch, playbill)
     stories, journal = run(_read(stage.endpoints.dsn))
     checked = audit(stories, journal, before, read_books(data), played.results)
-    return Report(played, stories, checked, time.monotonic() - began)
+    proved = run(invariants.audit(stage.endpoints.dsn, stage.catalogue))
+    return Report(played, stories, checked, proved, time.monotonic() - began)
 
 
 async def _read(dsn: str) -> tuple[list[SagaStory], list[AccountBalance]]:

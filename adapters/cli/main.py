@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from adapters.cli.audit import audit_commands
 from adapters.cli.conform import conform_commands
 from adapters.cli.demo import demo_commands
 from adapters.cli.environment import environment_commands
@@ -34,6 +35,7 @@ request_commands(app)
 saga_commands(app)
 parked_commands(app)
 participants_commands(app)
+audit_commands(app)
 demo_commands(app)
 
 

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from adapters.cli.audit import in_short
 from adapters.cli.saga import tell
 from adapters.demo.audit import Balance
 from adapters.demo.play import Outcome
@@ -126,6 +127,7 @@ def tell_end(console: Console, report: Report, path: Path) -> None:
         )
     else:
         console.print("[red]The books do not balance.[/]")
+    console.print(in_short(report.proved))
     for problem in report.problems:
         console.print(Text(f"  {problem}", style="red"))
     good = sum(not outcome.problems for outcome in report.played.outcomes)

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import orjson
 
+from adapters.audit.report import Audit as Proved
 from adapters.cli.saga import as_data
 from adapters.demo.audit import Audit
 from adapters.demo.play import Outcome, Played
@@ -24,6 +25,7 @@ class Report:
     played: Played
     stories: Sequence[SagaStory]
     audit: Audit
+    proved: Proved  # The invariants of our own database.
     seconds: float
 
     @property
@@ -39,7 +41,12 @@ class Report:
             for outcome in self.played.outcomes
             for problem in outcome.problems
         )
-        return (*differences, *self.played.surprises(), *self.audit.problems)
+        broken = (
+            f"{one.invariant}: {one.broken} of {one.checked} {one.of}: {one.says}"
+            for one in self.proved.findings
+            if one.broken
+        )
+        return (*differences, *self.played.surprises(), *self.audit.problems, *broken)
 
     def document(self) -> dict[str, Any]:
         """The report as plain data."""
@@ -69,6 +76,7 @@ class Report:
                 "transfers": self.audit.transfers,
                 "legs": self.audit.legs,
             },
+            "invariants": [asdict(one) for one in self.proved.findings],
         }
 
     def write(self, path: Path) -> None:

@@ -39,6 +39,12 @@ async def returned(scene: Scene) -> None:
     await scene.say("deduct/return")
 
 
+async def returning(scene: Scene) -> None:
+    await scene.coupons(2)
+    await scene.say("deduct")
+    await scene.say("credit/1", NO)
+
+
 async def nothing_deducted(scene: Scene) -> None:
     await scene.coupons(2)
     await scene.say("deduct", NO)
@@ -185,9 +191,9 @@ KINDS: Final[dict[str, tuple[str, Callable[[Scene], Awaitable[None]]]]] = {
         (
             "alipayhk",
             (
-                success, one_line, partial, returned, nothing_deducted, refused, tombstone,
-                withdrawn, deducting, pending, cancelling, cancelled, reversed_late, charged_late,
-                lost, correcting, disputed, return_refused,
+                success, one_line, partial, returned, returning, nothing_deducted, refused,
+                tombstone, withdrawn, deducting, pending, cancelling, cancelled, reversed_late,
+                charged_late, lost, correcting, disputed, return_refused,
             ),
         ),
         (

@@ -85,9 +85,7 @@ class Stage:
         self._routes = routes(self.catalogue.participants)
         self._offsets: Counter[str] = Counter()
 
-    async def hear(
-        self, sender: str, type_: str, key: str, data: Mapping[str, Any]
-    ) -> Decision:
+    async def hear(self, sender: str, type_: str, key: str, data: Mapping[str, Any]) -> Decision:
         """A record, decided and committed."""
         internal = _CHANNELS[type_] is Channel.INTERNAL
         topic = catalogue.INTERNAL_TOPIC if internal else topic_of(sender, _CHANNELS[type_])

@@ -6,24 +6,47 @@ and accounts of their own, by set-based SQL, in the shares of a busy platform on
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import json
+import resource
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Final
 
 import asyncpg
+import psutil
 
+from adapters.audit.database import Options, audit
+from adapters.embedded.environment import Environment, ServerKey
 from adapters.postgres.migrate import migrate
 from adapters.postgres.store import PostgresStore
 from tests.audit.kinds import KINDS
-from tests.audit.stage import Scene, Stage
+from tests.audit.stage import Scene, Stage, offered
 from tests.bench.load import say
 
-SHARES: Final = {"one-line": 58, "success": 16, "partial": 3, "returned": 4, "nothing-deducted": 4}
-"""Of a hundred sagas; the other kinds share the rest."""
+SHARES: Final = {
+    "one-line": 600,
+    "success": 180,
+    "partial": 30,
+    "returned": 40,
+    "nothing-deducted": 50,
+}
+"""Of a thousand sagas; the other kinds share the rest."""
+SLOTS: Final = 1_000
 PORTION: Final = 100_000
 
+_KEYS: Final = {
+    "saga": "saga_id",
+    "timeline": "saga_id, revision",
+    "transfer": "saga_id, seq",
+    "account_limit": "scope, business_date",
+}
+"""The big tables, and what stands in their primary keys after the key hash."""
 _NUMBERS: Final = """
     from generate_series($1::integer, $2) as n (n)
-    join template t on t.slot = n.n % 100
+    join template t on t.slot = n.n % 1000
 """
 _KEY: Final = "(hashint4(n.n) & 4095)::smallint, md5('million ' || n.n)::uuid"
 _COPIES: Final = {
@@ -81,27 +104,88 @@ async def fill(dsn: str, sagas: int) -> None:
             " (slot integer, key_hash smallint, saga_id uuid, origin text, account text)"
         )
         rows = await connection.fetch("select key_hash, saga_id, origin, account from saga")
-        by_account = {row["account"]: tuple(row) for row in rows}
-        names = [scene.name for scene in scenes]
-        slots = [name for name, share in SHARES.items() for _ in range(share)]
-        rest = [name for name in names if name not in SHARES]
-        slots += [rest[at % len(rest)] for at in range(100 - len(slots))]
-        accounts = {scene.name: scene.account for scene in scenes}
-        await connection.copy_records_to_table(
-            "template",
-            records=[(at, *by_account[accounts[name]]) for at, name in enumerate(slots)],
-        )
+        await connection.copy_records_to_table("template", records=_slots(scenes, rows))
+        await connection.execute("set synchronous_commit = off; set maintenance_work_mem = '256MB'")
+        for table in _KEYS:  # Made once at the end rather than row by row.
+            await connection.execute(f"alter table {table} drop constraint {table}_pkey")
         for first in range(1, sagas + 1, PORTION):
             last = min(first + PORTION - 1, sagas)
             for statement in _COPIES.values():
                 await connection.execute(statement, first, last, timeout=600)
             say(f"{last:,} sagas")
+        for table, key in _KEYS.items():
+            await connection.execute(
+                f"alter table {table} add primary key (key_hash, {key})", timeout=600
+            )
         await connection.execute("vacuum analyze", timeout=600)
     finally:
         await connection.close()
 
 
-if __name__ == "__main__":
-    import sys
+def _slots(scenes: list[Scene], rows: list[Any]) -> list[tuple[Any, ...]]:
+    """Which saga each of a thousand copies."""
+    by_account = {row["account"]: tuple(row) for row in rows}
+    templates = {scene.name: by_account[scene.account] for scene in scenes}
+    names = [name for name, share in SHARES.items() for _ in range(share)]
+    rest = [name for name in templates if name not in SHARES]
+    names += [rest[at % len(rest)] for at in range(SLOTS - len(names))]
+    return [(at, *templates[name]) for at, name in enumerate(names)]
 
-    asyncio.run(fill(sys.argv[1], int(sys.argv[2])))
+
+@dataclass
+class Watched:
+    """How much memory of their own the server's processes took at most, sampled."""
+
+    pid: int | None
+    most_mb: int = 0
+
+    async def __call__(self) -> None:
+        """Sample until cancelled."""
+        while True:
+            await asyncio.sleep(0.5)
+            self.most_mb = max(self.most_mb, await asyncio.to_thread(self._sample))
+
+    def _sample(self) -> int:
+        total = 0
+        for child in psutil.Process(self.pid).children() if self.pid else ():
+            with suppress(psutil.Error):
+                total += child.memory_full_info().uss
+        return total // 1_000_000
+
+
+async def measure(dsn: str, pid: int | None, connections: int) -> dict[str, Any]:
+    """Audit it: the figures."""
+    watched = Watched(pid)
+    watching = asyncio.create_task(watched())
+    found = await audit(dsn, offered(), Options(connections=connections))
+    watching.cancel()
+    client = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1_000
+    return {
+        "sagas": found.sagas,
+        "movements": found.movements,
+        "events": found.events,
+        "holds": found.holds,
+        "connections": connections,
+        "seconds": found.seconds,
+        "client_mb": client,
+        "server_mb": watched.most_mb,
+    }
+
+
+def main() -> None:
+    """Fill a database of its own, audit it with one connection and with two."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.million", description=__doc__)
+    parser.add_argument("--sagas", type=int, default=1_000_000)
+    options = parser.parse_args()
+    wanted: tuple[ServerKey, ...] = ("postgres",)
+    with Environment(wanted=wanted, progress=say) as servers:
+        postgres = servers.postgres
+        asyncio.run(fill(postgres.dsn, options.sagas))
+        for connections in (2, 1):
+            figures = asyncio.run(measure(postgres.dsn, postgres.pid, connections))
+            sys.stdout.write(json.dumps(figures) + "\n")
+            sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
