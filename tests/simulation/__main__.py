@@ -1,0 +1,111 @@
+"""`make simulate SEEDS=1000`: the shipped coordinator on a virtual clock, one seed one run.
+
+Exit codes: 0 nothing found, 1 a seed failed, 3 something that must be seen was never reached.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from .cells import wanted
+from .plan import draw
+from .runs import Outcome, Tally, live, run, shrink
+
+_TOLD_EVERY_S = 2.0
+_TRACE_SHOWN = 40
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what the command line asks for."""
+    options = _parser().parse_args(arguments)
+    if options.seed is not None:
+        return _one(options.seed, options.shrink_s)
+    begun, cpu = time.monotonic(), time.process_time()
+    seeds = range(options.first, options.first + options.seeds)
+    tally, failed = run(seeds, _progress(options.seeds, begun))
+    used = time.process_time() - cpu
+    print(_summary(tally, used))
+    if options.reached:
+        print("\n".join(f"{count:>9,}  {what}" for what, count in sorted(tally.reached.items())))
+    if failed is not None:
+        _show(failed, options.shrink_s)
+        return 1
+    cells = wanted(options.seeds)
+    missing = tally.unreached(cells)
+    print(f"reached {len(cells) - len(missing)} of the {len(cells)} cells that must be")
+    if missing:
+        print("never reached: " + ", ".join(missing))
+        return 3
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=1_000, help="how many (default: 1000)")
+    parser.add_argument("--first", type=int, default=0, help="the first one (default: 0)")
+    parser.add_argument("--seed", type=int, help="run this one only, and show what happened")
+    parser.add_argument("--reached", action="store_true", help="list everything that was reached")
+    parser.add_argument(
+        "--shrink-s", type=float, default=20.0, help="seconds to shorten a failure (default: 20)"
+    )
+    return parser
+
+
+def _progress(total: int, begun: float) -> Callable[[Tally], None]:
+    told = begun
+
+    def tell(tally: Tally) -> None:
+        nonlocal told
+        now = time.monotonic()
+        if now - told >= _TOLD_EVERY_S:
+            told = now
+            rate = tally.seeds / (now - begun) * 60
+            sys.stderr.write(
+                f"\rsimulate: {tally.seeds:,} of {total:,} seeds, {rate:,.0f} a minute"
+            )
+            sys.stderr.flush()
+            if tally.seeds == total:
+                sys.stderr.write("\n")
+
+    return tell
+
+
+def _summary(tally: Tally, cpu_s: float) -> str:
+    faults = ", ".join(f"{count:,} {kind}" for kind, count in sorted(tally.faults.items()))
+    rate = tally.seeds / max(cpu_s, 0.001) * 60
+    return (
+        f"{tally.seeds:,} seeds ({rate:,.0f} a minute of one core), {tally.sagas:,} sagas,"
+        f" {tally.crashes:,} crashes, {tally.hours:,.0f} virtual hours;"
+        f" {tally.faults.total():,} faults: {faults}"
+    )
+
+
+def _one(seed: int, shrink_s: float) -> int:
+    outcome = live(draw(seed))
+    if outcome.problems:
+        _show(outcome, shrink_s)
+        return 1
+    print("\n".join(outcome.plan.lines()))
+    print(f"seed {seed}: nothing is wrong; digest {outcome.digest}")
+    return 0
+
+
+def _show(failed: Outcome, shrink_s: float) -> None:
+    seed = failed.plan.seed
+    print(f"\nseed {seed} fails:", *failed.problems[:8], sep="\n  ")
+    best = shrink(failed, shrink_s)
+    print(
+        f"\nthe shortest schedule found: {len(best.plan.asks)} of {len(failed.plan.asks)} asks,"
+        f" {len(best.plan.faults)} of {len(failed.plan.faults)} faults"
+    )
+    print("\n".join(f"  {line}" for line in best.plan.lines()))
+    print("what happened in it:", *best.trace[-_TRACE_SHOWN:], sep="\n  ")
+    print("what is wrong then:", *best.problems[:8], sep="\n  ")
+    print(f"\nreplay: python -m tests.simulation --seed {seed}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""Origins: they ask, repeat, inquire and withdraw, and believe the results that they read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from orchestrator.ports import Record
+from orchestrator.sagas.words import text_of
+from schemas import catalogue
+from schemas.catalogue import Channel, topic_of
+from schemas.ids import partition_key, saga_id
+
+from .broker import Broker
+from .companies import Reach
+from .loop import VirtualLoop
+from .plan import Ask, Plan, Wish
+
+TYPES = {"inquire": catalogue.INQUIRED, "withdraw": catalogue.WITHDRAWN}
+_RETRY_MS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One record that an origin published, and how many results it had about it by then."""
+
+    ask: Ask
+    saga_id: str
+    record: Record
+    heard_before: int
+
+
+@dataclass
+class Origins:
+    """All origins of a run."""
+
+    plan: Plan
+    loop: VirtualLoop
+    broker: Broker
+    reach: Reach
+    sent: list[Sent] = field(default_factory=list)
+    results: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # By saga, as they came.
+    words: dict[str, bytes] = field(default_factory=dict)  # By event id.
+    problems: list[str] = field(default_factory=list)
+    refused: int = 0
+
+    def begin(self) -> None:
+        """Put everything that they will send on the calendar."""
+        for ask in self.plan.asks:
+            self.loop.at(self.loop.wall() + ask.at, self._send, ask)
+            self.broker.readers[topic_of(ask.origin, Channel.RESULTS)] = self._hear
+
+    def _send(self, ask: Ask) -> None:
+        if self.broker.away:
+            self.loop.at(self.loop.wall() + _RETRY_MS, self._send, ask)
+            return
+        wish = self.plan.wishes[ask.number]
+        request_id = f"r-{ask.number}"
+        data: dict[str, Any] = {"request_id": request_id, "account": wish.account}
+        if ask.kind not in TYPES:
+            data |= _request(ask, wish)
+            if ask.kind == "stale":
+                data["expires_at"] = text_of(self.loop.wall() - 1_000)
+        headers = [
+            ("ce_specversion", b"1.0"),
+            ("ce_id", f"{ask.origin}?{len(self.sent)}".encode()),
+            ("ce_source", f"/participants/{ask.origin}".encode()),
+            ("ce_type", TYPES.get(ask.kind, catalogue.REQUESTED).encode()),
+            ("ce_time", text_of(self.loop.wall()).encode()),
+            ("content-type", b"application/json"),
+        ]
+        key = partition_key(ask.origin, wish.account).encode()
+        saga = str(saga_id(ask.origin, wish.account, request_id))
+        heard = len(self.results.get(saga, ()))
+        topic = topic_of(ask.origin, Channel.REQUESTS)
+        record = self.broker.append(topic, key, orjson.dumps(data), headers)
+        self.sent.append(Sent(ask, saga, record, heard))
+        self.reach(f"origin {ask.kind}")
+
+    def _hear(self, record: Record) -> None:
+        headers = dict(record.headers)
+        if headers["ce_type"] == catalogue.REFUSED.encode():
+            self.refused += 1
+            return
+        data = orjson.loads(record.value or b"")
+        known = self.results.setdefault(data["saga_id"], [])
+        event_id = (headers["ce_id"] or b"").decode()
+        known.append(data)
+        if data["revision"]:  # A reading of what nobody knows is made anew each time.
+            said = self.words.setdefault(event_id, record.value or b"")
+            if said != record.value:
+                self.problems.append(f"{event_id} was said in two ways: {said!r} {record.value!r}")
+        self.reach(f"result {data['status']}" + (" corrected" if data["corrected"] else ""))
+
+    def latest(self, saga: str) -> dict[str, Any] | None:
+        """The result with the highest revision."""
+        return max(self.results.get(saga, ()), key=lambda one: int(one["revision"]), default=None)
+
+
+def _request(ask: Ask, wish: Wish) -> dict[str, Any]:
+    lines = [{"item": item, "quantity": quantity} for item, quantity in wish.lines]
+    if ask.kind == "mismatch":
+        lines[0] = lines[0] | {"quantity": wish.lines[0][1] + 1}
+    if ask.kind == "malformed":
+        lines = []
+    return {
+        "programme": wish.programme,
+        "debtor_account": f"card-{wish.account}",
+        "creditor_account": wish.account,
+        "lines": lines,
+    }
