@@ -34,7 +34,7 @@ AT_A_COMPANY: Final = (
     "less",  # Fewer pieces than asked.
 )
 """What happens to the nth command of a verb that a company gets (`domain.md` 4.7)."""
-MANY: Final = frozenset({"lost", "applied", "refuse", "pending_no", "less"})
+MANY: Final = ("lost", "applied", "refuse", "pending_no", "less")
 """What makes sagas turn round is drawn twice as often."""
 
 TO_A_PROCESS: Final = ("kill", "freeze", "drain", "join", "clock")
