@@ -48,6 +48,7 @@ class Fact:
     code: str = "PARTNER_DECLINED"
     moved: int = 0
     reference: str = ""
+    least: int | None = None  # The smallest amount that was ever said, where it changed.
 
     @property
     def asked(self) -> int:
@@ -66,6 +67,7 @@ class Company:
     faults: dict[tuple[str, int], Fault]  # By verb, by how many of it there were.
     reach: Reach
     complain: Callable[[str], None]
+    price: Callable[[str, int | None], int]  # Of a credit leg's pieces; None: of all.
     facts: dict[str, Fact] = field(default_factory=dict)
     asked: dict[str, str] = field(default_factory=dict)  # Leg ids that were ever commanded.
     peers: dict[str, Company] = field(default_factory=dict)
@@ -158,6 +160,7 @@ class Company:
 
     def _conclude(self, fact: Fact, moved: int) -> None:
         fact.outcome, fact.moved = ("CONFIRMED", moved) if moved else ("REJECTED", 0)
+        fact.least = moved if fact.least is None else min(fact.least, moved)
         if moved and not fact.reference:
             self._replies += 1
             fact.reference = f"{self.name}-{self._replies}"
@@ -184,17 +187,33 @@ class Company:
             self.complain(f"{leg_id} was asked again in other words: {fact.content} {content}")
 
     def _check_return(self, leg_id: str, data: dict[str, Any]) -> None:
-        """Undo starts from a definite no or an accepted cancel, never from silence (I7)."""
+        """Undo starts from a definite no or an accepted cancel, never from silence (I7).
+
+        What is asked back, in all, must be what was taken less what the lines cost: whole lines,
+        while it is not certain that they were not given.
+        """
+        saga = leg_id[:36]
         done = self.facts.get(data["deduction_leg_id"])
         if done is None or done.outcome not in DECIDED:
             self.complain(f"{leg_id}: what it returns was never deducted")
+        mine = [fact for known, fact in self.facts.items() if known.startswith(saga)]
+        left = sum(fact.moved for fact in mine if fact.verb == "deduct")
+        left -= sum(fact.asked for fact in mine if fact.verb == "return")
         for other in self.peers.values():
-            for credit, verb in other.asked.items():
-                if credit[:36] == leg_id[:36] and verb == "credit":
-                    fact = other.facts.get(credit)
-                    if fact is None or fact.outcome not in DECIDED:
-                        state = fact.outcome if fact else "never heard of"
-                        self.complain(f"{leg_id} was sent while {credit} is {state}")
+            for known, verb in other.asked.items():
+                if known.startswith(saga) and verb == "credit":
+                    left -= other.reserved(known)
+        if left < 0:
+            self.complain(f"{leg_id} was sent though {-left} of it may have been spent: {data}")
+
+    def reserved(self, leg_id: str) -> int:
+        """What a credit leg may cost, for all that was ever said about it here."""
+        fact = self.facts.get(leg_id)
+        if fact is None or fact.outcome not in DECIDED:
+            return self.price(leg_id, None)
+        undo = self.facts.get(f"{leg_id}/reverse")
+        given = fact.moved if fact.least is None else fact.least
+        return self.price(leg_id, max(0, given - (undo.moved if undo is not None else 0)))
 
     # -- answers ----------------------------------------------------------------------------------
 

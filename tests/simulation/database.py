@@ -10,12 +10,13 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
 from orchestrator.errors import Conflict, Fenced, Unavailable
 from orchestrator.ports import (
+    Case,
     Changes,
     DueTimer,
     LimitKey,
@@ -72,6 +73,7 @@ class Database(Server):
         self.used: dict[LimitKey, int] = {}
         self.positions: dict[Partition, int] = {}
         self.letters: dict[str, DeadLetter] = {}
+        self.cases: dict[UUID, Case] = {}
         self.open: list[MemoryTransaction] = []
         self.commits = 0
         self._holders: dict[LockKey, MemoryTransaction] = {}
@@ -86,6 +88,7 @@ class Database(Server):
             "account_limit": len(self.used),
             "position": len(self.positions),
             "dead_letter": len(self.letters),
+            "parked_case": len(self.cases),
         }
 
     def next_due(self) -> int | None:
@@ -269,7 +272,7 @@ class MemoryTransaction:
         for key in sorted(changes.limits):
             await database.lock(self, ("limit", *key))
             change = changes.limits[key]
-            if change.delta >= 0 and database.used.get(key, 0) != (change.was or 0):
+            if change.was is not None and database.used.get(key, 0) != change.was:
                 raise Conflict("an account limit is not what was read")
         await self._ask("save", lambda: self._changes.append(changes))
 
@@ -319,6 +322,10 @@ class MemoryTransaction:
                 assert database.used[key] >= 0, f"{key} is used {database.used[key]}"
         for letter in changes.dead_letters:
             database.letters.setdefault(letter.id, letter)
+        for saga_id, case in changes.cases.items():
+            was = database.cases.get(saga_id)
+            opened = case.at if was is None or was.closed else was.at
+            database.cases[saga_id] = replace(case, at=opened)
 
 
 class MemoryStore:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -14,8 +15,9 @@ from schemas.catalogue import Channel, topic_of
 from schemas.ids import partition_key, saga_id
 
 from .broker import Broker
-from .companies import Reach
+from .companies import Company, Fact, Reach
 from .loop import VirtualLoop
+from .offers import PREDEDUCTED, price
 from .plan import Ask, Plan, Wish
 
 TYPES = {"inquire": catalogue.INQUIRED, "withdraw": catalogue.WITHDRAWN}
@@ -39,6 +41,7 @@ class Origins:
     plan: Plan
     loop: VirtualLoop
     broker: Broker
+    companies: Mapping[str, Company]
     reach: Reach
     sent: list[Sent] = field(default_factory=list)
     results: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # By saga, as they came.
@@ -61,6 +64,8 @@ class Origins:
         data: dict[str, Any] = {"request_id": request_id, "account": wish.account}
         if ask.kind not in TYPES:
             data |= _request(ask, wish)
+            if wish.programme == PREDEDUCTED:
+                data["deduction"] = self._deduct(ask, wish)
             if ask.kind == "stale":
                 data["expires_at"] = text_of(self.loop.wall() - 1_000)
         headers = [
@@ -78,6 +83,16 @@ class Origins:
         record = self.broker.append(topic, key, orjson.dumps(data), headers)
         self.sent.append(Sent(ask, saga, record, heard))
         self.reach(f"origin {ask.kind}")
+
+    def _deduct(self, ask: Ask, wish: Wish) -> dict[str, Any]:
+        """Take the points before asking, once."""
+        leg_id = f"{saga_id(ask.origin, wish.account, f'r-{ask.number}')}/deduct"
+        points = price(wish.programme, wish.lines)
+        taken = {"reference": f"own-{ask.number}", "points": points}
+        fact = Fact("deduct", taken, "CONFIRMED", moved=points, reference=taken["reference"])
+        if ask.kind != "malformed":  # What is refused as unreadable, it gives back by itself.
+            self.companies[ask.origin].facts.setdefault(leg_id, fact)
+        return taken
 
     def _hear(self, record: Record) -> None:
         headers = dict(record.headers)

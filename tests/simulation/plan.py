@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Final, Literal
 
+from .offers import FLAVOURS, PREDEDUCTED
+
 MIDNIGHT: Final = 1_800_028_800_000
 """The end of 15 January 2027 in Hong Kong, in milliseconds since 1970."""
 
@@ -116,6 +118,7 @@ class Plan:
     heal: int  # When everything works again, in milliseconds after the start.
     processes: int
     partitions: int
+    flavour: int  # Of the policies.
     batch_max: int
     publish_ahead: int
     recent_max: int
@@ -128,6 +131,7 @@ class Plan:
         yield (
             f"{self.processes} coordinators, {self.partitions} partitions, batches of"
             f" {self.batch_max}, {self.publish_ahead} ahead, {self.recent_max} at hand,"
+            f" policies of flavour {self.flavour},"
             f" healed after {self.heal / 1000:g} s"
         )
         for ask in sorted(self.asks, key=lambda one: one.at):
@@ -157,6 +161,7 @@ def draw(seed: int) -> Plan:
         heal=random.choice((30_000, 120_000, 600_000, 10_800_000)),
         processes=processes,
         partitions=random.choice((1, 2, 4)),
+        flavour=random.randrange(len(FLAVOURS)),
         batch_max=random.choice((4, 20, 1_000)),
         publish_ahead=random.choice((0, 1, 2)),
         recent_max=random.choice((0, 2, 1_000)),
@@ -172,7 +177,7 @@ def _wish(random: Random) -> tuple[Wish, str]:
         origin, programme = "alipayhk", "citi-alipayhk-coupons"
     else:
         items = random.sample((("miles", (300, 600, 900)), ("lounge-pass", (1, 2, 3))), 2)
-        origin, programme = "harbour", "uprp-harbour-miles"
+        origin, programme = "harbour", random.choice(("uprp-harbour-miles", PREDEDUCTED))
     if random.random() < 0.02:
         programme = "no-such-programme"
     lines = tuple((item, random.choice(sizes)) for item, sizes in items[: random.randint(1, 2)])

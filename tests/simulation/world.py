@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cache
 from random import Random
 from typing import Any, Final
+from uuid import UUID
 
-from orchestrator import catalogue as catalogues
-from orchestrator.decide import Decider
 from orchestrator.errors import Stop
 from orchestrator.settings import CoordinatorSettings
 from schemas.catalogue import Channel, topic_of
-from tests.saga.memory import short_catalogue
 
 from .broker import Broker
 from .companies import Company
 from .database import Database
 from .loop import NeverRests, VirtualLoop
+from .offers import decider
 from .origins import Origins
 from .plan import AT_A_COMPANY, AT_A_PHASE, COMPANIES, ON_A_LINE, Fault, Plan
 from .process import Process, ProcessClock, Surroundings
@@ -30,18 +28,6 @@ LEAPS_MAX: Final = 3_000
 RESTART_S: Final = 0.5
 FREEZE_MS: Final = 14_000  # Longer than a session, so that others take over.
 TRACE_MAX: Final = 400
-
-
-@cache
-def catalogue() -> catalogues.Catalogue:
-    """What is on offer in `deploy/`, with ladders that end soon."""
-    return short_catalogue()
-
-
-@cache
-def decider() -> Decider:
-    """The rules of it."""
-    return Decider(catalogue(), "uprp")
 
 
 @dataclass
@@ -63,9 +49,10 @@ class World:
     def __post_init__(self) -> None:
         plan = self.plan
         self.loop = VirtualLoop(plan.start)  # type: ignore[abstract]  # What nobody calls.
-        topics = decider().catalogue.inbound_topics()
+        rules = decider(plan.flavour)
+        topics = rules.catalogue.inbound_topics()
         self.broker = Broker(self.loop, topics, plan.partitions, Random(f"{plan.seed}/broker"))
-        self.origins = Origins(plan, self.loop, self.broker, self.reach)
+        self.origins = Origins(plan, self.loop, self.broker, self.companies, self.reach)
         self.processes: dict[str, Process] = {}
         self.past: list[Process] = []
         self.clocks: dict[str, ProcessClock] = {}
@@ -88,7 +75,7 @@ class World:
             loop=self.loop,
             broker=self.broker,
             database=self.database,
-            decider=decider(),
+            decider=rules,
             settings=settings,
             reach=self.reach,
             write=self.write,
@@ -123,10 +110,17 @@ class World:
                 faults,
                 self.reach,
                 self.problems.append,
+                self._reserved,
                 peers=self.companies,
             )
             self.companies[name] = company
             self.broker.readers[topic_of(name, Channel.COMMANDS)] = company.hear
+
+    def _reserved(self, leg_id: str, pieces: int | None) -> int:
+        """What so many pieces of a credit leg's line cost; None: all that were asked for."""
+        row = self.database.sagas[UUID(leg_id[:36])]
+        line = row.named.terms.lines[int(leg_id[37:].split("/")[1]) - 1]
+        return line.points if pieces is None else line.points_for(pieces)
 
     def _lines(self) -> dict[tuple[str, str, int], str]:
         broken = {}

@@ -1,0 +1,63 @@
+"""What is on offer in a run: `deploy/` as it ships, under policies of every shape.
+
+The ladders are short, so that they run out within a run; which verbs a participant has, what is
+done when a verdict is contradicted, and who deducts, differ from flavour to flavour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from typing import Any, Final
+
+from orchestrator import catalogue as catalogues
+from orchestrator.decide import Decider
+from orchestrator.rules.programme import DeductionMode, Programme
+from orchestrator.saga.policy import Policies, Remedy, Rung, Until
+from tests.saga.memory import short_catalogue
+
+PREDEDUCTED: Final = "harbour-miles-prededucted"
+"""A programme of the simulation's own: the channel deducts before it asks."""
+
+_INQUIRE, _RESEND = (Rung.INQUIRE,), (Rung.RESEND,)
+_CANCEL: Final[Mapping[str, Any]] = {
+    "cancel": True,
+    "cancel_every": 5_000,
+    "cancel_quick": 2,
+    "cancel_slowest": 60_000,
+    "cancel_until": Until(after=900_000),
+}
+FLAVOURS: Final[tuple[Mapping[str, Any], ...]] = (
+    {},
+    _CANCEL,
+    _CANCEL | {"rungs": _INQUIRE + _RESEND, "call_after": Until(after=30_000)},
+    _CANCEL | {"rungs": (), "times": 1, "late_yes": (Remedy.CHARGE, Remedy.LOSS)},
+    _CANCEL | {"late_yes": (Remedy.LOSS,), "late_no": (Remedy.REVERSE, Remedy.CHARGE, Remedy.LOSS)},
+    _CANCEL | {"late_no": (Remedy.CHARGE, Remedy.LOSS), "pending_until": Until(after=7_200_000)},
+    {"rungs": _RESEND, "late_yes": (Remedy.PARK,), "pending_times": 1},
+    {"rungs": (), "times": 1, "tell_after": 6_000, "late_no": (Remedy.LOSS,)},
+)
+"""How the policies of the verbs that may be refused differ from the shipped ones."""
+
+
+@cache
+def decider(flavour: int) -> Decider:
+    """The rules under one flavour of policies."""
+    found = short_catalogue()
+    changes = FLAVOURS[flavour]
+    by_leg = {
+        (participant, verb): policy if verb == "return" else replace(policy, **changes)
+        for (participant, verb), policy in found.policies.by_leg.items()
+    }
+    miles = found.programmes["uprp-harbour-miles"]
+    own = {"id": PREDEDUCTED, "debtor": None, "deduction": DeductionMode.PREDEDUCTED}
+    programmes = dict(found.programmes) | {PREDEDUCTED: miles.model_copy(update=own)}
+    return Decider(catalogues.Catalogue(programmes, found.participants, Policies(by_leg)), "uprp")
+
+
+def price(programme: str, lines: tuple[tuple[str, int], ...]) -> int:
+    """What a channel that deducts itself takes."""
+    found: Programme = decider(0).catalogue.programmes[programme]
+    items = [(found.item(item), quantity) for item, quantity in lines]
+    return sum(found.rate.points_for(item.worth * n) for item, n in items if item is not None)
