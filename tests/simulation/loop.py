@@ -211,6 +211,10 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         ready = self._ready
         while not ready:
             self._advance()
+        self._steps += 1
+        if self._steps > STEPS_MAX:
+            self._steps = 0
+            raise NeverRests(f"{STEPS_MAX} steps and no rest")
         handle: Any = ready.popleft()
         if handle._cancelled:
             return
@@ -218,10 +222,6 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         life = context.get(PROCESS)
         if life is not None and not life.admits(handle):
             return
-        self._steps += 1
-        if self._steps > STEPS_MAX:
-            self._steps = 0
-            raise NeverRests(f"{STEPS_MAX} steps and no rest")
         try:
             context.run(handle._callback, *handle._args)
         except Exception as error:  # noqa: BLE001  # As asyncio does.

@@ -231,6 +231,8 @@ class World:
             self.reach(f"stopped {type(error).__name__}")
         elif error is not None:
             self.problems.append(f"{process.name} died of {error!r}")
+            if not self._rest.done():
+                self._rest.set_result(None)  # A defect: it would only die of it again.
         self.write(f"{process.name}: ended {error!r}")
         process.life.dead = True
         self.broker.group.stopped(process.life)  # If it could not say good-bye.
