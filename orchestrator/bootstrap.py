@@ -92,7 +92,9 @@ def _parts(settings: Settings, catalogue: Catalogue) -> _Parts:
         metrics=metrics,
     )
     bus = KafkaBus(settings.kafka, log)
-    source = KafkaSource(settings.kafka, catalogue.inbound_topics())
+    source = KafkaSource(
+        settings.kafka, catalogue.inbound_topics(), last=catalogue.request_topics()
+    )
     loop = settings.coordinator
     gatekeeper = Gatekeeper(catalogue.health)
     coordinator = Coordinator(

@@ -56,9 +56,14 @@ class Catalogue:
     def inbound_topics(self) -> Iterator[str]:
         """What the coordinator reads."""
         yield INTERNAL_TOPIC
+        yield from self.request_topics()
+        for participant in self.participants:
+            yield topic_of(participant, Channel.REPLIES)
+
+    def request_topics(self) -> Iterator[str]:
+        """Where sagas begin."""
         for participant in self.participants:
             yield topic_of(participant, Channel.REQUESTS)
-            yield topic_of(participant, Channel.REPLIES)
 
     def outbound_topics(self) -> Iterator[str]:
         """What it writes, beside `uprp.internal`."""

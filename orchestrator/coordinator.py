@@ -7,10 +7,10 @@ move last and in order. Whatever interrupts it, the records come again, and that
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, Final, TypeVar
 
 from orchestrator.consequences import Decision
 from orchestrator.decide import Decider
@@ -41,6 +41,10 @@ from orchestrator.telemetry import Log, Metrics
 T = TypeVar("T")
 Probe = Callable[[Phase], None]
 """Called at each phase; crash tests hang a signal on it."""
+
+
+_DECODED_AT_ONCE: Final = 64
+"""Records that are decoded before others have their turn in this process."""
 
 
 def unharmed(_phase: Phase) -> None:
@@ -95,7 +99,9 @@ class Coordinator:
         self._assigned = asyncio.Event()  # Set while partitions are held.
         self._ready = False
         self._lost = False  # Taken away before the batch in hand was finished.
-        self._turn = asyncio.Lock()  # Held while a batch is decided and committed.
+        self._turn = asyncio.Lock()  # Held while batches are read, decided and committed.
+        self._read: list[Arrival] = []  # The next batch, read while the one before was saved.
+        self._leaving = False  # From the moment that a rebalance takes the partitions away.
         self._ahead: asyncio.Queue[Committed] = asyncio.Queue(settings.publish_ahead or 1)
         self._pulse = clock.monotonic()
         self._draining = asyncio.Event()
@@ -149,8 +155,8 @@ class Coordinator:
         self._pulse = self._clock.monotonic()
         self._ahead = asyncio.Queue(self._settings.publish_ahead or 1)
         self._assigned.clear()
-        self._lost = False
-        self._recent.forget()
+        self._lost = self._leaving = False
+        self._forget()
         beat = asyncio.create_task(self._beat(), name="pulse")
         publisher = asyncio.create_task(self._publisher(), name="publisher")
         work = asyncio.create_task(self._work(), name="work")
@@ -178,18 +184,29 @@ class Coordinator:
             async with self._turn:
                 if self._stop is not None:
                     raise self._stop
-                records = await self._source.poll(
-                    self._settings.poll_s, self._settings.batch_records_max
-                )
-                self._check_pulse()
-                self._gatekeeper.heard(records, self._clock.now())
-                self.behind = len(records) * 2 >= self._settings.batch_records_max
-                if records:
-                    await self._ahead.put(await self._commit(records))
+                if not self._read:
+                    await self._read_on(self._settings.poll_s)
+                arrivals, self._read = self._read, []
+                if arrivals:
+                    await self._ahead.put(await self._commit(arrivals))
             if self._settings.publish_ahead == 0:
                 await self._ahead.join()
         async with asyncio.timeout(self._settings.drain_s):
             await self._ahead.join()
+
+    async def _read_on(self, wait_s: float) -> None:
+        """Poll and decode the next batch; within a turn, so no rebalance comes in between."""
+        count_max = self._settings.batch_records_max
+        records = await self._source.poll(wait_s, count_max)
+        self._check_pulse()
+        self._gatekeeper.heard(records, self._clock.now())
+        self.behind = len(records) * 2 >= count_max
+        arrivals = []
+        for at, record in enumerate(records, 1):
+            arrivals.append(self._decode(record))
+            if at % _DECODED_AT_ONCE == 0:
+                await asyncio.sleep(0)  # What others wait for is handed on meanwhile.
+        self._read = arrivals
 
     async def _beat(self) -> None:
         """Notice that the process stood still: then others may own its partitions by now."""
@@ -212,6 +229,7 @@ class Coordinator:
 
     async def on_revoked(self, partitions: Iterable[Partition]) -> None:
         """Finish what is in hand before somebody else gets the partitions."""
+        self._leaving = True  # Before anything is awaited: see _beside_reading.
         gone = list(partitions)
         try:
             async with asyncio.timeout(self._settings.drain_s), self._turn:
@@ -221,13 +239,19 @@ class Coordinator:
             self._assigned.clear()
             self._lost = True  # The batch in hand must not be committed any more.
         self._expected.clear()
-        self._recent.forget()
+        self._forget()
         self.done_offsets.clear()
         self._set_ready(False)
         self._log.info("coordinator.revoked", partitions=len(gone))
 
+    def _forget(self) -> None:
+        """Drop what was read and not begun, and what others may change from now on."""
+        self._read.clear()
+        self._recent.forget()
+
     async def on_assigned(self, partitions: Iterable[Partition]) -> None:
         """Read on from Kafka's offsets, or from ours where the database is behind them."""
+        self._leaving = False
         mine = list(partitions)
         stored = await self._patiently(self._store.positions)
         committed = await self._patiently(lambda: self._source.committed(mine))
@@ -254,10 +278,9 @@ class Coordinator:
 
     # -- one batch ------------------------------------------------------------------------------
 
-    async def _commit(self, records: Sequence[Record]) -> Committed:
+    async def _commit(self, arrivals: Sequence[Arrival]) -> Committed:
         """Decide a batch and commit it, however often that takes."""
         backoff = self._settings.backoff_min_s
-        arrivals = [self._decode(record) for record in records]
         while True:
             self._check_mine()
             try:
@@ -265,15 +288,15 @@ class Coordinator:
             except Conflict as conflict:
                 self._recent.forget()
                 self._metrics.retries.labels("conflict").inc()
-                self._log.warning("batch.retried", why=str(conflict), records=len(records))
+                self._log.warning("batch.retried", why=str(conflict), records=len(arrivals))
             except Unavailable as away:
                 self._metrics.retries.labels("unavailable").inc()
                 self._set_ready(False)
-                self._log.warning("batch.retried", why=str(away), records=len(records))
+                self._log.warning("batch.retried", why=str(away), records=len(arrivals))
                 await asyncio.sleep(backoff)
                 backoff = min(backoff * 2, self._settings.backoff_max_s)
             except Fenced as fenced:
-                self._log.warning("batch.dropped", why=str(fenced), records=len(records))
+                self._log.warning("batch.dropped", why=str(fenced), records=len(arrivals))
                 raise Rejoin(str(fenced)) from fenced
             else:
                 self._set_ready(True)
@@ -314,13 +337,26 @@ class Coordinator:
             }
             decision.changes.positions = moves
             with self._metrics.stage.labels("save").time():
-                await transaction.save(decision.changes)
+                await self._beside_reading(transaction.save(decision.changes))
             self._probe("before_commit")
             self._check_mine()
         for partition, (_, after) in moves.items():
             self._expected[partition] = after
         self._recent.remember(decision)
         return decision, offsets
+
+    async def _beside_reading(self, saving: Coroutine[Any, Any, None]) -> None:
+        """Save, and read the next batch while the database works."""
+        task = asyncio.create_task(saving)
+        try:
+            await asyncio.sleep(0)  # The first statement leaves before this thread is busy.
+            # Once a rebalance began, a poll would wait for its end, and that waits for this turn.
+            if not (self._read or self._leaving or task.done()):
+                with suppress(Unavailable):  # The next turn polls again, and says so.
+                    await self._read_on(0)
+            await task
+        finally:
+            task.cancel()  # Of no effect but when the reading was interrupted.
 
     def _check_dead_letters(self, decision: Decision) -> None:
         """If most of a batch cannot be read, the fault is systemic: set nothing aside."""

@@ -26,9 +26,14 @@ _FETCH_WAIT_MS: Final = 20  # How long the broker keeps a fetch that finds nothi
 class KafkaSource:
     """A member of the consumer group; every `start` is a new consumer."""
 
-    def __init__(self, settings: KafkaSettings, topics: Iterable[str]) -> None:
+    def __init__(
+        self, settings: KafkaSettings, topics: Iterable[str], last: Iterable[str] = ()
+    ) -> None:
+        """Read `topics`; of more than fits into one poll, those of `last` have to wait."""
         self._settings = settings
         self._topics = list(topics)
+        self._last = frozenset(last)
+        self._full = False  # Whether the last poll brought all that it may.
         self._consumer: Any = None
 
     async def start(self, member: Member) -> None:
@@ -74,19 +79,38 @@ class KafkaSource:
     async def poll(self, timeout_s: float, count_max: int) -> Sequence[Record]:
         """Records of assigned partitions, in order per partition.
 
+        While there are more than it takes, what began is finished before more is begun: else the
+        sagas in flight would be as many as requests wait, and their answers late for lack of us.
+
         aiokafka begins its time-out anew with every fetch that comes back empty, so it ends at all
         only if it is shorter than a fetch; a rebalance waits for this.
         """
         timeout_ms = min(round(timeout_s * 1000), _FETCH_WAIT_MS // 2)
-        try:
-            found = await self._consumer.getmany(timeout_ms=timeout_ms, max_records=count_max)
-        except KafkaError as error:
-            raise Unavailable(f"Kafka: {error}") from error
+        found: list[Any] = []
+        if self._full:
+            first = [tp for tp in self._consumer.assignment() if tp.topic not in self._last]
+            found = await self._take(first, 0, count_max) if first else []
+        if len(found) < count_max:
+            try:
+                found += await self._take((), 0 if found else timeout_ms, count_max - len(found))
+            except Unavailable:
+                if not found:  # What was taken already would not be given again.
+                    raise
+        self._full = len(found) >= count_max
         return [
             Record(r.topic, r.partition, r.offset, r.key, r.value, r.headers, r.timestamp)
-            for records in found.values()
-            for r in records
+            for r in found
         ]
+
+    async def _take(self, partitions: Iterable[Any], timeout_ms: int, count_max: int) -> list[Any]:
+        """Records of some partitions, or of all."""
+        try:
+            found = await self._consumer.getmany(
+                *partitions, timeout_ms=timeout_ms, max_records=count_max
+            )
+        except KafkaError as error:
+            raise Unavailable(f"Kafka: {error}") from error
+        return [record for records in found.values() for record in records]
 
     async def committed(self, partitions: Iterable[Partition]) -> Mapping[Partition, int | None]:
         """The offsets that the group committed."""
