@@ -16,16 +16,14 @@ from generate_series(0, 4095) as k (key_hash)
 join saga s on s.key_hash = k.key_hash::smallint and s.saga_id = $1
 
 -- load_limits (hot) --
--- How much of each limit is used, locked in one order.
+-- How much of each limit is used. Not locked: move_limits sees what changed since.
 select l.key_hash, l.scope, l.business_date, l.used
 from unnest($1::smallint[], $2::text[], $3::date[]) as k (key_hash, scope, business_date)
 join account_limit l
   on l.key_hash = k.key_hash and l.scope = k.scope and l.business_date = k.business_date
-order by l.key_hash, l.scope, l.business_date
-for update of l
 
 -- insert_sagas (hot) --
--- New sagas; one that exists already is a conflict, seen by the count.
+-- New sagas; one that exists already is a conflict, seen by the primary key.
 insert into saga (key_hash, saga_id, revision, due_at, status, origin, account, request_id,
                   programme, programme_version, accepted_at, terms, state)
 select v.key_hash, v.saga_id, v.revision, v.due_at, v.status, v.origin, v.account, v.request_id,
@@ -35,7 +33,6 @@ from unnest($1::smallint[], $2::uuid[], $3::integer[], $4::timestamptz[], $5::te
             $13::text[])
   as v (key_hash, saga_id, revision, due_at, status, origin, account, request_id, programme,
         programme_version, accepted_at, terms, state)
-on conflict (key_hash, saga_id) do nothing
 
 -- update_sagas (hot) --
 -- Compare and set: a saga that is not at the revision that was read is left alone, seen by the count.
@@ -61,15 +58,23 @@ from unnest($1::smallint[], $2::uuid[], $3::integer[], $4::text[], $5::text[], $
             $7::bigint[])
   as v (key_hash, saga_id, seq, debit, credit, unit, amount)
 
--- move_limits (hot) --
--- Add to each limit's usage; the new usage tells the caller whether it is what it decided upon.
+-- begin_limits (hot) --
+-- Limits that were read as unused, or not read; the new usage tells whether they were.
 insert into account_limit as l (key_hash, scope, business_date, used)
 select v.key_hash, v.scope, v.business_date, v.delta
 from unnest($1::smallint[], $2::text[], $3::date[], $4::bigint[])
   as v (key_hash, scope, business_date, delta)
-where v.delta >= 0
 on conflict (key_hash, scope, business_date) do update set used = l.used + excluded.used
 returning key_hash, scope, business_date, used
+
+-- move_limits (hot) --
+-- Compare and set: a limit whose usage is not what was read is left alone, seen by the count.
+update account_limit l
+set used = l.used + v.delta
+from unnest($1::smallint[], $2::text[], $3::date[], $4::bigint[], $5::bigint[])
+  as v (key_hash, scope, business_date, was, delta)
+where l.key_hash = v.key_hash and l.scope = v.scope and l.business_date = v.business_date
+  and l.used = v.was
 
 -- release_limits (hot) --
 -- Give back what was held for pieces that were not issued.

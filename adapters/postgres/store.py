@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -204,7 +205,7 @@ class PostgresTransaction:
         return await self._load(keys)
 
     async def limits(self, keys: Iterable[LimitKey]) -> dict[LimitKey, int]:
-        """How much of each limit is used, locked."""
+        """How much of each limit is used."""
         wanted = sorted(set(keys))
         if not wanted:
             return {}
@@ -226,6 +227,12 @@ class PostgresTransaction:
 
     async def save(self, changes: Changes) -> None:
         """Write everything; raise Conflict or Fenced rather than overwrite."""
+        try:
+            await self._save(changes)
+        except asyncpg.UniqueViolationError as known:
+            raise Conflict(f"what was absent exists now: {known}") from known
+
+    async def _save(self, changes: Changes) -> None:
         await self._positions(changes.positions)
         ordered = sorted(
             changes.sagas.values(), key=lambda c: (c.now.terms.key_hash, c.now.terms.saga_id)
@@ -294,8 +301,7 @@ class PostgresTransaction:
                     encode_state(saga),
                 )
             )
-        if await self._many("saga", "insert_sagas", rows) != len(rows):
-            raise Conflict("a saga that was absent exists now")
+        await self._many("saga", "insert_sagas", rows)
 
     async def _update(self, changes: Sequence[Change]) -> None:
         rows = []
@@ -317,15 +323,19 @@ class PostgresTransaction:
             raise Conflict("a saga is at another revision than was read")
 
     async def _limits(self, limits: Mapping[LimitKey, LimitChange]) -> None:
-        ordered = sorted(limits.items())
-        used = [(*key, change.delta) for key, change in ordered if change.delta >= 0]
-        if used:
-            rows = await self._fetch("move_limits", *zip(*used, strict=True))
+        """Compare and set, as for a saga; what was not read moves whatever it is."""
+        ordered = sorted(limits.items(), key=itemgetter(0))
+        known = [(*key, c.was, c.delta) for key, c in ordered if c.was and c.delta >= 0]
+        if await self._many("account_limit", "move_limits", known) != len(known):
+            raise Conflict("an account limit is not what was read")
+        fresh = [(*key, c.delta) for key, c in ordered if not c.was and c.delta >= 0]
+        if fresh:
+            rows = await self._fetch("begin_limits", *zip(*fresh, strict=True))
             self.rows["account_limit"] += len(rows)
             for row in rows:
                 change = limits[row["key_hash"], row["scope"], row["business_date"]]
-                if change.was is not None and row["used"] != change.was + change.delta:
-                    raise Conflict("an account limit is not what was read")
+                if change.was is not None and row["used"] != change.delta:
+                    raise Conflict("an account limit that was unused is used now")
         freed = [(*key, -change.delta) for key, change in ordered if change.delta < 0]
         await self._many("account_limit", "release_limits", freed)
 
