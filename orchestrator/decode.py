@@ -4,23 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import cast
+from typing import Any
 from uuid import UUID
 
 from orchestrator.ports import Record, SagaKey
 from orchestrator.rules.acceptance import saga_key
 from schemas import catalogue
 from schemas.catalogue import Channel
-from schemas.decisions import OperatorDecided
 from schemas.envelope import PLATFORM_SOURCE, Envelope, Unreadable, read, source_of
 from schemas.ids import key_hash
-from schemas.replies import LegAnswered
-from schemas.requests import RedemptionRequested
-from schemas.results import TimerFired
 from schemas.value import value
-
-_Internal = TimerFired | OperatorDecided
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +39,6 @@ class Arrival:
     problem: Unreadable | None = None
 
 
-@lru_cache(maxsize=65_536)
-def _bucket_of(key: bytes) -> int:
-    return key_hash(key)
-
-
 def routes(participants: Mapping[str, object]) -> dict[str, Route]:
     """Every inbound topic and what it carries."""
     found = {catalogue.INTERNAL_TOPIC: Route(Channel.INTERNAL, "", PLATFORM_SOURCE)}
@@ -69,29 +57,22 @@ def decode(record: Record, route: Route, *, redelivered: bool) -> Arrival:
     except Unreadable as problem:
         return Arrival(record, route, redelivered, problem=problem)
     try:
-        _check_source(envelope, route)
-        event = catalogue.parse(route.channel, envelope.type, data)
+        if envelope.source != route.source:
+            raise _another(envelope, route)
+        event: Any = catalogue.parse(route.channel, envelope.type, data)
     except Unreadable as problem:
         problem.event_id = envelope.id
         return Arrival(record, route, redelivered, envelope, problem=problem)
-    if route.channel is not Channel.REQUESTS:  # isinstance is dear on pydantic's metaclass.
-        named = cast("_Internal", event).saga_id if not route.participant else _leg(event)
-        saga = UUID(named)
-        # A reply carries the key of its command. Whoever forgets it is slower, not wrong.
-        hint = (_bucket_of(record.key), saga) if record.key else None
-        return Arrival(record, route, redelivered, envelope, event, saga, hint)
-    asked = cast("RedemptionRequested", event)
-    key = saga_key(route.participant, asked.account, asked.request_id)
-    return Arrival(record, route, redelivered, envelope, event, key[1], key)
+    if route.channel is Channel.REQUESTS:  # isinstance is dear on pydantic's metaclass.
+        key = saga_key(route.participant, event.account, event.request_id)
+        return Arrival(record, route, redelivered, envelope, event, key[1], key)
+    saga = UUID(event.leg_id[:36] if route.participant else event.saga_id)
+    # A reply carries the key of its command. Whoever forgets it is slower, not wrong.
+    hint = (key_hash(record.key), saga) if record.key else None
+    return Arrival(record, route, redelivered, envelope, event, saga, hint)
 
 
-def _leg(event: catalogue.Event) -> str:
-    """The saga's id, which a leg id begins with."""
-    return cast("LegAnswered", event).leg_id[:36]
-
-
-def _check_source(envelope: Envelope, route: Route) -> None:
+def _another(envelope: Envelope, route: Route) -> Unreadable:
     """The source must be the topic's owner: one company cannot speak for another."""
-    if envelope.source != (expected := route.source):
-        detail = f"is {envelope.source!r}; on this topic it must be {expected!r}"
-        raise Unreadable("ce_source", detail)
+    detail = f"is {envelope.source!r}; on this topic it must be {route.source!r}"
+    return Unreadable("ce_source", detail)

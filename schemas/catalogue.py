@@ -108,7 +108,8 @@ def parse(channel: Channel, event_type: str, data: bytes) -> Event:
         json_object(data, "value")  # pydantic reads them as numbers, JSON does not know them.
     try:
         # What keeps to the contract, nearly all, need not be searched for unknown fields.
-        return model.model_validate_json(data, extra="forbid")  # type: ignore[return-value]
+        validator = model.__pydantic_validator__
+        return validator.validate_json(data, extra="forbid")  # type: ignore[no-any-return]
     except ValidationError:
         pass
     try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import sha1
+from struct import unpack_from
 from typing import Final
 from uuid import UUID
 
@@ -43,15 +45,19 @@ _MASK: Final = 0xFFFFFFFF
 _MIX: Final = 0x5BD1E995
 
 
+@lru_cache(maxsize=65_536)
 def murmur2(key: bytes) -> int:
-    """Kafka's own hash of a record key, made positive; 31 bits."""
+    """Kafka's own hash of a record key, made positive; 31 bits.
+
+    Remembered: the records of one account ask for it again and again.
+    """
     length = len(key)
     value = (0x9747B28C ^ length) & _MASK
     whole = length & ~3
-    for at in range(0, whole, 4):
-        word = (int.from_bytes(key[at : at + 4], "little") * _MIX) & _MASK
-        word ^= word >> 24
-        value = ((value * _MIX) & _MASK) ^ ((word * _MIX) & _MASK)
+    for word in unpack_from(f"<{whole >> 2}I", key):
+        mixed = (word * _MIX) & _MASK
+        mixed ^= mixed >> 24
+        value = ((value * _MIX) & _MASK) ^ ((mixed * _MIX) & _MASK)
     if tail := key[whole:]:
         value = ((value ^ int.from_bytes(tail, "little")) * _MIX) & _MASK
     value ^= value >> 13

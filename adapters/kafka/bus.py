@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import lru_cache
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
@@ -20,11 +19,6 @@ from schemas.ids import murmur2
 _BATCH_BYTES: Final = 256 * 1024  # From here on a batch is sent and the next one begun.
 _RECORD_BYTES_MAX: Final = 1536 * 1024  # The largest dead letter, with room for its headers.
 _STOP_S: Final = 5.0
-
-
-@lru_cache(maxsize=65_536)
-def _hash(key: bytes) -> int:
-    return murmur2(key)
 
 
 class KafkaBus:
@@ -67,7 +61,7 @@ class KafkaBus:
             count = counts.get(record.topic)
             if count is None:
                 count = counts[record.topic] = len(await producer.partitions_for(record.topic))
-            number = _hash(record.key) % count if record.key else 0
+            number = murmur2(record.key) % count if record.key else 0
             by_partition.setdefault((record.topic, number), []).append(record)
         acks = []
         for (topic, number), group in by_partition.items():
