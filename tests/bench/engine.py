@@ -146,7 +146,7 @@ class Line:
             arrivals: list[Arrival] = [
                 decode(record, self.routes[record.topic], redelivered=False) for record in records
             ]
-        transaction = PostgresTransaction(Nowhere())
+        transaction = PostgresTransaction(Nowhere(), "bench")
         with self.part("load"):
             needs = self.decider.needs(arrivals, self.now)
             loaded: Mapping[UUID, Saga] = await self.recent.load(transaction, needs)
