@@ -21,7 +21,7 @@ from tests.wire import redemptions
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(180)]
 
-RATES = "refuse=0.1,apply_silent=0.02,duplicate=0.1"
+RATES = "refuse=0.1,apply_silent=0.02,repeat=0.1"
 AUDITS = 12
 
 
