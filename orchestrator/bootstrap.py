@@ -13,6 +13,7 @@ from typing import Any
 
 from adapters.clock import SystemClock
 from adapters.http import HealthServer
+from adapters.kafka.archive import KafkaArchive
 from adapters.kafka.bus import KafkaBus
 from adapters.kafka.source import KafkaSource
 from adapters.kafka.topics import TopicAdmin, wanted
@@ -104,6 +105,7 @@ def _parts(settings: Settings, catalogue: Catalogue) -> _Parts:
         store=store,
         source=source,
         bus=bus,
+        archive=KafkaArchive(settings.kafka),
         clock=clock,
         log=log,
         metrics=metrics,
@@ -124,7 +126,7 @@ def _parts(settings: Settings, catalogue: Catalogue) -> _Parts:
         bus=bus,
         clock=clock,
         log=log,
-        behind=lambda: coordinator.behind,
+        behind=lambda: coordinator.behind or coordinator.recovering,
     )
     courier = Courier(settings=loop, store=store, bus=bus, clock=clock, log=log)
     watchdog = Watchdog(

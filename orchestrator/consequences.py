@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import orjson
@@ -29,6 +29,7 @@ from orchestrator.saga.instance import Saga, Terms
 from orchestrator.saga.journal import transfers
 from orchestrator.saga.machine import Still
 from orchestrator.saga.progress import Engine
+from orchestrator.saga.recall import Said
 from orchestrator.saga.telling import phase
 from orchestrator.saga.utterance import Utterance, implied, newly
 from orchestrator.sagas.words import Words, moment
@@ -38,6 +39,7 @@ from schemas.envelope import Unreadable, rfc3339
 from schemas.results import ResultStatus
 from schemas.value import but, value
 
+_NOTHING: Final[Mapping[UUID, Said]] = {}
 Kits = Mapping[tuple[str, int], tuple[Engine, Words]]
 """The engine and the vocabulary of every version of every saga."""
 
@@ -65,6 +67,7 @@ class Decision:
     counts: Counter[str] = field(default_factory=Counter)
     taken: Mapping[str, Taken] = field(default_factory=dict)  # What participants got that is new.
     outcomes: Outcomes = field(default_factory=Outcomes)  # What was seen of them.
+    recalled: list[UUID] = field(default_factory=list)  # Lost with a database, and here again.
     new_records: int = 0
     poison: int = 0
 
@@ -79,7 +82,10 @@ class Consequences:
         sagas: dict[UUID, Saga],
         used: dict[LimitKey, int],
         now: int,
+        *,
+        said: Mapping[UUID, Said] = _NOTHING,
     ) -> None:
+        self.said = said  # Before the database was lost, about sagas that may have to begin again.
         self.kits = kits
         self.group = group
         self.sagas = sagas
@@ -101,15 +107,23 @@ class Consequences:
         return self.decision
 
     def _accept(
-        self, arrival: Arrival, was: Saga | None, now: Saga, event: str, **detail: Any
+        self,
+        arrival: Arrival | None,
+        was: Saga | None,
+        now: Saga,
+        event: str,
+        said: Said | None = None,
+        **detail: Any,
     ) -> None:
-        """The new revision, its timeline row, its movements, its words."""
+        """The new revision, its timeline row, its movements, its words but those `said` before."""
         engine, _ = self._tools(now.terms)
         wake_at = _wake_at(was, engine.due(now))
         saga = now if now.wake_at == wake_at else but(now, wake_at=wake_at)
         terms = saga.terms
         self.sagas[terms.saga_id] = saga
         words = newly(was, saga)
+        if said is not None:
+            words = tuple(utterance for utterance in words if not said.covers(utterance))
         for utterance in words:
             self._say(arrival, saga, utterance)
         key = (terms.key_hash, terms.saga_id)
@@ -119,9 +133,10 @@ class Consequences:
         if saga.ended and was is not None:  # What is refused at once holds nothing.
             self._release(engine, was, saga)
         found = {name: value for name, value in detail.items() if value is not None}
-        record = arrival.record
-        found["event_id"] = event_id_of(arrival)
-        found["record"] = f"{record.topic}/{record.partition}/{record.offset}"
+        if arrival is not None:
+            record = arrival.record
+            found["event_id"] = event_id_of(arrival)
+            found["record"] = f"{record.topic}/{record.partition}/{record.offset}"
         found["said"] = [f"{u.kind} {u.path}#{u.number}" for u in words]
         changes.timeline.append(
             TimelineEntry(key, saga.revision, self.now, event, orjson.dumps(found).decode())
@@ -167,6 +182,22 @@ class Consequences:
         if issued != held:
             self._use(limit, issued - held)
 
+    def _recall(self, saga: Saga, said: Said) -> None:
+        """Bring a saga that survived up to what was said of it, and say what was cut off."""
+        engine, _ = self._tools(saga.terms)
+        recalled = engine.recall(saga, said, self.now)
+        limit = limit_key_of(saga.terms)
+        if saga.ended and not recalled.ended and limit is not None:  # An open one holds it all.
+            held = worth(saga.terms, kept(saga, engine.definition.pivot))
+            self._use(limit, saga.terms.worth - held, read=True)
+        if recalled is not saga:
+            self._accept(None, saga, recalled, "recalled", said)
+            self.decision.counts["recalled_sagas"] += 1
+            return
+        for utterance in implied(saga):
+            if not said.covers(utterance):
+                self._say(None, saga, utterance)
+
     def _use(self, limit: LimitKey, delta: int, *, read: bool = False) -> None:
         known = self.read_used.get(limit, 0 if read else None)
         before = self.decision.changes.limits.get(limit, LimitChange(0, known))
@@ -192,10 +223,11 @@ class Consequences:
                 self._say(arrival, saga, utterance)
                 self.decision.counts["said_again"] += 1
 
-    def _say(self, arrival: Arrival, saga: Saga, utterance: Utterance) -> None:
+    def _say(self, arrival: Arrival | None, saga: Saga, utterance: Utterance) -> None:
         _, words = self._tools(saga.terms)
         message = words.message(saga, utterance)
-        self.decision.outgoing.append(speak.said(saga, message, event_id_of(arrival), self.at))
+        cause = event_id_of(arrival) if arrival is not None else None
+        self.decision.outgoing.append(speak.said(saga, message, cause, self.at))
 
     def _set_aside(self, arrival: Arrival, problem: Unreadable, disposition: Disposition) -> None:
         """The record as a dead letter; the origin hears that it was refused."""

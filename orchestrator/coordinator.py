@@ -10,10 +10,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from orchestrator.consequences import Decision
-from orchestrator.decide import Decider
+from orchestrator.decide import NOTHING, Decider
 from orchestrator.decode import Arrival, decode, routes
 from orchestrator.errors import (
     BrokerRefuses,
@@ -25,6 +26,7 @@ from orchestrator.errors import (
 )
 from orchestrator.gatekeeper import Gatekeeper
 from orchestrator.ports import (
+    Archive,
     Bus,
     Clock,
     Outgoing,
@@ -34,9 +36,11 @@ from orchestrator.ports import (
     Store,
 )
 from orchestrator.recent import Recent
+from orchestrator.recovery import Reach, Recovery, behind
 from orchestrator.report import Report
 from orchestrator.settings import CoordinatorSettings, Phase
 from orchestrator.telemetry import Log, Metrics
+from schemas.value import but
 
 T = TypeVar("T")
 Probe = Callable[[Phase], None]
@@ -75,6 +79,7 @@ class Coordinator:
         store: Store,
         source: Source,
         bus: Bus,
+        archive: Archive,
         clock: Clock,
         log: Log,
         metrics: Metrics,
@@ -85,6 +90,7 @@ class Coordinator:
         self._frozen_after_s = session_timeout_s * 0.8
         self._decider = decider
         self._routes = routes(decider.catalogue.participants)
+        self._reach = Reach(decider, store, source, archive, clock, self._routes)
         self._store = store
         self._source = source
         self._bus = bus
@@ -98,6 +104,7 @@ class Coordinator:
         self._recent = Recent(settings.recent_sagas_max)
         self._assigned = asyncio.Event()  # Set while partitions are held.
         self._ready = False
+        self._recovery: Recovery | None = None  # While what a restored database lost is read again.
         self._lost = False  # Taken away before the batch in hand was finished.
         self._turn = asyncio.Lock()  # Held while batches are read, decided and committed.
         self._read: list[Arrival] = []  # The next batch, read while the one before was saved.
@@ -137,6 +144,11 @@ class Coordinator:
         return self._assigned.is_set()
 
     @property
+    def recovering(self) -> bool:
+        """Whether it reads once more what was lost with its database."""
+        return self._recovery is not None
+
+    @property
     def draining(self) -> bool:
         """Whether it was told to stop."""
         return self._draining.is_set()
@@ -157,6 +169,7 @@ class Coordinator:
         self._assigned.clear()
         self._lost = self._leaving = False
         self._forget()
+        self._recovery = None
         beat = asyncio.create_task(self._beat(), name="pulse")
         publisher = asyncio.create_task(self._publisher(), name="publisher")
         work = asyncio.create_task(self._work(), name="work")
@@ -180,10 +193,15 @@ class Coordinator:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._assigned.wait(), self._settings.poll_s)
                 continue
+            if self._recovery is not None and not self._recovery.recalled:
+                await self._recall(self._recovery)
+                continue
             # No rebalance happens within a turn: what was polled is ours until it is committed.
             async with self._turn:
                 if self._stop is not None:
                     raise self._stop
+                if self._recovery is not None and not self._read:
+                    await self._follow(self._recovery)
                 if not self._read:
                     await self._read_on(self._settings.poll_s)
                 arrivals, self._read = self._read, []
@@ -239,6 +257,7 @@ class Coordinator:
             self._assigned.clear()
             self._lost = True  # The batch in hand must not be committed any more.
         self._expected.clear()
+        self._recovery = None
         self._forget()
         self.done_offsets.clear()
         self._set_ready(False)
@@ -256,6 +275,10 @@ class Coordinator:
         stored = await self._patiently(self._store.positions)
         committed = await self._patiently(lambda: self._source.committed(mine))
         bounds = await self._patiently(lambda: self._source.bounds(mine))
+        if found := behind(stored, committed, bounds):
+            await self._patiently(lambda: self._store.begin_recovery(found))
+            stored = await self._patiently(self._store.positions)
+        lost = await self._patiently(self._store.recovery)
         for partition in mine:
             first, end = bounds[partition]
             position = stored.get(partition)
@@ -271,10 +294,60 @@ class Coordinator:
             self._expected[partition] = position
             self.done_offsets[partition] = max(start, first)
             self._source.seek(partition, max(start, first))
+        ours = {partition: lost[partition] for partition in mine if partition in lost}
+        if ours:
+            self._recovery = Recovery(self._reach, ours, mine)
+            records = sum(one.until - (stored.get(at) or 0) for at, one in ours.items())
+            self._log.warning("recovery.begun", partitions=len(ours), records=records)
         self._metrics.rebalances.inc()
-        self._set_ready(True)
+        self._set_ready(not ours)
         self._assigned.set()
         self._log.info("coordinator.assigned", partitions=len(mine))
+
+    # -- after a restored backup ------------------------------------------------------------------
+
+    async def _recall(self, recovery: Recovery) -> None:
+        """Read back what was said since the backup; bring the sagas that survived up to it."""
+
+        async def still() -> bool:
+            async with self._turn:
+                if self._recovery is recovery:
+                    await self._source.poll(0, 1)  # All is paused: to be seen alive by the group.
+                self.progress_at = self._clock.monotonic()
+                return self._recovery is recovery
+
+        # From here on what is between Kafka's offsets and ours is what it always is.
+        ours = {at: self._expected[at] or 0 for at in recovery.until}
+        await self._patiently(lambda: self._source.commit(ours))
+        if not await self._patiently(lambda: recovery.remember(still)):
+            return  # Whoever holds the partitions now begins anew.
+        for keys in recovery.portions():
+            async with self._turn:
+                if self._recovery is not recovery:
+                    return
+                up = partial(recovery.bring_up, keys, self._check_recalled)
+                decision = await self._patiently(up)
+                self._gatekeeper.committed(decision.outcomes, decision.taken, self._clock.now())
+                await self._ahead.put(Committed(decision, {}))
+        recovery.recalled = True
+        self._set_ready(True)
+        found = {"records": recovery.records, "sagas": len(recovery.said)}
+        self._log.info("recovery.recalled", **found, survived=recovery.survived)
+
+    def _check_recalled(self, decision: Decision) -> None:
+        self._check_mine()
+        decision.outcomes = self._gatekeeper.observe(decision.changes.sagas.values())
+        decision.changes.in_flight = decision.outcomes.in_flight
+
+    async def _follow(self, recovery: Recovery) -> None:
+        """Read requests first, then replies, then timers; then all is as it always is."""
+        if (channel := await recovery.advance(self._expected)) is not None:
+            self._log.info("recovery.stage", channel=channel)
+        if await recovery.finished(self._expected):
+            if lost := recovery.unexplained():
+                self._log.error("recovery.unexplained", sagas=len(lost), first=str(lost[0]))
+            self._log.info("recovery.done")
+            self._recovery = None
 
     # -- one batch ------------------------------------------------------------------------------
 
@@ -309,12 +382,18 @@ class Coordinator:
     def _decode(self, record: Record) -> Arrival:
         position = self._expected.get((record.topic, record.partition))
         redelivered = position is not None and record.offset < position
-        return decode(record, self._routes[record.topic], redelivered=redelivered)
+        arrival = decode(record, self._routes[record.topic], redelivered=redelivered)
+        recovery = self._recovery
+        if recovery is None:
+            return arrival
+        until = recovery.until.get((record.topic, record.partition), 0)
+        return but(arrival, restored=record.offset < until)
 
     async def _transact(self, arrivals: Sequence[Arrival]) -> tuple[Decision, dict[Partition, int]]:
         """The batch in one transaction."""
         now = self._clock.now()
-        needs = self._decider.needs(arrivals, now)
+        said = self._recovery.said if self._recovery is not None else NOTHING
+        needs = self._decider.needs(arrivals, now, said)
         async with self._store.transaction() as transaction:
             with self._metrics.stage.labels("load").time():
                 loaded = await self._recent.load(transaction, needs)
@@ -323,7 +402,7 @@ class Coordinator:
             with self._metrics.stage.labels("decide").time():
                 allowances = self._gatekeeper.allowances(now)
                 decision = self._decider.decide(
-                    arrivals, loaded, used, now, made=made, allowances=allowances
+                    arrivals, loaded, used, now, made=made, allowances=allowances, said=said
                 )
                 decision.outcomes = self._gatekeeper.observe(decision.changes.sagas.values())
                 decision.changes.in_flight = decision.outcomes.in_flight
@@ -343,6 +422,8 @@ class Coordinator:
         for partition, (_, after) in moves.items():
             self._expected[partition] = after
         self._recent.remember(decision)
+        if self._recovery is not None:
+            self._recovery.explain(decision.recalled)
         return decision, offsets
 
     async def _beside_reading(self, saving: Coroutine[Any, Any, None]) -> None:

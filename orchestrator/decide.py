@@ -14,6 +14,7 @@ from orchestrator import speak
 from orchestrator.catalogue import Catalogue
 from orchestrator.consequences import Consequences, Decision, Kits, event_id_of, limit_key_of
 from orchestrator.decode import Arrival
+from orchestrator.errors import SaidOtherwise
 from orchestrator.ports import Audited, DecisionKey, LimitKey, SagaKey, Settled
 from orchestrator.rules import acceptance
 from orchestrator.rules.admission import Allowance, Gate, Objection
@@ -21,6 +22,7 @@ from orchestrator.saga.instance import Saga, Terms
 from orchestrator.saga.machine import Event, Still
 from orchestrator.saga.objection import objection
 from orchestrator.saga.progress import Engine
+from orchestrator.saga.recall import Said
 from orchestrator.saga.ruling import TWO_PERSONS
 from orchestrator.sagas import SAGAS
 from orchestrator.sagas.words import Words, read_reply
@@ -38,6 +40,9 @@ from schemas.value import but
 
 _NONE: Final[Mapping[int, Audited]] = {}
 _ANY: Final[Mapping[str, Allowance]] = {}
+
+NOTHING: Final[Mapping[UUID, Said]] = {}
+"""What was said before the database was lost, when none was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,9 @@ class Decider:
         }
         object.__setattr__(self, "kits", kits)
 
-    def needs(self, arrivals: Sequence[Arrival], now: int) -> Needs:
+    def needs(
+        self, arrivals: Sequence[Arrival], now: int, said: Mapping[UUID, Said] = NOTHING
+    ) -> Needs:
         """Which sagas and limits the batch touches."""
         keys: set[SagaKey] = set()
         strays: set[UUID] = set()
@@ -85,7 +92,9 @@ class Decider:
                 if programme is not None and programme.limit is not None:
                     origin, account = arrival.route.participant, event.account
                     scope = acceptance.limit_scope(programme, origin, account)
-                    day = acceptance.business_date(now, programme.zone)
+                    before = said.get(arrival.saga) if said and arrival.saga else None
+                    at = now if before is None else before.began
+                    day = acceptance.business_date(at, programme.zone)
                     limits.add((acceptance.bucket(origin, account), scope, day))
         return Needs(frozenset(keys), frozenset(strays), frozenset(limits), frozenset(decisions))
 
@@ -98,16 +107,30 @@ class Decider:
         *,
         made: Mapping[int, Audited] = _NONE,
         allowances: Mapping[str, Allowance] = _ANY,
+        said: Mapping[UUID, Said] = NOTHING,
     ) -> Decision:
         """Apply the arrivals in order.
 
         `made` are the decisions of people that they name; `allowances` bound what participants get
-        that is new.
+        that is new; `said` is what was said before the database was lost.
         """
-        batch = _Batch(self, dict(loaded), dict(used), now)
+        batch = _Batch(self, dict(loaded), dict(used), now, said)
         batch.admit(dict(made), Gate(allowances))
         for arrival in arrivals:
             batch.apply(arrival)
+        return batch.finish(loaded)
+
+    def recall(
+        self,
+        said: Mapping[UUID, Said],
+        loaded: Mapping[UUID, Saga],
+        used: Mapping[LimitKey, int],
+        now: int,
+    ) -> Decision:
+        """Bring sagas that survived the loss of a database up to what was said of them since."""
+        batch = _Batch(self, dict(loaded), dict(used), now, said)
+        for saga_id, saga in loaded.items():
+            batch.recall(saga, said[saga_id])
         return batch.finish(loaded)
 
 
@@ -120,8 +143,9 @@ class _Batch(Consequences):
         sagas: dict[UUID, Saga],
         used: dict[LimitKey, int],
         now: int,
+        said: Mapping[UUID, Said],
     ) -> None:
-        super().__init__(decider.kits, decider.group, sagas, used, now)
+        super().__init__(decider.kits, decider.group, sagas, used, now, said=said)
         self.catalogue = decider.catalogue
         self.admit({}, Gate({}))
 
@@ -165,6 +189,9 @@ class _Batch(Consequences):
             self._tell_again(arrival, known)
 
     def _begin(self, arrival: Arrival, request: RedemptionRequested) -> None:
+        if self.said and (said := self.said.get(cast("UUID", arrival.saga))) is not None:
+            self._begin_again(arrival, request, said)
+            return
         programme = self.catalogue.programmes.get(request.programme)
         assert arrival.envelope is not None
         origin, trace = arrival.route.participant, arrival.envelope.traceparent
@@ -214,11 +241,44 @@ class _Batch(Consequences):
             refused = engine.refuse_held(saga, code, self.now)
             self._accept(arrival, saga, refused, "refused", code=code)
 
+    def _begin_again(self, arrival: Arrival, request: RedemptionRequested, said: Said) -> None:
+        """A saga that was lost with its database: on the terms on which it spoke then."""
+        programme = self.catalogue.programmes.get(request.programme)
+        assert arrival.envelope is not None
+        origin, trace, at = arrival.route.participant, arrival.envelope.traceparent, said.began
+        terms = acceptance.draft(request, origin, programme, at, trace)
+        deducted = acceptance.deducted(request)
+        engine, _ = self._tools(terms)
+        if said.refused and said.result is not None:
+            why = said.result["reason"]
+            saga = engine.refuse(terms, Code(why["code"]), why.get("field"), at, deducted)
+        else:
+            saga = engine.hold(terms, at, at + 1, deducted)
+        if (problem := said.differs(saga)) is not None:
+            raise SaidOtherwise(
+                f"{problem}: it was decided on other terms than the catalogue has now. Run the"
+                " coordinator with the programmes of then (UPRP_DEPLOY) until all is read again"
+            )
+        saga = engine.recall(saga, said, self.now)
+        limit = limit_key_of(terms)
+        if limit is not None and not saga.ended:
+            self._use(limit, terms.worth, read=True)
+        self._accept(arrival, None, saga, "recalled", said, points=terms.points)
+        self.decision.recalled.append(terms.saga_id)
+        self.decision.counts["recalled_sagas"] += 1
+
+    def recall(self, saga: Saga, said: Said) -> None:
+        """Bring a saga that survived up to what was said of it."""
+        self._recall(saga, said)
+
     def _answered(self, arrival: Arrival, reply: LegAnswered) -> None:
         saga = self.sagas.get(arrival.saga) if arrival.saga else None
         path = reply.leg_id[37:]
         leg = saga.leg(path) if saga is not None else None
         if saga is None or leg is None:
+            if arrival.restored:  # Once it is asked for again, it is answered again.
+                self.decision.counts["premature_replies"] += 1
+                return
             self._set_aside(arrival, _problem(arrival, "is not a leg that was asked for"), _REFUSED)
             return
         engine, words = self._tools(saga.terms)
@@ -232,7 +292,9 @@ class _Batch(Consequences):
             return
         news = read_reply(saga, leg, reply)
         moved = engine.hear(saga, path, news, self.now)
-        if moved is Still.PREMATURE:
+        if moved is Still.PREMATURE and arrival.restored:
+            self.decision.counts["premature_replies"] += 1
+        elif moved is Still.PREMATURE:
             self._set_aside(arrival, _problem(arrival, "has not been asked for yet"), _REFUSED)
         elif moved is Still.UNFIT:
             self._set_aside(arrival, _problem(arrival, "cannot be used: it was answered"), _REFUSED)
@@ -255,7 +317,9 @@ class _Batch(Consequences):
 
     def _timer(self, arrival: Arrival, timer: TimerFired) -> None:
         saga = self.sagas.get(arrival.saga) if arrival.saga else None
-        if saga is None:
+        if saga is None and arrival.restored:
+            self.decision.counts["stale_timers"] += 1
+        elif saga is None:
             self._set_aside(arrival, _problem(arrival, "is not a saga", "saga_id"), _REFUSED)
         elif arrival.redelivered:
             self._repeat(arrival, saga)
@@ -344,8 +408,11 @@ class _Batch(Consequences):
     def _withdrawn(self, arrival: Arrival, request: RedemptionWithdrawn) -> None:
         saga = self.sagas.get(arrival.saga) if arrival.saga else None
         if saga is None:
-            stone = acceptance.tombstone(request, arrival.route.participant, self.now)
-            self._accept(arrival, None, stone, "withdrawn")
+            said = self.said.get(cast("UUID", arrival.saga))
+            at = self.now if said is None else said.began
+            self.decision.recalled += [] if said is None else [cast("UUID", arrival.saga)]
+            stone = acceptance.tombstone(request, arrival.route.participant, at)
+            self._accept(arrival, None, stone, "withdrawn", said)
         elif arrival.redelivered:
             self._repeat(arrival, saga)
         else:

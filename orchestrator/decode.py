@@ -37,6 +37,7 @@ class Arrival:
     saga: UUID | None = None
     key: SagaKey | None = None  # None when the record's key does not say where the saga lives.
     problem: Unreadable | None = None
+    restored: bool = False  # It came before the database was restored, and is read once more.
 
 
 def routes(participants: Mapping[str, object]) -> dict[str, Route]:

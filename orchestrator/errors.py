@@ -8,7 +8,8 @@ UprpError
     ├── TooManyDeadLetters
     ├── SchemaTooOld
     ├── NoProgress
-    └── BrokerRefuses
+    ├── BrokerRefuses
+    └── SaidOtherwise
 """
 
 from __future__ import annotations
@@ -60,3 +61,9 @@ class BrokerRefuses(Stop):
     """The broker's topics or offsets are not what the stored positions need."""
 
     exit_code = 7
+
+
+class SaidOtherwise(Stop):
+    """What was said before the database was lost is not what the catalogue says now."""
+
+    exit_code = 8

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import date
@@ -184,6 +184,14 @@ class DueDecision:
     account: str
 
 
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """What a restored database lacks of one partition."""
+
+    until: int  # The offset before which a record may have been committed in what was lost.
+    since: int  # Nothing was lost that is older, in milliseconds.
+
+
 class Store(Protocol):
     """The truth. Every method may raise Unavailable."""
 
@@ -192,6 +200,16 @@ class Store(Protocol):
 
     async def positions(self) -> Mapping[Partition, int]:
         """The next offset of every partition that was ever read."""
+
+    async def recovery(self) -> Mapping[Partition, Lost]:
+        """What a restored database still lacks, of each partition that was not read again."""
+
+    async def begin_recovery(self, behind: Mapping[Partition, tuple[int, int]]) -> None:
+        """Remember the partitions that a restored database is behind in.
+
+        Each with its position and the offset up to which it is to be read again; one that moved
+        meanwhile is left alone.
+        """
 
     async def lease_due(self, now: int, until: int, count: int) -> Sequence[DueTimer]:
         """Take up to `count` sagas whose timer is due, and push their timers to `until` (ms)."""
@@ -261,8 +279,29 @@ class Source(Protocol):
     def seek(self, partition: Partition, offset: int) -> None:
         """Read on from there."""
 
+    def pause(self, partitions: Iterable[Partition]) -> None:
+        """Poll nothing from these until they are resumed."""
+
+    def resume(self, partitions: Iterable[Partition]) -> None:
+        """Poll from these again."""
+
+    async def position(self, partition: Partition) -> int:
+        """The offset of what the next poll brings; past what brings no record."""
+
     async def commit(self, offsets: Mapping[Partition, int]) -> None:
         """Commit offsets of partitions that are still assigned. Raises Unavailable."""
+
+
+class Archive(Protocol):
+    """What the platform said, on its own topics."""
+
+    def since(
+        self, partitions: Iterable[Partition], moment: int
+    ) -> AsyncIterator[Sequence[Record]]:
+        """What was written at `moment` (ms) or later; in order per partition.
+
+        It ends where the partitions ended when it began. May raise Unavailable.
+        """
 
 
 class Member(Protocol):

@@ -36,6 +36,11 @@ LogEvent = Literal[
     "breaker.opened",
     "breaker.probing",
     "breaker.closed",
+    "recovery.begun",
+    "recovery.recalled",
+    "recovery.stage",
+    "recovery.unexplained",
+    "recovery.done",
 ]
 """Every event that may be logged; a typo does not type-check."""
 

@@ -135,6 +135,19 @@ class KafkaSource:
         """Read on from there."""
         self._consumer.seek(TopicPartition(*partition), offset)
 
+    def pause(self, partitions: Iterable[Partition]) -> None:
+        """Poll nothing from these until they are resumed."""
+        self._consumer.pause(*(TopicPartition(*partition) for partition in partitions))
+
+    def resume(self, partitions: Iterable[Partition]) -> None:
+        """Poll from these again."""
+        self._consumer.resume(*(TopicPartition(*partition) for partition in partitions))
+
+    async def position(self, partition: Partition) -> int:
+        """The offset of what the next poll brings, past transaction markers."""
+        found: int = await self._ask(self._consumer.position(TopicPartition(*partition)))
+        return found
+
     async def commit(self, offsets: Mapping[Partition, int]) -> None:
         """Commit the offsets of partitions that are still assigned."""
         held = self._consumer.assignment() if self._consumer is not None else frozenset()

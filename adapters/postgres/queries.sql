@@ -86,18 +86,43 @@ where l.key_hash = v.key_hash and l.scope = v.scope and l.business_date = v.busi
 
 -- move_positions --
 -- One row per partition and batch: from the offset that is expected to the next one.
-insert into position as p (topic, partition, next_offset, previous_offset)
-select v.topic, v.partition, v.next_offset, v.previous_offset
+insert into position as p (topic, partition, next_offset, previous_offset, moved_at)
+select v.topic, v.partition, v.next_offset, v.previous_offset, now()
 from unnest($1::text[], $2::integer[], $3::bigint[], $4::bigint[])
   as v (topic, partition, next_offset, previous_offset)
 order by v.topic, v.partition
 on conflict (topic, partition) do update
-set next_offset = excluded.next_offset, previous_offset = excluded.previous_offset
+set next_offset = excluded.next_offset, previous_offset = excluded.previous_offset,
+    moved_at = excluded.moved_at
 where p.next_offset = excluded.previous_offset
 
 -- read_positions --
 -- Where every partition stands.
 select topic, partition, next_offset from position
+
+-- begin_recovery --
+-- These partitions lie behind Kafka's offsets: the database was restored. Since when is what the newest
+-- of them tells that nobody moved since; once it is known it stands.
+insert into position as p (topic, partition, next_offset, previous_offset, recover_until,
+                           recover_since)
+select v.topic, v.partition, v.next_offset, -1, v.until,
+       (select coalesce(max(q.moved_at), 'epoch') from position q
+        join unnest($1::text[], $2::integer[]) as k (topic, partition)
+          on q.topic = k.topic and q.partition = k.partition)
+from unnest($1::text[], $2::integer[], $3::bigint[], $4::bigint[])
+  as v (topic, partition, next_offset, until)
+order by v.topic, v.partition
+on conflict (topic, partition) do update
+set recover_since = case when p.next_offset < p.recover_until
+                         then least(p.recover_since, excluded.recover_since)
+                         else excluded.recover_since end,
+    recover_until = greatest(p.recover_until, excluded.recover_until)
+where p.next_offset = excluded.next_offset
+
+-- read_recovery --
+-- The partitions whose lost part has not been read to its end.
+select topic, partition, recover_until, recover_since from position
+where next_offset < recover_until
 
 -- insert_dead_letters --
 -- Records that were set aside; one that was already is left as it is.

@@ -26,6 +26,7 @@ from orchestrator.ports import (
     DueTimer,
     LimitChange,
     LimitKey,
+    Lost,
     Partition,
     SagaKey,
     Settled,
@@ -127,6 +128,20 @@ class PostgresStore:
         """The next offset of every partition that was ever read."""
         rows = await self._fetch("read_positions")
         return {(row["topic"], row["partition"]): row["next_offset"] for row in rows}
+
+    async def recovery(self) -> Mapping[Partition, Lost]:
+        """What a restored database still lacks."""
+        return {
+            (row["topic"], row["partition"]): Lost(
+                row["recover_until"], round(row["recover_since"].timestamp() * 1000)
+            )
+            for row in await self._fetch("read_recovery")
+        }
+
+    async def begin_recovery(self, behind: Mapping[Partition, tuple[int, int]]) -> None:
+        """Remember that these partitions, at these positions, are to be read up to there."""
+        rows = [(*partition, at, until) for partition, (at, until) in behind.items()]
+        await self._fetch("begin_recovery", *zip(*rows, strict=True))
 
     async def lease_due(self, now: int, until: int, count: int) -> Sequence[DueTimer]:
         """Take sagas whose timer is due, and push their timers."""

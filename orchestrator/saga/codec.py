@@ -109,6 +109,8 @@ def encode_state(saga: Saga) -> str:
 
 def _told(told: Told) -> list[Any]:
     fields = [told.revision, told.status, told.final, told.code, told.field, told.at]
+    if told.words is not None:
+        return [*fields, told.corrected, told.moved, told.words]
     return [*fields, told.corrected, told.moved] if told.moved or told.corrected else fields
 
 
@@ -167,5 +169,6 @@ def _decode_leg(found: list[Any]) -> Leg:
 def _decode_told(found: list[Any]) -> Told:
     revision, status, final, code, field, at, *rest = found
     reason = Code(code) if code else None
-    corrected, moved = rest or (False, ())
-    return Told(revision, ResultStatus(status), final, reason, field, at, corrected, tuple(moved))
+    corrected, moved, words = (*rest, None)[:3] if rest else (False, (), None)
+    status = ResultStatus(status)
+    return Told(revision, status, final, reason, field, at, corrected, tuple(moved), words)

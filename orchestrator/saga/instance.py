@@ -173,6 +173,7 @@ class Told:
     at: int
     corrected: bool = False  # It revises a final result.
     moved: tuple[int, ...] = ()  # What each leg had moved by then, where that is not so any more.
+    words: Mapping[str, Any] | None = None  # As read back from the topic, not yet seen to stand.
 
 
 @value
@@ -218,9 +219,14 @@ class Saga:
         return replace(self, legs=tuple(legs))
 
     @property
-    def ended(self) -> bool:
-        """Whether the origin has its final answer."""
+    def answered(self) -> bool:
+        """Whether the origin has a final answer."""
         return self.told is not None and self.told.final
+
+    @property
+    def ended(self) -> bool:
+        """Whether the origin has its final answer, and it is known why (`recall.py`)."""
+        return self.told is not None and self.told.final and self.told.words is None
 
     @property
     def parked(self) -> bool:

@@ -22,6 +22,7 @@ from .journal import LOSS
 from .ladder import Moment, News
 from .machine import DECIDED, IN_FLIGHT, TABLE, Cell, Event, Status, Still
 from .policy import LegPolicy, Policies, Remedy
+from .recall import Said, caught_up, stands
 from .ruling import Action, Ruling, event_of, news_of
 from .telling import ending, remembered, reviewed, tell
 
@@ -130,7 +131,7 @@ class Engine:
         """The origin takes the request back: turned round unless the pivot was asked for."""
         pivot = self.definition.pivot
         asked = any(leg.status is not Status.WAITING for leg in saga.legs_of(pivot.name))
-        if saga.ended or saga.withdrawn or asked:
+        if saga.answered or saga.withdrawn or asked:
             return Still.STALE
         return self._settle(but(saga, withdrawn=True, held=0, revision=saga.revision + 1), now)
 
@@ -178,6 +179,15 @@ class Engine:
             cell = Status.CANCELLING  # After a cancel nothing else is said under this leg.
         ruled = but(leg, decision=ruling.number, called=0)
         return self._moved(saga, ruled, cell, news, now)
+
+    def recall(self, saga: Saga, said: Said, now: int) -> Saga:
+        """The saga with all that was said of it before its database was lost."""
+        caught = caught_up(
+            saga, said, self.definition, lambda leg: self._policy(saga.terms, leg), now
+        )
+        if caught is saga:
+            return saga
+        return self._settle(but(caught, revision=saga.revision + 1), now)
 
     def due(self, saga: Saga) -> int | None:
         """When the saga must be looked at, whatever happens until then (I13)."""
@@ -313,7 +323,7 @@ class Engine:
 
     def _remedied(self, saga: Saga, short: int, now: int) -> Saga:
         """Value was given that is not paid for: take the next remedy of the policy's chain."""
-        cause = next(leg for leg in reversed(saga.legs) if leg.status is Status.OVERTURNED)
+        cause = _cause(saga, self.definition.pivot.name)
         policy = self._policy(saga.terms, cause)
         chain = policy.late_yes if cause.moved > (cause.first or 0) else policy.late_no
         pivot = self.definition.pivot
@@ -321,7 +331,7 @@ class Engine:
             if remedy is Remedy.REVERSE:
                 given = [leg for leg in saga.legs_of(pivot.name) if reversible(saga, leg)]
                 if cause.verb == pivot.name:
-                    given = [leg for leg in given if leg.status is Status.OVERTURNED]
+                    given = [g for g in given if g.status is Status.OVERTURNED or g is cause]
                 if given:
                     return self._undo(saga, given, now)
             elif remedy is Remedy.CHARGE:
@@ -353,17 +363,30 @@ class Engine:
     def _concluded(self, saga: Saga, now: int) -> Saga:
         """The saga with its one final result, or with the correction of it (`domain.md` I1)."""
         told = saga.told
-        if told is not None and told.final and not told.moved:
+        if told is not None and saga.ended and not told.moved:
             return saga
         pieces = kept(saga, self.definition.pivot)
         status, code = ending(saga, pieces)
+        if told is not None and stands(saga, self.definition, status):
+            return but(saga, told=but(told, words=None))
         return tell(saga, status, code, now)
+
+
+def _cause(saga: Saga, pivot: str) -> Leg:
+    """The leg of which a later verdict is believed.
+
+    There is none where points were returned before the database was lost and the answer to what
+    led to it is another one now: then it is what was given, or what was taken.
+    """
+    late = (leg for leg in reversed(saga.legs) if leg.status is Status.OVERTURNED)
+    given = (leg for leg in reversed(saga.legs_of(pivot)) if leg.moved)
+    return next(late, None) or next(given, saga.legs[0])
 
 
 def _turned(saga: Saga, now: int) -> bool:
     """Whether what was not asked yet will never be."""
     fresh = saga.terms.fresh_until
-    return saga.withdrawn or saga.ended or (fresh is not None and now >= fresh)
+    return saga.withdrawn or saga.answered or (fresh is not None and now >= fresh)
 
 
 def _given(path: str, deducted: Deducted) -> Leg:

@@ -14,7 +14,7 @@ from .machine import IN_FLIGHT, Status
 def remembered(saga: Saga) -> Saga:
     """The saga, with what its latest result spoke of kept: it is about to be corrected."""
     told = saga.told
-    if told is None or told.moved or not told.final:
+    if told is None or told.moved or not told.final or told.words is not None:
         return saga
     moved = tuple([promised(leg) if leg.undoes else leg.moved for leg in saga.legs])
     return but(saga, told=but(told, moved=moved))
@@ -22,7 +22,7 @@ def remembered(saga: Saga) -> Saga:
 
 def reviewed(saga: Saga, now: int) -> Saga:
     """The saga, with the origin told that a person looks at it, if one must."""
-    if saga.ended or not saga.parked:
+    if saga.answered or not saga.parked:
         return saga
     if saga.told is not None and saga.told.status is ResultStatus.MANUAL_REVIEW:
         return saga
@@ -72,7 +72,7 @@ def phase(saga: Saga) -> str:
     if saga.parked:
         return "PARKED"
     told = saga.told
-    if told is not None and told.final:
+    if told is not None and saga.ended:
         return "CORRECTING" if told.moved else told.status
     if saga.held:
         return "HELD"

@@ -88,6 +88,10 @@ class Words:
         told = saga.told
         assert told is not None, saga.terms.saga_id
         terms = saga.terms
+        event_id = result_event_id(terms.id, told.revision)
+        if told.words is not None:
+            again = dict(told.words)
+            return Message(terms.origin, Channel.RESULTS, event_id, self.definition.answer, again)
         pieces = kept(saga, self.definition.pivot)
         charged, returned = self._points(saga, pieces)
         result: dict[str, Any] = {
@@ -114,7 +118,6 @@ class Words:
             result["business_date"] = terms.business_date.isoformat()
         if terms.prededucted and told.final and returned:
             result["return_required"] = _return_required(saga, returned)
-        event_id = result_event_id(terms.id, told.revision)
         return Message(terms.origin, Channel.RESULTS, event_id, self.definition.answer, result)
 
     def _points(self, saga: Saga, pieces: tuple[int, ...]) -> tuple[int, int]:

@@ -1,0 +1,72 @@
+"""What the platform said, read back from its own topics: only after a database was restored."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from orchestrator.errors import Unavailable
+from orchestrator.ports import Partition, Record
+from orchestrator.settings import KafkaSettings
+
+_COUNT_MAX: Final = 2_000
+_WAIT_MS: Final = 200
+
+
+class KafkaArchive:
+    """Reads partitions from a moment to their end, as no member of any group."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+
+    async def since(
+        self, partitions: Iterable[Partition], moment: int
+    ) -> AsyncIterator[Sequence[Record]]:
+        """What was written at `moment` (ms) or later, up to where they end now."""
+        wanted = [TopicPartition(*partition) for partition in partitions]
+        consumer: Any = AIOKafkaConsumer(
+            bootstrap_servers=self._settings.bootstrap_servers,
+            client_id=f"{self._settings.client_id}-archive",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            request_timeout_ms=round(self._settings.request_timeout_s * 1000),
+            max_partition_fetch_bytes=4 * 1024 * 1024,
+        )
+        try:
+            await consumer.start()
+            consumer.assign(wanted)
+            left = await _sought(consumer, wanted, moment)
+            while left:
+                found = await consumer.getmany(timeout_ms=_WAIT_MS, max_records=_COUNT_MAX)
+                yield [
+                    Record(r.topic, r.partition, r.offset, r.key, r.value, r.headers)
+                    for tp, records in found.items()
+                    for r in records
+                    if r.offset < left.get(tp, 0)
+                ]
+                for tp in list(left):
+                    if await consumer.position(tp) >= left[tp]:
+                        del left[tp]
+                        consumer.pause(tp)
+        except (KafkaError, OSError) as error:
+            raise Unavailable(f"Kafka: {error!r}") from error
+        finally:
+            with suppress(KafkaError, OSError, asyncio.CancelledError):
+                await consumer.stop()
+
+
+async def _sought(
+    consumer: Any, wanted: list[TopicPartition], moment: int
+) -> dict[TopicPartition, int]:
+    """Begin at that moment; the ends of the partitions that have something since."""
+    ends: dict[TopicPartition, int] = await consumer.end_offsets(wanted)
+    found = await consumer.offsets_for_times(dict.fromkeys(wanted, moment))
+    begins = {tp: ends[tp] if at is None else at.offset for tp, at in found.items()}
+    for tp in wanted:
+        consumer.seek(tp, begins[tp])
+    return {tp: ends[tp] for tp in wanted if begins[tp] < ends[tp]}
