@@ -121,9 +121,10 @@ class Consequences:
         saga = now if now.wake_at == wake_at else but(now, wake_at=wake_at)
         terms = saga.terms
         self.sagas[terms.saga_id] = saga
-        words = newly(was, saga)
-        if said is not None:
-            words = tuple(utterance for utterance in words if not said.covers(utterance))
+        if said is None:
+            words = newly(was, saga)
+        else:
+            words = tuple([one for one in implied(saga) if not said.covers(one)])
         for utterance in words:
             self._say(arrival, saga, utterance)
         key = (terms.key_hash, terms.saga_id)

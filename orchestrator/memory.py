@@ -16,6 +16,7 @@ from schemas import catalogue
 from schemas.catalogue import Channel, topic_of
 from schemas.envelope import PLATFORM_SOURCE
 from schemas.ids import key_hash
+from schemas.reasons import Code
 from schemas.value import but
 
 _LEG_CHARS: Final = 37
@@ -52,7 +53,7 @@ class Memory:
             key = (key_hash(record.key), UUID(data["saga_id"]))
             legs = self._legs.setdefault(key, {})
             path = data["leg_id"][_LEG_CHARS:]
-            legs[path] = _more(legs.get(path) or SaidLeg(path=path), kind, data)
+            legs[path] = _more(legs.get(path) or SaidLeg(path), kind, data)
 
     def keys(self) -> list[SagaKey]:
         """The sagas about which something was said."""
@@ -88,6 +89,7 @@ def _more(leg: SaidLeg, kind: str, data: Mapping[str, Any]) -> SaidLeg:
         sent_at=at,
         expires_at=_ms(expires) if expires else 0,
         reference=data.get("reference"),
+        withdrawn=data.get("reason") == Code.WITHDRAWN,
     )
 
 

@@ -32,6 +32,7 @@ from adapters.embedded.processes import (
     Steps,
     complete,
     end,
+    finish,
     silent,
     spawn,
 )
@@ -62,7 +63,10 @@ lc_messages = 'C'
 # Files in the data folder, so that kill -9 leaves nothing in /dev/shm.
 dynamic_shared_memory_type = mmap
 """
-ACCESS: Final = "host all all 127.0.0.1/32 trust\n"
+ACCESS: Final = """\
+host all all 127.0.0.1/32 trust
+host replication all 127.0.0.1/32 trust
+"""
 
 
 def installation() -> Path:
@@ -174,6 +178,41 @@ class EmbeddedPostgres(EmbeddedServer):
         if done.returncode != 0:
             raise EmbeddedError(f"cannot drop database {name}: {done.stderr.strip()}")
 
+    def back_up(self, name: str) -> Path:
+        """Copy the whole cluster while it serves (a base backup), and return the copy's folder.
+
+        It lies beside the cluster, so that the account may write it; `remove` deletes it too.
+        """
+        folder = self.cluster.with_name(f"{self.cluster.name}.backup-{name}")
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True, mode=0o700)
+        owner = account()
+        if owner is not None:
+            hand_over(folder, owner)
+        self.progress(f"Backing PostgreSQL up to {folder}")
+        where = ["-h", "127.0.0.1", "-p", str(self.port), "-U", USER]
+        command = [str(binaries() / "pg_basebackup"), *where, "-D", str(folder)]
+        child = spawn(
+            [*command, "--checkpoint=fast", "--wal-method=stream"],
+            folder=folder.parent if owner is None else folder,
+            log=self.log,
+            environment=self._environment(),
+            account=owner,
+        )
+        finish(complete(child, deadline_s=300, what="PostgreSQL cannot be backed up"))
+        return folder
+
+    def restore(self, backup: Path) -> None:
+        """Lose the cluster as it is, put a backup in its place and start on it."""
+        self.kill()
+        shutil.rmtree(self.cluster)
+        shutil.copytree(backup, self.cluster)
+        owner = account()
+        if owner is not None:
+            for path in (self.cluster, *self.cluster.rglob("*")):
+                os.chown(path, owner.uid, owner.gid)
+        self.start()
+
     def kill(self) -> None:
         """Kill the postmaster and every process it made (SIGKILL)."""
         super().kill()
@@ -183,7 +222,8 @@ class EmbeddedPostgres(EmbeddedServer):
     def remove(self) -> None:
         """Kill it and delete its data."""
         super().remove()
-        for folder in (self.cluster, self._half_made):
+        backups = self.cluster.parent.glob(f"{self.cluster.name}.backup-*")
+        for folder in (self.cluster, self._half_made, *backups):
             shutil.rmtree(folder, ignore_errors=True)
 
     @property

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from schemas.reasons import Code
 from schemas.results import ResultStatus
-from schemas.value import but, keyed, value
+from schemas.value import but, value
 
 from . import ladder
 from .balance import kept, points
@@ -23,7 +23,7 @@ from .policy import LegPolicy
 from .utterance import Kind, Utterance
 
 
-@keyed
+@value
 class SaidLeg:
     """What one participant was told about one leg; the highest number of each kind."""
 
@@ -36,6 +36,7 @@ class SaidLeg:
     said_at: int = 0  # The latest inquiry or cancel.
     expires_at: int = 0
     reference: str | None = None  # Of the leg that it undoes.
+    withdrawn: bool = False  # It undoes because the origin took its request back.
 
 
 @value
@@ -101,8 +102,9 @@ def caught_up(
         if done is not None and done.reference is None and told.reference is not None:
             legs[done.path] = but(done, reference=told.reference)
     _ask_siblings(legs, definition, policy_of, now)
-    if tuple(legs.values()) != saga.legs:
-        saga = but(saga, legs=tuple(legs.values()), held=0)
+    withdrawn = saga.withdrawn or any([leg.withdrawn for leg in said.legs])
+    if tuple(legs.values()) != saga.legs or withdrawn is not saga.withdrawn:
+        saga = but(saga, legs=tuple(legs.values()), withdrawn=withdrawn, held=0)
     revision = saga.told.revision if saga.told is not None else 0
     if said.result is None or said.result["revision"] <= revision:
         return saga
@@ -145,8 +147,10 @@ def _caught_up(leg: Leg, said: SaidLeg, policy: LegPolicy, now: int) -> Leg:
     attempt = max(leg.attempt, said.attempt)
     inquiries = max(leg.inquiries, said.inquiries)
     cancels = max(leg.cancels, said.cancels)
+    if not attempt:  # Asked what became of it, though the command was cut off.
+        attempt = 1
     known = (leg.attempt, leg.inquiries, leg.cancels) == (attempt, inquiries, cancels)
-    if known or leg.status not in _OPEN or not attempt:
+    if known or leg.status not in _OPEN:
         return leg
     status = Status.SENT
     if cancels:
@@ -161,9 +165,9 @@ def _caught_up(leg: Leg, said: SaidLeg, policy: LegPolicy, now: int) -> Leg:
         attempt=attempt,
         inquiries=inquiries,
         cancels=cancels,
-        sent_at=leg.sent_at or said.sent_at,
+        sent_at=leg.sent_at or said.sent_at or said.said_at,
         said_at=max(leg.said_at, said.said_at, said.sent_at),
-        expires_at=leg.expires_at or said.expires_at,
+        expires_at=leg.expires_at or said.expires_at or now + policy.expires_after,
         due=now + policy.response_timeout,
         code=leg.code if status is Status.SENT else leg.code or Code.TIMEOUT,
         rungs=max(leg.rungs, inquiries + attempt - 1),

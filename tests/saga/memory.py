@@ -31,6 +31,12 @@ from tests.saga.walk import pieces
 DEPLOY: Final = Path(__file__).parents[2] / "deploy"
 START: Final = 1_800_000_000_000
 LEASE_MS: Final = 10_000
+LIMIT: Final = 100_000
+"""The day's limit of an account in minor units (`domain.md` C11)."""
+
+
+class TooMuch(AssertionError):
+    """An account's limit is exceeded."""
 
 
 def short_catalogue(times: int = 2) -> catalogues.Catalogue:
@@ -163,7 +169,7 @@ class Platform:
     def commit(self, decision: Decision, arrivals: Sequence[Arrival]) -> None:
         """The transaction, with the database's own constraints."""
         changes = decision.changes
-        if all(arrival.redelivered for arrival in arrivals):
+        if arrivals and all(arrival.redelivered for arrival in arrivals):
             changed = (changes.sagas, changes.timeline, changes.movements, changes.limits)
             assert not any(changed), f"redelivery changed something: {changed}"
             assert not changes.dead_letters, "redelivery set something aside again"
@@ -252,7 +258,8 @@ class Platform:
                 issued = sum(line.worth * n // line.quantity for line, n in kept)
                 expected[key] += issued if saga.ended else terms.worth
         assert +self.used == +expected, f"limits: {+self.used}, should be {+expected}"
-        assert all(used <= 100_000 for used in self.used.values()), self.used
+        if any(used > LIMIT for used in self.used.values()):
+            raise TooMuch(self.used)
 
     def _check_suspense(self) -> None:
         """I10, I11: books balance; in suspense lies only what open sagas have not settled."""
