@@ -147,15 +147,18 @@ class Tape:
 
     def caught_up(self, within_s: float = 20.0) -> None:
         """Wait until everything was heard that is on the topics now."""
-        ends = _ends(self.servers)
+        wanted = ends(self.servers)
 
         def heard_all() -> bool:
             seen: dict[tuple[str, int], int] = {}
             for one in self._heard[:]:
                 seen[one.topic, one.partition] = one.offset + 1
-            return all(seen.get(place, 0) >= end for place, end in ends.items())
+            return all(seen.get(place, 0) >= end for place, end in wanted.items())
 
         wait_until(heard_all, within_s, "the tape has every record")
+
+    def _take(self, heard: list[Heard]) -> None:
+        self._heard.extend(heard)
 
     def _run(self, partitions: Sequence[TopicPartition]) -> None:
         consumer = Consumer(
@@ -171,11 +174,8 @@ class Tape:
         try:
             consumer.assign(list(partitions))
             while not self._ended.is_set():
-                self._heard.extend(
-                    _heard(message)
-                    for message in consumer.consume(2_000, 0.1)
-                    if message.error() is None
-                )
+                found = consumer.consume(2_000, 0.1)
+                self._take([_heard(message) for message in found if message.error() is None])
         except Exception as error:  # noqa: BLE001 - raised by `stop`, in the test's own thread.
             self._wrong = error
         finally:
@@ -215,7 +215,8 @@ def delete_topics(servers: str) -> None:
         wait_until(lambda: not topics_of(servers), 30, "topics are gone")
 
 
-def _ends(servers: str) -> dict[tuple[str, int], int]:
+def ends(servers: str) -> dict[tuple[str, int], int]:
+    """Where every partition of the platform's topics ends."""
     consumer = Consumer({"bootstrap.servers": servers, "group.id": "ends", **QUIET})
     try:
         return {

@@ -102,7 +102,7 @@ def caught_up(
         if done is not None and done.reference is None and told.reference is not None:
             legs[done.path] = but(done, reference=told.reference)
     _ask_siblings(legs, definition, policy_of, now)
-    withdrawn = saga.withdrawn or any([leg.withdrawn for leg in said.legs])
+    withdrawn = saga.withdrawn or any(leg.withdrawn for leg in said.legs)
     if tuple(legs.values()) != saga.legs or withdrawn is not saga.withdrawn:
         saga = but(saga, legs=tuple(legs.values()), withdrawn=withdrawn, held=0)
     revision = saga.told.revision if saga.told is not None else 0

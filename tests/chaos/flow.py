@@ -1,0 +1,157 @@
+"""The load: requests of two programmes, duplicates, inquiries and withdrawals, open-loop."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from confluent_kafka import Producer
+
+from schemas import catalogue
+from schemas.ids import partition_key, saga_id
+from tests.wire import QUIET, Redemption, redemptions
+
+ENDLESS: Final = 10_000_000
+TICK_S: Final = 0.02
+MILES_SHARE: Final = 0.25
+DUPLICATES: Final = 0.03
+WITHDRAWN: Final = 0.02
+INQUIRED: Final = 0.02
+
+
+class Miles(Redemption):
+    """An exchange of Harbour's points for miles and a lounge pass: whole, or not at all."""
+
+    def body(self) -> bytes:
+        data = json.loads(super().body())
+        return json.dumps(data | {"creditor_account": f"flyer-{self.card}"}).encode()
+
+
+def mixed(seed: int) -> Iterator[Redemption]:
+    """Requests that the rules accept; a part of them for miles."""
+    dice = random.Random(seed)
+    coupons, number = redemptions(ENDLESS, seed, stem=f"c{seed}"), itertools.count()
+    while True:
+        if dice.random() >= MILES_SHARE:
+            yield next(coupons)
+            continue
+        one = next(number)
+        lines: tuple[tuple[str, int], ...] = (("miles", dice.randrange(500, 900)),)
+        lines += (("lounge-pass", 1),) if dice.random() < 0.5 else ()
+        yield Miles(
+            f"m{seed}-{one}",
+            f"saver-{seed}-{one // 4}",
+            f"saver-{seed}-{one // 8}",
+            lines,
+            "harbour",
+            "uprp-harbour-miles",
+        )
+
+
+class Flow:
+    """Publishes from a thread of its own until it is told to stop; nothing that it sent is lost."""
+
+    def __init__(self, servers: str, seed: int, per_s: float) -> None:
+        self.sent: set[str] = set()  # Every saga that was asked for.
+        self.counts: Counter[str] = Counter()
+        self._per_s = per_s
+        self._requests = mixed(seed)
+        self._dice = random.Random(seed + 1)
+        self._later: list[tuple[float, str, Redemption]] = []
+        self._ended = threading.Event()
+        self._wrong: list[str] = []
+        self._producer: Any = Producer(
+            {
+                "bootstrap.servers": servers,
+                "acks": "all",
+                "enable.idempotence": True,
+                "linger.ms": 5,
+                "partitioner": "murmur2_random",
+                "reconnect.backoff.max.ms": 500,
+                "message.timeout.ms": 300_000,
+                "queue.buffering.max.messages": 1_000_000,
+                **QUIET,
+            }
+        )
+        self._thread = threading.Thread(target=self._run, name="flow")
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End; returns when the broker has everything."""
+        self._ended.set()
+        self._thread.join(60)
+        for _, type_, request in self._later:
+            self._publish(type_, request)
+        left = self._producer.flush(120)
+        assert not left, f"{left} requests are not on the broker"
+        assert not self._wrong, self._wrong[:3]
+
+    def _run(self) -> None:
+        try:
+            began, count = time.monotonic(), 0
+            while not self._ended.wait(TICK_S):
+                due = int((time.monotonic() - began) * self._per_s)
+                for request in itertools.islice(self._requests, max(0, due - count)):
+                    self._send(request)
+                    count += 1
+                now = time.monotonic()
+                ready = [one for one in self._later if one[0] <= now]
+                self._later = [one for one in self._later if one[0] > now]
+                for _, type_, request in ready:
+                    self._publish(type_, request)
+                self._producer.poll(0)
+        except Exception as error:  # noqa: BLE001 - raised by `stop`, in the caller's own thread.
+            self._wrong.append(repr(error))
+
+    def _send(self, request: Redemption) -> None:
+        """A request, and sometimes more about it: before it, with it, or seconds later."""
+        dice, now = self._dice, time.monotonic()
+        fate = dice.random()
+        if fate < WITHDRAWN / 4:  # The withdrawal overtakes its request.
+            self._publish(catalogue.WITHDRAWN, request)
+        elif fate < WITHDRAWN:
+            wait = dice.choice((0.0, 0.05, 0.3, 2.0))
+            self._later.append((now + wait, catalogue.WITHDRAWN, request))
+        elif fate < WITHDRAWN + INQUIRED:
+            self._later.append((now + dice.uniform(0, 5), catalogue.INQUIRED, request))
+        elif fate < WITHDRAWN + INQUIRED + DUPLICATES:
+            self._later.append((now + dice.uniform(0, 5), catalogue.REQUESTED, request))
+        self._publish(catalogue.REQUESTED, request)
+
+    def _publish(self, type_: str, request: Redemption) -> None:
+        self.counts[type_] += 1
+        if type_ != catalogue.INQUIRED:
+            self.sent.add(str(saga_id(request.origin, request.account, request.request_id)))
+        body = request.body()
+        if type_ != catalogue.REQUESTED:
+            ids = {"request_id": request.request_id, "account": request.account}
+            body = json.dumps(ids).encode()
+        self._producer.produce(
+            request.topic,
+            body,
+            partition_key(request.origin, request.account).encode(),
+            headers=[
+                ("ce_specversion", "1.0"),
+                ("ce_id", str(uuid.uuid4())),
+                ("ce_source", f"/participants/{request.origin}"),
+                ("ce_type", type_),
+                ("ce_time", datetime.now(UTC).isoformat(timespec="milliseconds")),
+                ("content-type", "application/json"),
+            ],
+            on_delivery=self._delivered,
+        )
+
+    def _delivered(self, error: Any, _message: object) -> None:
+        if error is not None:
+            self._wrong.append(str(error))

@@ -1,0 +1,34 @@
+"""Everything at once, in small: 0 lost, 0 doubled, 0 unexplained."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.run import Options, chaos, report
+from tests.chaos.schedule import Kind, schedule
+
+SECONDS = 60.0
+
+
+@pytest.mark.servers
+@pytest.mark.timeout(600)
+def test_everything_at_once(tmp_path: Path) -> None:
+    outcome = chaos(Options(SECONDS, seed=1, per_s=100), tmp_path)
+    report(outcome)
+    assert not outcome.verdict.wrong, outcome.verdict.shown
+    assert outcome.verdict.looked_at["sagas"] > 1_000
+    for kind in ("inquiry", "cancel", "said again", str(Kind.DATABASE_KILLED), str(Kind.KILL)):
+        assert outcome.reached[kind], f"{kind} did not happen"
+
+
+def test_a_schedule_is_its_seed_and_has_every_kind() -> None:
+    plan = schedule(7, 120.0)
+    assert plan == schedule(7, 120.0)
+    assert plan != schedule(8, 120.0)
+    assert {blow.kind for blow in plan} == set(Kind)
+    assert [blow.at for blow in plan] == sorted(blow.at for blow in plan)
+    assert plan[-1].at < 120.0
+    assert Counter(blow.kind for blow in schedule(7, 1_800.0))[Kind.KILL] > 10

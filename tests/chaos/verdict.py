@@ -1,0 +1,166 @@
+"""After the storm: what the database, the companies and the origins say, compared leg by leg."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from adapters.sandbox.books import Books, LegBook
+from orchestrator.saga.instance import Leg, Saga
+from orchestrator.saga.journal import LOSS, SUSPENSE
+from orchestrator.saga.machine import DECIDED, IN_FLIGHT, Status
+from orchestrator.saga.progress import participant
+from orchestrator.sagas import SAGAS
+from tests.chaos.ear import Ear, Told
+
+SHOWN_MAX: Final = 10
+SAGA_CHARS: Final = 36
+
+
+@dataclass
+class Verdict:
+    """What was looked at, and what was wrong with it, by kind."""
+
+    looked_at: Counter[str] = field(default_factory=Counter)
+    wrong: Counter[str] = field(default_factory=Counter)
+    shown: list[str] = field(default_factory=list)
+    seen: Counter[str] = field(default_factory=Counter)  # The hard cases that happened.
+
+    def problem(self, kind: str, text: str) -> None:
+        """Count it, and keep the first few words."""
+        self.wrong[kind] += 1
+        if self.wrong[kind] <= SHOWN_MAX:
+            self.shown.append(f"{kind}: {text}")
+
+    @property
+    def figures(self) -> str:
+        """The three that count."""
+        return ", ".join(
+            f"{self.wrong[kind]} {kind}" for kind in ("lost", "doubled", "unexplained")
+        )
+
+
+def judge(sagas: Iterator[Saga], books: Books, asked: set[str], ear: Ear) -> Verdict:
+    """Compare what was asked for, what is believed, what was done and what was told."""
+    verdict = Verdict()
+    known: set[str] = set()
+    believed: set[tuple[str, str]] = set()
+    for saga in sagas:
+        known.add(saga.terms.id)
+        _saga(verdict, saga, ear.told.get(saga.terms.id))
+        definition = SAGAS[saga.terms.definition, saga.terms.definition_version]
+        for leg in saga.legs:
+            if leg.verb != LOSS:
+                company = participant(saga.terms, definition, leg.verb)
+                leg_id = f"{saga.terms.id}/{leg.path}"
+                believed.add((company, leg_id))
+                found = books.companies.get(company)
+                _leg(verdict, leg_id, leg, found.legs.get(leg_id) if found else None)
+        _sightings(verdict.seen, saga)
+    verdict.looked_at["requests"] = len(asked)
+    for saga_id in asked - known:
+        verdict.problem("lost", f"{saga_id} was asked for and is no saga")
+    for saga_id in known - asked:
+        verdict.problem("unexplained", f"{saga_id} is a saga that nobody asked for")
+    _books(verdict, books, believed)
+    for text in ear.problems:
+        verdict.problem("unexplained", text)
+    return verdict
+
+
+def _saga(verdict: Verdict, saga: Saga, told: Told | None) -> None:
+    verdict.looked_at["sagas"] += 1
+    if not saga.ended and not saga.parked:
+        verdict.problem("lost", f"{saga.terms.id} has neither ended nor an owner: {saga.legs}")
+    if saga.told is None:
+        return
+    if told is None:
+        verdict.problem("lost", f"{saga.terms.id}: nobody told its origin {saga.told}")
+    elif (told.revision, told.status) != (saga.told.revision, saga.told.status):
+        verdict.problem("unexplained", f"{saga.terms.id}: told {told}, should be {saga.told}")
+
+
+def _leg(verdict: Verdict, leg_id: str, leg: Leg, fact: LegBook | None) -> None:
+    verdict.looked_at["legs"] += 1
+    if fact is not None and fact.applied > 1:
+        verdict.problem("doubled", f"{leg_id} was done {fact.applied} times")
+    if leg.parked:
+        verdict.looked_at["legs with an open case"] += 1
+        return  # A person has it; what the company did is what the case is about.
+    if leg.status is Status.WAITING:
+        if fact is not None:
+            verdict.problem("unexplained", f"{leg_id} was never asked for: {fact}")
+    elif leg.status not in DECIDED:
+        verdict.problem("lost", f"{leg_id} is {leg.status} though all has ended")
+    elif fact is None:
+        verdict.problem("unexplained", f"{leg_id} is {leg.status}, nobody heard of it")
+    elif fact.moved != leg.moved:
+        verdict.problem("unexplained", f"{leg_id}: we believe {leg}, the books say {fact}")
+
+
+def _books(verdict: Verdict, books: Books, believed: set[tuple[str, str]]) -> None:
+    """What the companies have that we do not know of, and whether their own books balance."""
+    for company, one in books.companies.items():
+        for leg_id, fact in one.legs.items():
+            ours = len(leg_id) > SAGA_CHARS and leg_id[8] == leg_id[13] == "-"
+            if ours and fact.moved and (company, leg_id) not in believed:
+                verdict.problem("unexplained", f"{leg_id}: {company} did it, no saga knows of it")
+        verdict.looked_at[f"legs of {company}"] = len(one.legs)
+    for text in books.problems():
+        verdict.problem("doubled" if "applied" in text else "unexplained", text)
+
+
+HARD_CASES: Final = (
+    "late yes believed",
+    "late no believed",
+    "disputed",
+    "return refused",
+    "ladder ran out",
+    "cancel accepted",
+    "partial success",
+    "whole order taken back",
+    "charged again",
+    "loss booked",
+    "returned",
+    "withdrawn",
+    "several returns",
+)
+"""Of `domain.md` 4.4, what the companies can bring about within minutes."""
+
+
+def _sightings(seen: Counter[str], saga: Saga) -> None:
+    for leg in saga.legs:
+        first = leg.first
+        seen["late yes believed"] += first is not None and leg.moved > first
+        seen["late no believed"] += first is not None and leg.moved < first
+        seen["disputed"] += leg.status is Status.DISPUTED
+        seen["return refused"] += leg.status is Status.REFUSED
+        seen["ladder ran out"] += leg.status is Status.SILENT
+        seen["cancel accepted"] += leg.status is Status.CANCELLED
+        seen["whole order taken back"] += leg.verb == "reverse"
+        seen["charged again"] += leg.verb == "charge"
+        seen["loss booked"] += leg.verb == LOSS
+        seen["returned"] += leg.verb == "return" and leg.moved > 0
+        seen["several returns"] += leg.path.endswith("return/2")
+        seen["called, and still climbing"] += leg.called > 0 and leg.status in IN_FLIGHT
+    if saga.told is not None:
+        seen["partial success"] += saga.told.status == "PARTIAL_SUCCESS"
+        seen["withdrawn"] += saga.told.status == "CANCELLED"
+
+
+def journal(verdict: Verdict, balances: list[tuple[str, str, int]], stakes: dict[str, int]) -> None:
+    """Zero-sum in every unit; what is in suspense is what the open cases are about (I10, I11)."""
+    sums: Counter[str] = Counter()
+    for account, unit, balance in balances:
+        verdict.looked_at["journal accounts"] += 1
+        sums[unit] += balance
+        if account == SUSPENSE and balance != stakes.get(unit, 0):
+            at_stake = stakes.get(unit, 0)
+            verdict.problem(
+                "unexplained", f"{balance} {unit} in suspense, {at_stake} are at stake in cases"
+            )
+    for unit, total in sums.items():
+        if total:
+            verdict.problem("unexplained", f"{unit} add up to {total}")
