@@ -2,7 +2,7 @@
 
 What was said since the backup is read back, the sagas that survived are brought up to it, those
 that were lost begin again as their requests are read; replies are read when the requests are, and
-timers when the replies are (`docs/decisions/0015`).
+timers when the replies are (`docs/decisions/0017`).
 """
 
 from __future__ import annotations
@@ -95,7 +95,9 @@ class Recovery:
         for at in range(0, len(self._keys), _PORTION):
             yield self._keys[at : at + _PORTION]
 
-    async def bring_up(self, keys: Sequence[SagaKey], check: Callable[[Decision], None]) -> Decision:
+    async def bring_up(
+        self, keys: Sequence[SagaKey], check: Callable[[Decision], None]
+    ) -> Decision:
         """Bring those that survived up to what was said of them, in one transaction.
 
         `check` is called before it is saved and before it is committed.

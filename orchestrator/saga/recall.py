@@ -2,7 +2,7 @@
 
 Nothing leaves the platform before it is committed, so what is on the platform's own topics is what
 the lost rows implied. A saga that is brought up to it has asked whom it had asked, remembers what
-its origin was told, and decides nothing differently (`docs/decisions/0015`).
+its origin was told, and decides nothing differently (`docs/decisions/0017`).
 """
 
 from __future__ import annotations

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -186,9 +185,9 @@ class Storm(Platform):
     def _fill(self, for_s: float) -> None:
         """Leave the database no room, then give it back; it may have died of it."""
         filler = self.postgres.data / "filler"
-        free = os.statvfs(self.postgres.data)
-        with filler.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, max(1, free.f_bavail * free.f_frsize - 65_536))
+        with filler.open("wb", buffering=0) as file, suppress(OSError):
+            while True:  # Until there is no room; others write at the same time.
+                file.write(b"\0" * 1_048_576)
         self._pass(for_s)
         filler.unlink()
         if self.postgres.pid is None:

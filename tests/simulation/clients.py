@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from random import Random
 from typing import Final
@@ -30,6 +30,7 @@ class MemorySource:
         self._task: asyncio.Task[None] | None = None
         self._held: list[Partition] = []
         self._positions: dict[Partition, int] = {}
+        self._paused: set[Partition] = set()
         self._news: asyncio.Future[None] | None = None
 
     async def start(self, member: Member) -> None:
@@ -63,6 +64,7 @@ class MemorySource:
                 if session.alive:
                     self._held = list(session.share)
                     self._positions = {}
+                    self._paused.clear()
                     await member.on_assigned(self._held)
                 continue
             await member.on_revoked(self._held)
@@ -102,7 +104,11 @@ class MemorySource:
         if self._broker.away:
             return []
         logs = self._broker.logs
-        waiting = [at for at, offset in self._positions.items() if offset < logs[at].shown]
+        waiting = [
+            at
+            for at, offset in self._positions.items()
+            if offset < logs[at].shown and at not in self._paused
+        ]
         if not waiting:
             return []
         if len(waiting) > 1:
@@ -147,6 +153,18 @@ class MemorySource:
         """Read on from there."""
         self._positions[partition] = offset
 
+    def pause(self, partitions: Iterable[Partition]) -> None:
+        """Poll nothing from these until they are resumed."""
+        self._paused.update(partitions)
+
+    def resume(self, partitions: Iterable[Partition]) -> None:
+        """Poll from these again."""
+        self._paused.difference_update(partitions)
+
+    async def position(self, partition: Partition) -> int:
+        """The offset of what the next poll brings."""
+        return self._positions[partition]
+
     async def commit(self, offsets: Mapping[Partition, int]) -> None:
         """Commit the offsets of partitions that are still held."""
         mine = {at: offset for at, offset in offsets.items() if at in self._held}
@@ -159,6 +177,23 @@ class MemorySource:
 
         if mine:
             await self._line.ask("commit offsets", serve)
+
+
+class MemoryArchive:
+    """What the platform said, as the broker keeps it."""
+
+    def __init__(self, broker: Broker, line: Line) -> None:
+        self._broker = broker
+        self._line = line
+
+    async def since(
+        self, partitions: Iterable[Partition], moment: int
+    ) -> AsyncIterator[Sequence[Record]]:
+        """All of it; more than was asked for does no harm."""
+        for at in partitions:
+            log = self._broker.logs.get(at)
+            if log is not None:
+                yield await self._line.ask("archive", log.records.copy)
 
 
 class MemoryBus:

@@ -20,6 +20,7 @@ from orchestrator.ports import (
     Changes,
     DueTimer,
     LimitKey,
+    Lost,
     Movement,
     Partition,
     SagaKey,
@@ -72,6 +73,7 @@ class Database(Server):
         self.movements: dict[tuple[UUID, int], Movement] = {}
         self.used: dict[LimitKey, int] = {}
         self.positions: dict[Partition, int] = {}
+        self.lost: dict[Partition, Lost] = {}
         self.letters: dict[str, DeadLetter] = {}
         self.cases: dict[UUID, Case] = {}
         self.open: list[MemoryTransaction] = []
@@ -351,6 +353,25 @@ class MemoryStore:
     async def positions(self) -> Mapping[Partition, int]:
         """The next offset of every partition that was ever read."""
         return await self._line.ask("positions", lambda: dict(self._database.positions))
+
+    async def recovery(self) -> Mapping[Partition, Lost]:
+        """What a restored database still lacks."""
+        lost, at = self._database.lost, self._database.positions
+        return await self._line.ask(
+            "recovery",
+            lambda: {one: found for one, found in lost.items() if at.get(one, 0) < found.until},
+        )
+
+    async def begin_recovery(self, behind: Mapping[Partition, tuple[int, int]]) -> None:
+        """Remember the partitions that it is behind in."""
+
+        def serve() -> None:
+            for one, (position, until) in behind.items():
+                self._database.positions.setdefault(one, position)
+                known = self._database.lost.get(one, Lost(0, 0))
+                self._database.lost[one] = Lost(max(until, known.until), 0)
+
+        await self._line.ask("begin recovery", serve)
 
     async def lease_due(self, now: int, until: int, count: int) -> Sequence[DueTimer]:
         """Take sagas whose timer is due, and push their timers."""

@@ -18,7 +18,7 @@ from orchestrator.telemetry import Log, Metrics
 from orchestrator.watchdog import Watchdog
 
 from .broker import SESSION_S, Broker
-from .clients import MemoryBus, MemorySource
+from .clients import MemoryArchive, MemoryBus, MemorySource
 from .companies import Reach
 from .database import Database, MemoryStore
 from .line import Line
@@ -156,6 +156,7 @@ class Process:
             store=store,
             source=source,
             bus=bus,
+            archive=MemoryArchive(around.broker, wire),
             clock=clock,
             log=log,
             metrics=metrics,
@@ -167,7 +168,7 @@ class Process:
             bus=bus,
             clock=clock,
             log=log,
-            behind=lambda: coordinator.behind,
+            behind=lambda: coordinator.behind or coordinator.recovering,
         )
         watchdog = Watchdog(
             coordinator=coordinator,

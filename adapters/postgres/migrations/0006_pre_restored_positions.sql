@@ -1,4 +1,4 @@
--- After a restore the stored positions lie behind Kafka's offsets (docs/decisions/0015): up to where
+-- After a restore the stored positions lie behind Kafka's offsets (docs/decisions/0017): up to where
 -- the lost part is read once more, and since when what was said is read back.
 
 alter table position
