@@ -1,4 +1,4 @@
--- What coordinators see of the participants (docs/decisions/0014). Each coordinator writes rows of its
+-- What coordinators see of the participants (docs/decisions/0016). Each coordinator writes rows of its
 -- own: none is shared but a breaker's, which is written only when it moves.
 
 create table participant_health (
