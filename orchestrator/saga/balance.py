@@ -51,8 +51,24 @@ def undoings(saga: Saga, leg: Leg) -> list[Leg]:
 
 
 def promised(leg: Leg) -> int:
-    """What an undoing gives back, or may: all that was asked while it is not decided."""
-    return leg.moved if leg.status in DECIDED else leg.asked
+    """What an undoing gives back, or may: all that was asked while it is not decided.
+
+    Of a dispute the first verdict stands.
+    """
+    stands = leg.status in DECIDED or leg.status is Status.DISPUTED
+    return leg.moved if stands else leg.asked
+
+
+def contradicts(saga: Saga, leg: Leg, amount: int) -> bool:
+    """Whether so much cannot be true of a leg, given what was undone, or given up, of it."""
+    gone = [
+        undo.asked if undo.status is Status.WRITTEN_OFF else promised(undo)
+        for undo in undoings(saga, leg)
+    ]
+    if amount < sum(gone):
+        return True
+    done = saga.leg(leg.undoes) if leg.undoes is not None else None
+    return done is not None and amount > done.moved
 
 
 @value
@@ -82,7 +98,7 @@ def points(saga: Saga, definition: Definition) -> Points:
         for undo in undoings(saga, leg):
             if undo.status is Status.WRITTEN_OFF:
                 forgone += undo.asked
-            if undo.status in DECIDED:
+            if undo.status in DECIDED or undo.status is Status.DISPUTED:
                 returned += undo.moved
             else:
                 returning += undo.asked

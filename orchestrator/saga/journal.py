@@ -12,7 +12,7 @@ from typing import Final
 
 from schemas.value import value
 
-from .definition import Definition, Kind, Role
+from .definition import Definition, Kind, Role, Step
 from .instance import Leg, Saga, Terms
 from .machine import Status
 
@@ -42,20 +42,24 @@ def transfers(definition: Definition, was: Saga | None, now: Saga) -> Iterator[T
             continue
         moved = prior.moved if prior is not None else 0
         if leg.moved != moved:
-            for transfer in _of_leg(definition, now.terms, leg, moved):
+            for transfer in _of_leg(definition, was, now, leg, leg.moved - moved):
                 if transfer.amount:
                     yield transfer if transfer.amount > 0 else _turned(transfer)
-        if leg.status is Status.WRITTEN_OFF and prior is not None and prior.status != leg.status:
-            yield Transfer(SUSPENSE, f"{now.terms.debtor}/forgone", now.terms.unit, leg.asked)
+        gave_up = prior is not None and prior.status is Status.WRITTEN_OFF
+        if (leg.status is Status.WRITTEN_OFF) is not gave_up:
+            forgone = Transfer(SUSPENSE, f"{now.terms.debtor}/forgone", now.terms.unit, leg.asked)
+            yield _turned(forgone) if gave_up else forgone
 
 
 def _turned(transfer: Transfer) -> Transfer:
-    return Transfer(transfer.credit, transfer.debit, transfer.unit, -transfer.amount)
+    return Transfer(transfer.credit, transfer.debit, transfer.unit, abs(transfer.amount))
 
 
-def _of_leg(definition: Definition, terms: Terms, leg: Leg, moved: int) -> Iterator[Transfer]:
-    """What the leg moved beyond `moved`; amounts may be negative."""
-    more = leg.moved - moved
+def _of_leg(
+    definition: Definition, was: Saga | None, now: Saga, leg: Leg, more: int
+) -> Iterator[Transfer]:
+    """What the leg moved `more` than before; amounts may be negative."""
+    terms = now.terms
     if leg.verb == LOSS:
         yield Transfer(f"{terms.loss_bearer}/loss", SUSPENSE, terms.unit, more)
         return
@@ -65,10 +69,21 @@ def _of_leg(definition: Definition, terms: Terms, leg: Leg, moved: int) -> Itera
         yield Transfer(member(terms, step.to), SUSPENSE, terms.unit, way * more)
         return
     line = terms.lines[leg.line or 0]
-    worth = line.points_for(leg.moved) - line.points_for(moved)
-    yield Transfer(SUSPENSE, f"{terms.debtor}/redeemed", terms.unit, way * worth)
+    # By what the member has of the line: parts of it priced one by one would not add up.
+    worth = line.points_for(_pieces(step, now, leg))
+    if was is not None:
+        worth -= line.points_for(_pieces(step, was, leg))
+    yield Transfer(SUSPENSE, f"{terms.debtor}/redeemed", terms.unit, worth)
     unit = f"{terms.creditor}:{line.item}"
     yield Transfer(f"{terms.creditor}/issued", member(terms, step.to), unit, way * more)
+
+
+def _pieces(step: Step, saga: Saga, of: Leg) -> int:
+    """What the member has of the line that a leg serves."""
+    pieces = sum([leg.moved for leg in saga.legs_of(step.name) if leg.line == of.line])
+    if step.undo is None:
+        return pieces
+    return pieces - sum([leg.moved for leg in saga.legs_of(step.undo.name) if leg.line == of.line])
 
 
 def member(terms: Terms, role: Role) -> str:

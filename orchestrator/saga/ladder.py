@@ -71,12 +71,13 @@ def moved(leg: Leg, to: Status, news: News, at: Moment) -> Leg:
             detail=news.detail,
             code=None,
             due=None,
+            called=0,
         )
     move = _MOVES.get(to)
     if move is not None:
         return move(leg, news, at)
     code = Code.NO_ANSWER if to is Status.CANCELLED else news.code or leg.code or Code.TIMEOUT
-    return but(leg, status=to, code=code, due=None)
+    return but(leg, status=to, code=code, due=None, called=0)
 
 
 def _rung(leg: Leg, news: News, at: Moment) -> Leg:

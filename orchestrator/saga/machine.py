@@ -110,7 +110,8 @@ _ROWS: Final[Mapping[Status, tuple[Cell, ...]]] = {
     S.REFUSED: (S.CONFIRMED, STALE, STALE, S.PENDING, STALE, STALE,
                 STALE, STALE, STALE,
                 S.CONFIRMED, NO, S.UNKNOWN, S.WRITTEN_OFF),
-    S.WRITTEN_OFF: (S.DISPUTED, STALE, STALE, STALE, STALE, STALE,
+    # Two persons gave up; that it was done after all is believed.
+    S.WRITTEN_OFF: (S.OVERTURNED, STALE, STALE, STALE, STALE, STALE,
                     STALE, STALE, STALE,
                     NO, NO, NO, NO),
 }

@@ -15,16 +15,17 @@ from schemas.results import ResultStatus
 from schemas.value import but
 
 from . import ladder
-from .balance import in_vain, kept, points, promised, reversible, takings, undoings
+from .balance import contradicts, in_vain, kept, points, promised, reversible, takings, undoings
 from .definition import Definition, Kind, Role
 from .instance import Deducted, Leg, Saga, Terms, Told
 from .journal import LOSS
 from .ladder import Moment, News
-from .machine import DECIDED, IN_FLIGHT, TABLE, Cell, Event, Status, Still
+from .machine import DECIDED, IN_FLIGHT, TABLE, Event, Status, Still
 from .policy import LegPolicy, Policies, Remedy
 from .recall import Said, caught_up, stands
 from .ruling import Action, Ruling, event_of, news_of
 from .telling import ending, remembered, reviewed, tell
+from .verdict import cell_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,8 @@ class Engine:
         if leg is None or leg.verb == LOSS:
             return Still.PREMATURE
         policy = self._policy(saga.terms, leg)
-        cell = self._cell(leg, news, policy)
+        only_late = self._may_only_be_late(leg)
+        cell = cell_of(saga, leg, news, policy, only_late=only_late)
         if isinstance(cell, Still):
             return cell
         return self._moved(saga, leg, cell, news, now)
@@ -121,11 +123,13 @@ class Engine:
             tells = tells or ladder.tells(looked, policy, now)
             if looked is not leg:
                 ticked = ticked.with_leg(looked)
-        if tells and saga.told is None:
-            ticked = tell(ticked, ResultStatus.PENDING, Code.ACCEPTED, now)
-        if ticked is saga:
+        tells = tells and saga.told is None
+        if ticked is saga and not tells:
             return Still.STALE
-        return self._settle(but(ticked, revision=saga.revision + 1), now)
+        settled = self._settle(but(ticked, revision=saga.revision + 1), now)
+        if tells and settled.told is None:  # A person who is called is told of at once.
+            return tell(settled, ResultStatus.PENDING, Code.ACCEPTED, now)
+        return settled
 
     def withdraw(self, saga: Saga, now: int) -> Saga | Still:
         """The origin takes the request back: turned round unless the pivot was asked for."""
@@ -153,6 +157,7 @@ class Engine:
             for action in Action
             if isinstance(TABLE[leg.status][event_of(action)], Status)
             and (retries or action is not Action.RETRY)
+            and not (action is Action.REJECT and contradicts(saga, leg, 0))
         )
 
     def decided(self, saga: Saga, path: str, ruling: Ruling, now: int) -> Saga | Still:
@@ -163,8 +168,7 @@ class Engine:
         if ruling.number <= leg.decision:
             return Still.STALE
         news = news_of(leg, ruling)
-        fewer = leg.verb == self.definition.pivot.name
-        if news.amount not in (0, leg.asked) and not (fewer and 0 < news.amount < leg.asked):
+        if not self._may_be(saga, leg, news):
             return Still.FORBIDDEN
         cell = TABLE[leg.status][news.event]
         assert isinstance(cell, Status), (leg, ruling)
@@ -188,6 +192,13 @@ class Engine:
         if caught is saga:
             return saga
         return self._settle(but(caught, revision=saga.revision + 1), now)
+
+    def _may_be(self, saga: Saga, leg: Leg, news: News) -> bool:
+        """Whether what a person says to have been moved can be true."""
+        if news.event is not Event.DONE:
+            return True
+        fewer = leg.verb == self.definition.pivot.name and 0 < news.amount < leg.asked
+        return (fewer or news.amount == leg.asked) and not contradicts(saga, leg, news.amount)
 
     def due(self, saga: Saga) -> int | None:
         """When the saga must be looked at, whatever happens until then (I13)."""
@@ -216,23 +227,6 @@ class Engine:
         path = leg.path
         legs = tuple([changed if known.path == path else known for known in was.legs])
         return self._settle(but(was, legs=legs, revision=saga.revision + 1), now)
-
-    def _cell(self, leg: Leg, news: News, policy: LegPolicy) -> Cell:
-        cell = TABLE[leg.status][news.event]
-        status = leg.status
-        if (
-            (status is Status.CONFIRMED or status is Status.OVERTURNED)
-            and news.event is Event.CONFIRMED
-            and news.amount not in (leg.moved, leg.first)
-        ):
-            return Status.DISPUTED
-        if cell is Status.REJECTED or cell is Status.CANCELLED or cell is Status.OVERTURNED:
-            if self._may_only_be_late(leg):  # A return is delayed, not declined (`contract.md` 3).
-                return Status.REFUSED if status in IN_FLIGHT or leg.parked else Status.DISPUTED
-            if cell is Status.OVERTURNED:
-                chain = policy.late_yes if news.amount > leg.moved else policy.late_no
-                return Status.DISPUTED if chain[0] is Remedy.PARK else cell
-        return cell
 
     def _may_only_be_late(self, leg: Leg) -> bool:
         step = self.definition.step_of(leg.verb)
@@ -285,7 +279,9 @@ class Engine:
             return leg.status is Status.OVERTURNED and leg.called > 0
         if leg.status is Status.WAITING:
             return False
-        return not (saga.terms.prededucted and self._may_only_be_late(leg))
+        if not saga.terms.prededucted or not self._may_only_be_late(leg):
+            return True
+        return points(saga, self.definition).owed < 0  # What follows depends on it after all.
 
     def _restored(self, saga: Saga, now: int) -> Saga:
         """The saga with the next thing asked that brings it into balance; itself when it is."""
@@ -296,10 +292,12 @@ class Engine:
         now_owed = points(saga, self.definition)
         owed = now_owed.owed
         if owed > 0:
+            if now_owed.covered:
+                return _recovered(saga, owed)
             return self._return(saga, owed, now) if now_owed.certain else saga
-        if owed == 0 or any(
-            leg.status not in DECIDED and leg.status is not Status.WAITING for leg in saga.legs
-        ):
+        if owed == 0:
+            return _at_rest(saga)
+        if any(leg.status not in DECIDED and leg.status is not Status.WAITING for leg in saga.legs):
             return saga
         return self._remedied(saga, -owed, now)
 
@@ -309,8 +307,15 @@ class Engine:
         return self._added(saga, [Leg(f"{leg.path}/{undo.name}", leg.moved) for leg in legs], now)
 
     def _return(self, saga: Saga, owed: int, now: int) -> Saga:
-        """Give back what is owed, never more than each deduction took (`domain.md` I1)."""
+        """Give back what is owed, never more than each deduction took (`domain.md` I1).
+
+        What a dispute says was taken is not given back before a person has decided.
+        """
+        disputed = False
         for leg in takings(saga, self.definition):
+            if leg.status not in DECIDED:
+                disputed = True
+                continue
             undo = self.definition.step_of(leg.verb).undo
             assert undo is not None, leg
             earlier = undoings(saga, leg)
@@ -319,6 +324,8 @@ class Engine:
                 number = f"/{len(earlier) + 1}" if earlier else ""
                 path = f"{leg.path}/{undo.name}{number}"
                 return self._added(saga, [Leg(path, min(owed, left))], now)
+        if disputed:
+            return saga
         raise AssertionError(f"{owed} points are owed that were never taken: {saga}")
 
     def _remedied(self, saga: Saga, short: int, now: int) -> Saga:
@@ -383,10 +390,30 @@ def _cause(saga: Saga, pivot: str) -> Leg:
     return next(late, None) or next(given, saga.legs[0])
 
 
+def _at_rest(saga: Saga) -> Saga:
+    """The saga without a call for a person about what is not missing any more."""
+    for leg in saga.legs:
+        if leg.called and leg.status is Status.OVERTURNED:
+            return saga.with_leg(but(leg, called=0))
+    return saga
+
+
+def _recovered(saga: Saga, owed: int) -> Saga:
+    """The saga with a loss taken back as far as it turned out to be none: the bearer comes first.
+
+    What was given for it was paid for otherwise, or was not given.
+    """
+    leg = next(leg for leg in saga.legs_of(LOSS) if leg.moved)
+    return saga.with_leg(but(leg, moved=leg.moved - min(owed, leg.moved)))
+
+
 def _turned(saga: Saga, now: int) -> bool:
-    """Whether what was not asked yet will never be."""
+    """Whether what was not asked yet will never be; not undone by a clock that steps back."""
+    if saga.withdrawn or saga.ended or any(leg.undoes is not None for leg in saga.legs):
+        return True
     fresh = saga.terms.fresh_until
     return saga.withdrawn or saga.answered or (fresh is not None and now >= fresh)
+    return fresh is not None and now >= fresh
 
 
 def _given(path: str, deducted: Deducted) -> Leg:

@@ -51,6 +51,12 @@ def _of_leg(leg: Leg) -> list[Utterance]:
     return said
 
 
+def _count(leg: Leg, kind: Kind) -> int:
+    if kind is Kind.DO:
+        return leg.attempt
+    return leg.inquiries if kind is Kind.INQUIRE else leg.cancels
+
+
 def newly(was: Saga | None, now: Saga) -> tuple[Utterance, ...]:
     """What a move says for the first time."""
     if was is None:
@@ -59,18 +65,10 @@ def newly(was: Saga | None, now: Saga) -> tuple[Utterance, ...]:
     before = {leg.path: leg for leg in was.legs}
     for leg in now.legs:
         prior = before.get(leg.path)
-        if prior is not leg:  # Values: what is the same object has nothing new to say.
-            old = _of_leg(prior) if prior is not None else ()
-            said += [
-                utterance
-                for utterance in _of_leg(leg)
-                if utterance not in old and not _said_before(prior, utterance)
-            ]
+        if prior is None:
+            said += _of_leg(leg)
+        elif prior is not leg:  # Values: what is the same object has nothing new to say.
+            said += [one for one in _of_leg(leg) if one.number > _count(prior, one.kind)]
     if now.told is not None and (was.told is None or was.told.revision != now.told.revision):
         said.append(Utterance(Kind.RESULT, "", now.told.revision))
     return tuple(said)
-
-
-def _said_before(prior: Leg | None, utterance: Utterance) -> bool:
-    """Whether a command was said under this number: asking once more repeats no command itself."""
-    return prior is not None and utterance.kind is Kind.DO and utterance.number <= prior.attempt
