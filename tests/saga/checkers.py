@@ -3,19 +3,23 @@
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from itertools import product
 from typing import Any, Final
 
 import orjson
 
 from orchestrator.saga.instance import Partial
+from orchestrator.saga.policy import Rung, Until
 from schemas import catalogue
 from schemas.ids import partition_key
-from tests.saga.cases import engine, terms
+from tests.saga import shapes
+from tests.saga.cases import LINES
 from tests.saga.memory import Platform
-from tests.saga.walk import walk
+from tests.saga.walk import EVENTS, VERDICTS, walk
 from tests.saga.world import World
 
+RULED: Final = (*VERDICTS, "decisions")
 REQUEST: Final = {
     "request_id": "r-1",
     "account": "w-1",
@@ -33,10 +37,22 @@ ANSWERS: Final[Mapping[str, Mapping[str, Any]]] = {
 
 
 def check_walk() -> None:
-    """Every edge of the redemption of one line, and of two that are kept."""
-    for lines, partial in ((1, Partial.KEEP_ISSUED), (1, Partial.ALL_OR_NOTHING)):
-        walk(engine(), terms(lines, partial))
-    walk(engine(), terms(2, Partial.KEEP_ISSUED))
+    """Edges of every kind: a ladder with everything, chains of remedies, two lines, corrections."""
+    policy = replace(
+        shapes.SHORT,
+        rungs=(Rung.INQUIRE, Rung.RESEND),
+        cancel=True,
+        times=2,
+        call_after=Until(after=shapes.CALLED),
+        pending_until=Until(after=shapes.PENDING_ENDS),
+    )
+    walk(shapes.shape("ladder", policy), EVENTS, 0)
+    quick = replace(shapes.SHORT, times=0)
+    for partial in Partial:
+        walk(shapes.shape(f"parts {partial}", quick, shapes.PARTS, partial), RULED, 0)
+        walk(shapes.shape(f"lines {partial}", quick, LINES[1:3], partial), VERDICTS, 0)
+    for one in shapes.corrected():
+        walk(one, RULED, 1)
 
 
 def check_worlds(seeds: range = range(60)) -> Counter[str]:

@@ -33,7 +33,10 @@ class Company:
         """The answer to a command; the first time, the effect too."""
         leg_id = data["leg_id"]
         fact = self.facts.get(leg_id)
-        if fact is None and type_ != catalogue.INQUIRE:
+        if type_ == catalogue.CANCEL:
+            if fact is None or (fact.moved is None and choose(2)):
+                self.facts[leg_id] = Fact("", 0, 0, "CANCELLED")  # The tombstone.
+        elif fact is None and type_ != catalogue.INQUIRE:
             fact = self.facts[leg_id] = self._decide(type_, data, now, choose)
         return self.knows(leg_id)
 
@@ -70,7 +73,7 @@ class Company:
         answers = []
         for leg_id, fact in self.facts.items():
             if fact.moved is None:
-                refused = choose(2) and not leg_id.endswith("/return")
+                refused = choose(2) and "/return" not in leg_id
                 fact.moved = 0 if refused else fact.asked
                 fact.verdict = "REJECTED" if refused else "CONFIRMED"
                 answers.append(self.knows(leg_id))

@@ -26,7 +26,7 @@ from schemas import catalogue
 from schemas.catalogue import Channel, topic_of
 from schemas.envelope import PLATFORM_SOURCE, Envelope, source_of
 from schemas.ids import partition_key
-from tests.saga.walk import pieces
+from tests.saga.sums import pieces
 
 DEPLOY: Final = Path(__file__).parents[2] / "deploy"
 START: Final = 1_800_000_000_000

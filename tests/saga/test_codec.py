@@ -101,20 +101,17 @@ def test_terms_come_back(terms: Terms) -> None:
 
 @given(
     TERMS,
-    st.lists(LEGS, max_size=5).map(tuple),
-    st.none() | TOLD,
+    st.tuples(st.lists(LEGS, max_size=5).map(tuple), st.none() | TOLD, st.none() | NUMBERS),
     st.booleans(),
-    st.none() | NUMBERS,
     NUMBERS,
 )
 def test_a_state_comes_back(
     terms: Terms,
-    legs: tuple[Leg, ...],
-    told: Told | None,
+    state: tuple[tuple[Leg, ...], Told | None, int | None],
     withdrawn: bool,
-    wake_at: int | None,
     held: int,
 ) -> None:
+    legs, told, wake_at = state
     saga = Saga(terms, 4, legs, told, withdrawn, wake_at, held)
     back = decode_state(encode_state(saga), terms, 4, wake_at)
     assert back == saga

@@ -1,34 +1,67 @@
 """Walk every reachable state of the redemption and check every edge."""
 
 import time
+from collections.abc import Iterable
 
 import pytest
 
-from orchestrator.saga.instance import Partial
-from tests.saga.cases import engine, terms
-from tests.saga.walk import EVENTS, REPLIES, walk
+from tests.saga import shapes
+from tests.saga.cases import LINES
+from tests.saga.shapes import Shape
+from tests.saga.walk import EVENTS, VERDICTS, Walked, walk
 
-UNASKED = (*REPLIES, "withdraw")  # That an origin may ask at any time, one line shows.
-VERDICTS = ("confirmed", "rejected", "withdraw")
-EVERYWHERE = {
+RULED = (*VERDICTS, "decisions")
+ENDS = {
     "SUCCESS",
-    "PARTIAL_SUCCESS",
+    "REJECTED",
     "CANCELLED",
     "FAILED_NOTHING_DEDUCTED",
     "FAILED_POINTS_RETURNED",
 }
 
+PARTIAL = ENDS - {"REJECTED", "CANCELLED"} | {"PARTIAL_SUCCESS"}
 
-@pytest.mark.parametrize("partial", Partial)
-@pytest.mark.parametrize(
-    ("lines", "times", "events", "disputes_max"),
-    ((1, 1, EVENTS, 2), (1, 2, EVENTS, 2), (2, 1, UNASKED, 1), (3, 1, VERDICTS, 0)),
-)
-def test_what_must_hold_on_every_edge(
-    lines: int, times: int, events: tuple[str, ...], disputes_max: int, partial: Partial
-) -> None:
-    begun = time.perf_counter()
-    walked = walk(engine(times), terms(lines, partial), events, disputes_max)
-    took = time.perf_counter() - begun
-    print(f"{walked.states} states, {walked.edges} edges, {took:.2f} s, ends {walked.ends}")
-    assert set(walked.ends) == EVERYWHERE
+
+def walked(
+    kind: str, every: Iterable[Shape], events: tuple[str, ...], contradictions: int
+) -> Walked:
+    """Walk every shape, and say how much was seen."""
+    begun, total, count = time.process_time(), Walked(), 0
+    for one in every:
+        total.add(walk(one, events, contradictions))
+        count += 1
+    took = time.process_time() - begun
+    print(
+        f"{kind}: {count} shapes, {total.states} states ({total.cut} not followed),"
+        f" {total.edges} edges, {took:.1f} s, ends {dict(total.ends)}"
+    )
+    return total
+
+
+def test_every_ladder() -> None:
+    """Verbs present or absent, windows, both deduction modes, freshness, held sagas."""
+    assert set(walked("ladders", shapes.ladders(), EVENTS, 0).ends) == ENDS
+
+
+def test_every_chain_of_remedies() -> None:
+    """What one more verdict, or a person, does to every state that a redemption can be in."""
+    assert set(walked("chains", shapes.chains(), RULED, 0).ends) == PARTIAL
+
+
+def test_what_follows_a_contradiction() -> None:
+    """Corrections, to their end: the chain of the defaults, with a yes and with a no."""
+    assert walked("contradictions", shapes.corrected(), RULED, 2).states > 1_000
+
+
+def test_several_lines() -> None:
+    assert walked("lines", shapes.several(LINES[1:3]), VERDICTS, 0).states > 1_000
+
+
+@pytest.mark.nightly
+def test_what_follows_every_contradiction() -> None:
+    walked("chains, followed", shapes.chains(), RULED, 1)
+
+
+@pytest.mark.nightly
+def test_contradictions_of_several_lines() -> None:
+    walked("lines, followed", shapes.several(LINES[:2]), RULED, 1)

@@ -1,143 +1,210 @@
-"""Every state that a saga can reach, by every event, and what must hold on every edge.
+"""Every state that a saga can reach, by every event; `laws.py` says what must hold on each edge.
 
-Times, and numbers that only grow, are folded, so that the walk ends. The checks count for
-themselves: none of them asks the engine what should be.
+Times, and numbers that only grow, are folded, so that the walk ends: a folded leg was asked NOW,
+and a timer may ring at every moment at which its policy would do something else.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
-from orchestrator.saga import journal, telling, utterance
-from orchestrator.saga.instance import Leg, Saga, Terms
+from orchestrator.saga.instance import Leg, Saga, Told
 from orchestrator.saga.ladder import News
-from orchestrator.saga.machine import DECIDED, IN_FLIGHT, PARKED, Event, Status, Still
+from orchestrator.saga.machine import IN_FLIGHT, PARKED, Event, Status, Still
+from orchestrator.saga.policy import LegPolicy
 from orchestrator.saga.progress import Engine
-from schemas.results import ResultStatus
+from orchestrator.saga.ruling import Action, Ruling
+from schemas.reasons import Code
 from schemas.value import but
+from tests.saga import laws
 from tests.saga.cases import NOW
+from tests.saga.laws import Edge
+from tests.saga.shapes import CALLED, CANCEL_ENDS, HOUR, PENDING_ENDS, TOLD, Shape
 
-FOREVER: Final = NOW + 10**9
-VERDICTS: Final = {"confirmed", "rejected"}
-REPLIES: Final = ("confirmed", "rejected", "pending", "not_received", "unusable")
-EVENTS: Final = (*REPLIES, "withdraw", "asked")
+FOREVER: Final = NOW + 30 * 24 * HOUR
+SOON: Final = NOW + 1
+VERDICTS: Final = ("confirmed", "rejected", "cancelled")
+READINGS: Final = ("pending", "not_received", "unusable")
+ORIGIN: Final = ("withdraw", "asked")
+EVENTS: Final = (*VERDICTS, *READINGS, *ORIGIN, "decisions")
 """What happens in a walk; time passes in every one."""
-
-FINAL: Final = {status.value for status in ResultStatus} - {"PENDING", "NOT_RECEIVED"}
-
-
-@dataclass(frozen=True, slots=True)
-class Edge:
-    """One event and what it did; `event` is a reply, `tick`, `withdraw` or `asked`."""
-
-    engine: Engine
-    was: Saga
-    event: str
-    path: str
-    amount: int
-    now: Saga
 
 
 @dataclass(slots=True)
 class Walked:
-    """How much was seen."""
+    """How much was seen; `cut` are states that contradict more often than was followed."""
 
     states: int = 0
     edges: int = 0
+    cut: int = 0
     ends: Counter[str] = field(default_factory=Counter)
 
+    def add(self, other: "Walked") -> None:
+        """Count another walk in."""
+        self.states += other.states
+        self.edges += other.edges
+        self.cut += other.cut
+        self.ends += other.ends
 
-def walk(
-    engine: Engine, terms: Terms, events: tuple[str, ...] = EVENTS, disputes_max: int = 1
-) -> Walked:
-    """Check every edge from the start of a redemption on those terms.
 
-    What comes after more disputes than `disputes_max` is not walked: a dispute stops the saga, and
-    what another one adds is the same again.
+def walk(shape: Shape, events: tuple[str, ...] = EVENTS, contradictions: int = 1) -> Walked:
+    """Check every edge from the start of a redemption.
+
+    What comes after more contradictions than so many is not followed: it is the same again.
     """
-    start = engine.start(terms, NOW)
-    check_words(Edge(engine, Saga(terms, 0), "start", "", 0, start))
-    first = folded(start)
-    seen, todo, walked = {key_of(first)}, [first], Walked()
+    begun = shape.begun()
+    laws.check(Edge(shape.engine, Saga(shape.terms, 0), "start", "", 0, NOW, begun))
+    todo = [folded(shape.engine, begun)]
+    known = {key_of(todo[0]): 0}
+    into: list[list[int]] = [[]]  # For each state, from where it is reached.
+    states, rests, walked = [todo[0]], [], Walked()
     while todo:
         was = todo.pop()
-        for edge in edges(engine, was, events):
+        here = known[key_of(was)]
+        if laws.rests(was):
+            rests.append(here)
+        for edge in edges(shape.engine, was, events):
             walked.edges += 1
-            for check in CHECKS:
-                check(edge)
-            now = folded(edge.now)
-            disputes = sum(leg.status is Status.DISPUTED for leg in now.legs)
-            if (key := key_of(now)) not in seen and disputes <= disputes_max:
-                seen.add(key)
-                todo.append(now)
-                if now.told and now.told.final:
-                    walked.ends[now.told.status] += 1
-    walked.states = len(seen)
+            laws.check(edge)
+            now = folded(shape.engine, edge.now)
+            there = known.get(key := key_of(now))
+            if there is None:
+                there = known[key] = len(known)
+                into.append([])
+                states.append(now)
+                if contradicted(now) > contradictions:
+                    walked.cut += 1
+                    rests.append(there)
+                else:
+                    todo.append(now)
+                    _count(walked, now)
+            into[there].append(here)
+    walked.states = len(known)
+    _check_ends(shape, states, _from(rests, into))
     return walked
+
+
+def _check_ends(shape: Shape, states: list[Saga], leads: set[int]) -> None:
+    stuck = [laws.shown(saga) for at, saga in enumerate(states) if at not in leads]
+    assert not stuck, f"{shape.name}: nothing leads to an end from {len(stuck)}: {stuck[:3]}"
+
+
+def _count(walked: Walked, now: Saga) -> None:
+    if now.told is not None and now.told.final:
+        walked.ends[now.told.status] += 1
+
+
+def _from(rests: list[int], into: list[list[int]]) -> set[int]:
+    """Every state from which one of those can be reached."""
+    found, todo = set(rests), list(rests)
+    while todo:
+        for before in into[todo.pop()]:
+            if before not in found:
+                found.add(before)
+                todo.append(before)
+    return found
+
+
+def contradicted(saga: Saga) -> int:
+    """How often somebody said something else than before."""
+    turned = (leg.first is not None or leg.claim is not None for leg in saga.legs)
+    # A person may find this and then that; each time another loss or return may follow.
+    again = max(0, sum(leg.verb in ("loss", "return") for leg in saga.legs) - 3)
+    return sum(turned) + again
 
 
 def key_of(saga: Saga) -> object:
     """What tells two folded states apart."""
-    return (saga.legs, saga.told, saga.withdrawn)
+    return (saga.legs, saga.told, saga.withdrawn, saga.held)
 
 
-def folded(saga: Saga) -> Saga:
+def folded(engine: Engine, saga: Saga) -> Saga:
     """The state without what grows for ever."""
-    told = saga.told and but(saga.told, at=0, revision=1, moved=())
-    return Saga(saga.terms, 1, tuple(map(_folded, saga.legs)), told, saga.withdrawn)
+    legs = tuple([_folded(leg, engine._policy(saga.terms, leg)) for leg in saga.legs])
+    held = NOW if saga.held else 0
+    return Saga(saga.terms, 1, legs, _as_told(saga.told, legs), saga.withdrawn, None, held)
 
 
-def _folded(leg: Leg) -> Leg:
-    if leg.status not in IN_FLIGHT:
-        attempt, inquiries, before = min(leg.attempt, 1), 0, 0
-    else:
-        resent = max(0, leg.attempt - 2)
-        attempt = leg.attempt - resent
-        before = max(0, leg.pending_from - resent)
-        inquiries = leg.inquiries - resent
-        if leg.status is Status.PENDING:
-            inquiries = min(inquiries, before + 1)
+def _as_told(told: Told | None, legs: tuple[Leg, ...]) -> Told | None:
+    if told is None:
+        return None
+    # An interim result is as if it had been told now: what it says may not change from here on.
+    moved = told.moved if told.final else tuple([leg.moved for leg in legs])
+    code = told.code and Code.PARTNER_DECLINED
+    return but(told, at=NOW, revision=1, moved=moved, code=code)
+
+
+def _folded(leg: Leg, policy: LegPolicy) -> Leg:
+    status = leg.status
+    common: dict[str, Any] = {
+        "path": leg.path,
+        "asked": leg.asked,
+        "status": status,
+        "moved": leg.moved,
+        "reference": leg.reference and "REF",
+        "sent_at": NOW if leg.sent_at else 0,
+        "first": leg.first,
+        "claim": leg.claim,
+        "called": NOW if leg.called else 0,
+    }
+    if status not in IN_FLIGHT:
+        kept = leg.cancels if status in PARKED else 0
+        code = leg.code and Code.PARTNER_DECLINED  # Which one it is decides nothing.
+        return Leg(**common, attempt=min(leg.attempt, 1), code=code, cancels=min(kept, 1))
+    before = min(leg.pending_from, 1) if status is Status.PENDING else 0
+    since = leg.inquiries - leg.pending_from if status is Status.PENDING else leg.inquiries
+    rungs = leg.rungs % len(policy.rungs or "x") if policy.times is None else leg.rungs
     return Leg(
-        path=leg.path,
-        asked=leg.asked,
-        status=leg.status,
-        attempt=attempt,
-        inquiries=inquiries,
-        due=FOREVER if leg.due is not None else None,
-        moved=leg.moved,
-        reference=leg.reference,
-        code=None if leg.status in IN_FLIGHT else leg.code,
+        **common,
+        attempt=min(leg.attempt, 2),
+        inquiries=before + min(since, 1),
         pending_from=before,
+        due=FOREVER if leg.due is not None else None,
+        rungs=rungs if status in (Status.UNKNOWN, Status.SENT) else 0,
+        since=NOW if leg.since else 0,
+        cancels=min(leg.cancels, 1),
     )
+
+
+# -- every event ------------------------------------------------------------------------------
 
 
 def edges(engine: Engine, was: Saga, events: tuple[str, ...]) -> Iterator[Edge]:
     """Every event, also those that cannot be; one that moves nothing must say so."""
-    replies = [event for event in events if event in REPLIES]
     for leg in was.legs:
-        for reply in replies:
-            for amount in _amounts(leg) if reply == "confirmed" else (0,):
-                now = engine.hear(was, leg.path, news(reply, amount), NOW)
-                if isinstance(now, Saga):
-                    yield Edge(engine, was, reply, leg.path, amount, now)
-                else:
-                    assert (now is Still.PREMATURE) == (leg.status is Status.WAITING), (now, leg)
+        yield from _replies(engine, was, leg, events)
         if leg.status in IN_FLIGHT:
-            due = was.with_leg(but(leg, due=NOW))
-            now = engine.tick(due, NOW)
-            assert isinstance(now, Saga), f"nobody looks at {leg}"
-            yield Edge(engine, due, "tick", leg.path, 0, now)
+            yield from _timers(engine, was, leg)
+        if "decisions" in events:
+            yield from _decisions(engine, was, leg)
     assert engine.tick(was, NOW) is Still.STALE, "nothing was due"
+    if was.held:
+        yield from _held(engine, was)
     for event, move in (("withdraw", engine.withdraw), ("asked", engine.asked)):
         now = move(was, NOW) if event in events else Still.STALE
         if isinstance(now, Saga):
-            yield Edge(engine, was, event, "", 0, now)
+            yield Edge(engine, was, event, "", 0, NOW, now)
+
+
+def _replies(engine: Engine, was: Saga, leg: Leg, events: tuple[str, ...]) -> Iterator[Edge]:
+    fresh = was.terms.fresh_until
+    moments = (NOW,) if fresh is None or leg.verb != "deduct" else (NOW, fresh)
+    for reply in events:
+        if reply not in VERDICTS + READINGS:
+            continue
+        for amount in _amounts(leg) if reply == "confirmed" else (0,):
+            for at in moments:
+                now = engine.hear(was, leg.path, news(reply, amount), at)
+                if isinstance(now, Saga):
+                    yield Edge(engine, was, reply, leg.path, amount, at, now)
+                else:
+                    laws.check_still(was, leg, reply, amount, now)
 
 
 def _amounts(leg: Leg) -> tuple[int, ...]:
     """Only a credit may confirm fewer than were asked; `words.read_reply` stops the others."""
-    return tuple({leg.asked, 1}) if leg.verb == "credit" else (leg.asked,)
+    return (leg.asked, 1) if leg.verb == "credit" and leg.asked > 1 else (leg.asked,)
 
 
 def news(reply: str, amount: int = 0) -> News:
@@ -147,205 +214,44 @@ def news(reply: str, amount: int = 0) -> News:
     return News(event=event, amount=amount, reference="REF" if amount else None, code=code)
 
 
-# -- what must hold on every edge -------------------------------------------------------------
+def _timers(engine: Engine, was: Saga, leg: Leg) -> Iterator[Edge]:
+    policy = engine._policy(was.terms, leg)
+    moments = [SOON]
+    if was.told is None and leg.status is not Status.SENT:
+        moments.append(NOW + TOLD)
+    if policy.call_after is not None and not leg.called:
+        moments.append(NOW + CALLED)
+    if policy.pending_until is not None and leg.status is Status.PENDING:
+        moments.append(NOW + PENDING_ENDS)
+    if policy.cancel and leg.status is not Status.PENDING:
+        moments.append(NOW + CANCEL_ENDS)
+    for at in moments:
+        due = was.with_leg(but(leg, due=at))
+        now = engine.tick(due, at)
+        assert isinstance(now, Saga), f"nobody looks at {leg}"
+        yield Edge(engine, due, "tick", leg.path, 0, at, now)
 
 
-def check_progress(edge: Edge) -> None:
-    """I13: it has ended, or has a timer, or a person was told."""
-    now = edge.now
-    if now.told is not None and now.told.final:
-        return
-    flying = [leg for leg in now.legs if leg.status in IN_FLIGHT]
-    assert all(leg.due is not None for leg in flying), edge
-    parked = any(leg.status in PARKED for leg in now.legs)
-    assert flying or parked, f"a dead end: {edge}"
-    if parked:
-        assert now.told is not None, edge
-        assert now.told.status is ResultStatus.MANUAL_REVIEW, edge
+def _decisions(engine: Engine, was: Saga, leg: Leg) -> Iterator[Edge]:
+    for action in Action:
+        for amount in (None, *_amounts(leg)) if action is Action.CONFIRM else (None,):
+            ruling = Ruling(1, action, amount)
+            now = engine.decided(was, leg.path, ruling, NOW)
+            if not isinstance(now, Saga):
+                says = amount or leg.claim or leg.asked
+                laws.check_forbidden(
+                    engine, was, leg, action, says if action is Action.CONFIRM else 0
+                )
+                continue
+            again = engine.decided(now, leg.path, ruling, NOW)
+            assert isinstance(again, Still), f"decided twice by one record: {leg} {action}"
+            yield Edge(engine, was, action.value, leg.path, amount or 0, NOW, now)
+        older = engine.decided(was, leg.path, Ruling(0, action), NOW)
+        assert isinstance(older, Still), f"an older decision counts: {leg} {action}"
 
 
-def check_undo(edge: Edge) -> None:
-    """I7: only what is known to be done is undone, and only a definite no starts it."""
-    if edge.event == "withdraw":
-        late = any(leg.verb == "credit" and leg.attempt for leg in edge.was.legs)
-        assert not late, f"turned round after the pivot was asked for: {edge}"
-    before = {leg.path for leg in edge.was.legs}
-    for leg in edge.now.legs:
-        if leg.path in before:
-            continue
-        assert edge.event in VERDICTS, f"undone on {edge.event}: {edge}"
-        done = edge.now.leg(leg.path.rpartition("/")[0])
-        assert done is not None, edge
-        assert done.status is Status.CONFIRMED, f"undone, though {done.status}: {edge}"
-        if leg.verb == "return":
-            given = {credit.status for credit in edge.now.legs if credit.verb == "credit"}
-            turned = edge.now.withdrawn and given == {Status.WAITING}
-            assert turned or given <= {Status.CONFIRMED, Status.REJECTED}, edge
-
-
-def check_silence(edge: Edge) -> None:
-    """Whatever is not a verdict concludes nothing, asks for nothing new, ends nothing."""
-    if edge.event in VERDICTS:
-        return
-    known = {leg.path: leg for leg in edge.was.legs}
-    for leg in edge.now.legs:
-        was = known[leg.path]
-        decided = leg.status in DECIDED | {Status.DISPUTED} and leg.status is not was.status
-        assert not decided, f"{edge.event} decided {leg.path}"
-        assert was.status is not Status.WAITING or leg.status is Status.WAITING, edge
-    assert edge.now.ended is edge.was.ended, edge
-
-
-def check_order(edge: Edge) -> None:
-    """Nothing is credited before the deduction is known to be done."""
-    if any(leg.verb == "credit" and leg.attempt for leg in edge.now.legs):
-        assert _sum(edge.now, "deduct") == edge.now.terms.points, edge
-
-
-def check_amounts(edge: Edge) -> None:
-    """What is returned is the price less what the member keeps; never more than was deducted."""
-    now = edge.now
-    for leg in now.legs:
-        if leg.verb == "return" and edge.was.leg(leg.path) is None:
-            assert leg.asked == now.terms.points - price(now), edge
-        if leg.verb == "reverse":
-            credit = now.leg(leg.path.rpartition("/")[0])
-            assert credit is not None, edge
-            assert leg.asked == credit.moved, edge
-    assert _sum(now, "return") <= _sum(now, "deduct"), edge
-
-
-def check_verdicts(edge: Edge) -> None:
-    """The first verdict stands: its amount is never overwritten, a contradiction parks."""
-    for was in edge.was.legs:
-        leg = edge.now.leg(was.path)
-        assert leg is not None, f"{was.path} vanished"
-        if was.status in (Status.CONFIRMED, Status.REJECTED, Status.DISPUTED):
-            assert leg.moved == was.moved, edge
-            assert leg.status in (was.status, Status.DISPUTED), edge
-        elif leg.moved:
-            assert (edge.event, edge.path, edge.amount) == ("confirmed", leg.path, leg.moved), edge
-
-
-def check_final(edge: Edge) -> None:
-    """I6: the first final result is said once and never changes; revisions count up by one."""
-    was, now = edge.was, edge.now
-    if was.told is not None and was.told.final:
-        assert now.told == was.told, edge
-        assert [leg.path for leg in now.legs if leg.attempt] == [
-            leg.path for leg in was.legs if leg.attempt
-        ], f"asked for something after the end: {edge}"
-    elif now.told != was.told:
-        assert now.told is not None, edge
-        assert now.told.revision == (was.told.revision if was.told else 0) + 1, edge
-        assert now.told.final is (now.told.status not in ("PENDING", "MANUAL_REVIEW")), edge
-    if now.told is not None and now.told.final and now.told != was.told:
-        assert {leg.status for leg in now.legs} <= DECIDED | {Status.WAITING}, edge
-
-
-def check_refused_return(edge: Edge) -> None:
-    """A return may be late, not declined: then a person must look."""
-    leg = edge.now.leg(edge.path)
-    if leg is not None and leg.verb == "return" and edge.event == "rejected":
-        assert leg.status is Status.DISPUTED, edge
-        if leg.moved == 0:
-            assert not edge.now.ended, edge
-
-
-def check_outcome(edge: Edge) -> None:
-    """I1: the final status says what was moved, and points are neither lost nor made."""
-    told, now = edge.now.told, edge.now
-    if told is None or not told.final or edge.was.ended:
-        return
-    deducted, returned, kept = _sum(now, "deduct"), _sum(now, "return"), pieces(now)
-    assert deducted - returned == price(now), edge
-    if kept == [line.quantity for line in now.terms.lines]:
-        expected = "SUCCESS"
-    elif any(kept):
-        expected = "PARTIAL_SUCCESS"
-    elif now.withdrawn:
-        expected = "CANCELLED"
-    else:
-        expected = "FAILED_POINTS_RETURNED" if deducted else "FAILED_NOTHING_DEDUCTED"
-    assert told.status == expected, edge
-    assert (told.code is None) == (told.status == "SUCCESS"), edge
-
-
-def check_words(edge: Edge) -> None:
-    """What was newly asked is said; a timer says one thing, a repeat nothing; results once."""
-    said = utterance.newly(edge.was, edge.now)
-    commands = [one for one in said if one.path]
-    known = {leg.path: leg.attempt for leg in edge.was.legs}
-    asked = [leg.path for leg in edge.now.legs if leg.attempt and not known.get(leg.path)]
-    opening = [one.path for one in commands if one.kind == "do" and one.number == 1]
-    assert sorted(opening) == sorted(asked), edge
-    results = [one for one in said if not one.path]
-    assert len(results) == (edge.now.told != edge.was.told), edge
-    leg = edge.now.leg(edge.path)
-    if edge.event == "tick" and leg is not None and leg.status in IN_FLIGHT:
-        assert [one.path for one in commands] == [edge.path], f"a timer rang for nothing: {edge}"
-
-
-def check_books(edge: Edge) -> None:
-    """I10, I11: each confirmation is booked once; when all is over, suspense is empty."""
-    definition = edge.engine.definition
-    booked = list(journal.transfers(definition, edge.was, edge.now))
-    if edge.event != "confirmed":
-        assert not booked, edge
-        return
-    after = balances(journal.transfers(definition, None, edge.now))
-    assert after == balances([*journal.transfers(definition, None, edge.was), *booked]), edge
-    if edge.now.ended:
-        assert not after[journal.SUSPENSE, edge.now.terms.unit], edge
-
-
-def check_phase(edge: Edge) -> None:
-    """Operators always see where it stands."""
-    word = telling.phase(edge.now)
-    flying = {f"{leg.verb}_{leg.status}".upper() for leg in edge.now.legs}
-    assert word in flying | {"PARKED"} | FINAL, (word, edge)
-
-
-CHECKS: Final[tuple[Callable[[Edge], None], ...]] = (
-    check_progress,
-    check_undo,
-    check_silence,
-    check_order,
-    check_amounts,
-    check_verdicts,
-    check_final,
-    check_refused_return,
-    check_outcome,
-    check_words,
-    check_books,
-    check_phase,
-)
-
-
-def pieces(saga: Saga) -> list[int]:
-    """For each line, what was confirmed and not taken back."""
-    found = [0] * len(saga.terms.lines)
-    for leg in saga.legs:
-        if leg.verb in ("credit", "reverse"):
-            line = int(leg.path.split("/")[1]) - 1
-            found[line] += leg.moved if leg.verb == "credit" else -leg.moved
-    return found
-
-
-def price(saga: Saga) -> int:
-    """What those pieces cost, each line rounded up to a whole point."""
-    lines = zip(saga.terms.lines, pieces(saga), strict=True)
-    return sum((line.points * n + line.quantity - 1) // line.quantity for line, n in lines)
-
-
-def balances(transfers: "Iterator[journal.Transfer] | list[journal.Transfer]") -> Counter[object]:
-    """What each account has in each unit."""
-    found: Counter[object] = Counter()
-    for transfer in transfers:
-        found[transfer.debit, transfer.unit] -= transfer.amount
-        found[transfer.credit, transfer.unit] += transfer.amount
-    return found
-
-
-def _sum(saga: Saga, verb: str) -> int:
-    return sum(leg.moved for leg in saga.legs if leg.verb == verb)
+def _held(engine: Engine, was: Saga) -> Iterator[Edge]:
+    yield Edge(engine, was, "release", "", 0, NOW, engine.release(was, NOW))
+    yield Edge(engine, was, "hold_on", "", 0, NOW, engine.hold_on(was, FOREVER))
+    refused = engine.refuse_held(was, Code.PARTNER_SYSTEM_ERROR, NOW)
+    yield Edge(engine, was, "refuse_held", "", 0, NOW, refused)

@@ -18,7 +18,7 @@ from schemas import catalogue
 from schemas.ids import partition_key
 from tests.saga.companies import Company, garbled
 from tests.saga.memory import Platform
-from tests.saga.walk import pieces, price
+from tests.saga.sums import pieces, price
 
 CALM_MAX: Final = 400
 PROGRAMMES: Final = (
@@ -194,16 +194,22 @@ class World:
 
     def check(self) -> None:
         """Belief equals fact: of every leg, of every member's points, of every result."""
-        assert not self.platform.letters, self.platform.letters
+        for letter in self.platform.letters:  # Garbled, and after the verdict.
+            assert "cannot be used: it was answered" in letter.message, letter
         for saga in self.platform.sagas():
             for leg in saga.legs:
                 self._check_leg(saga, leg.path, leg.status, leg.moved)
             self._check_end(saga)
         for saga_id, value in self.finals.items():
             points = orjson.loads(value)["points"]
-            bank = self._moved(saga_id, "deduct"), self._moved(saga_id, "deduct/return")
+            bank = self._moved(saga_id, "deduct"), self._returned(saga_id)
             assert points["charged"] == bank[0] - bank[1], (saga_id, points, bank)
             assert points["returned"] == bank[1], (saga_id, points, bank)
+
+    def _returned(self, saga_id: str) -> int:
+        """A second return has a number (`deduct/return/2`)."""
+        paths = ("deduct/return", *(f"deduct/return/{number}" for number in range(2, 9)))
+        return sum(self._moved(saga_id, path) for path in paths)
 
     def _moved(self, saga_id: str, path: str) -> int:
         facts = (company.facts.get(f"{saga_id}/{path}") for company in self.companies.values())
@@ -219,7 +225,7 @@ class World:
             case Status.CONFIRMED:
                 assert fact is not None, f"{path} was confirmed by nobody"
                 assert fact.moved == moved, (path, fact, moved)
-            case Status.REJECTED:
+            case Status.REJECTED | Status.CANCELLED:
                 assert fact is not None, f"{path} was refused by nobody"
                 assert fact.moved == 0, (path, fact)
             case Status.WAITING:
@@ -242,5 +248,5 @@ class World:
             for n in range(1, len(saga.terms.lines) + 1)
         ]
         assert issued == pieces(saga), (issued, pieces(saga))
-        kept = self._moved(saga_id, "deduct") - self._moved(saga_id, "deduct/return")
+        kept = self._moved(saga_id, "deduct") - self._returned(saga_id)
         assert kept == price(saga), (kept, price(saga))

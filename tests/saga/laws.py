@@ -1,0 +1,453 @@
+"""What must hold on every edge of the walk, law by law. They count for themselves (`sums.py`)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+from orchestrator.saga import balance, journal, telling, utterance
+from orchestrator.saga.instance import Leg, Partial, Saga
+from orchestrator.saga.machine import Cell, Status, Still
+from orchestrator.saga.policy import Rung
+from orchestrator.saga.progress import Engine
+from orchestrator.saga.ruling import Action
+from orchestrator.saga.utterance import Kind, Utterance
+from orchestrator.sagas.words import Words
+from schemas.results import ResultStatus
+from tests.saga.sums import (
+    FLYING,
+    KNOWN,
+    STOPPED,
+    Sums,
+    accounts,
+    balances,
+    impossible,
+    is_parked,
+    pieces,
+    sums,
+)
+
+MONTH: Final = 31 * 86_400_000
+FINAL: Final = {status.value for status in ResultStatus} - {
+    "PENDING",
+    "NOT_RECEIVED",
+    "MANUAL_REVIEW",
+}
+VERDICTS: Final = {"confirmed", "rejected", "cancelled"}
+DECISIONS: Final = {action.value for action in Action}
+MAY_DECIDE: Final = {
+    # Where a person was called: what that person may say (`domain.md` 4.2, MANUAL_REVIEW).
+    Status.SILENT: {"confirm", "reject", "retry"},
+    Status.UNKNOWN: {"confirm", "reject"},
+    Status.PENDING: {"confirm", "reject"},
+    Status.CANCELLING: {"confirm", "reject"},
+    Status.DISPUTED: {"confirm", "reject"},
+    Status.REFUSED: {"confirm", "retry", "write-off"},
+    Status.OVERTURNED: {"write-off"},
+}
+
+
+@dataclass(frozen=True, repr=False)
+class Edge:
+    """One event and what it did: a reply, `tick`, `withdraw`, `asked`, a person's decision ..."""
+
+    engine: Engine
+    was: Saga
+    event: str
+    path: str
+    amount: int
+    at: int
+    now: Saga
+
+    @cached_property
+    def had(self) -> Sums:
+        """What the saga added up to before."""
+        return sums(self.was)
+
+    @cached_property
+    def has(self) -> Sums:
+        """What it adds up to now."""
+        return self.had if self.now.legs is self.was.legs else sums(self.now)
+
+    def __repr__(self) -> str:
+        """What happened, in a few lines."""
+        what = f"{self.event} {self.path} {self.amount}".strip()
+        return f"{what}\n  from {shown(self.was)}\n  to   {shown(self.now)}"
+
+
+def shown(saga: Saga) -> str:
+    """A saga in one line."""
+    legs = []
+    for leg in saga.legs:
+        marks = "".join(
+            [
+                f" first={leg.first}" if leg.first is not None else "",
+                f" claim={leg.claim}" if leg.claim is not None else "",
+                " called" if leg.called else "",
+                f" cancels={leg.cancels}" if leg.cancels else "",
+            ]
+        )
+        legs.append(f"{leg.path} {leg.status} {leg.moved}/{leg.asked}{marks}")
+    told = saga.told and f"{saga.told.revision} {saga.told.status} {saga.told.moved}"
+    return f"{'; '.join(legs)} | told {told}{' withdrawn' if saga.withdrawn else ''}"
+
+
+def check(edge: Edge) -> None:
+    """Every law."""
+    said = utterance.newly(edge.was, edge.now)
+    for law in LAWS:
+        law(edge, said)
+
+
+def rests(saga: Saga) -> bool:
+    """Whether it has ended and nothing is under way or waits for a person."""
+    return saga.ended and not any(leg.status in FLYING or is_parked(leg) for leg in saga.legs)
+
+
+def check_still(was: Saga, leg: Leg, reply: str, amount: int, still: Cell) -> None:
+    """Why nothing moved: it was known, or nobody had asked, or it cannot be used."""
+    early = leg.status is Status.WAITING or leg.verb == "loss"
+    assert (still is Still.PREMATURE) == early, (still, leg)
+    if reply in VERDICTS and not early:
+        known = {leg.moved, leg.first, leg.claim} - {None}
+        says = amount if reply == "confirmed" else 0
+        assert says in known or leg.status in STOPPED, f"{reply} {amount} is dropped: {leg} {was}"
+    late = leg.status in KNOWN - {Status.WRITTEN_OFF} or leg.status is Status.DISPUTED
+    assert (still is Still.UNFIT) == (reply == "unusable" and late and not early), (still, leg)
+
+
+def check_forbidden(engine: Engine, was: Saga, leg: Leg, action: Action, amount: int) -> None:
+    """A person is stopped only where a decision would contradict what is known."""
+    may = is_parked(leg) and action.value in MAY_DECIDE[leg.status]
+    if action is Action.RETRY and may:
+        policy = engine._policy(was.terms, leg)
+        may = bool(policy.rungs or (policy.cancel and leg.cancels))
+    if action in (Action.CONFIRM, Action.REJECT) and may:
+        may = not impossible(was, leg, amount)
+    if leg.status is Status.OVERTURNED and may:
+        now = sums(was)
+        gone = now.returned + now.returning + now.forgone
+        may = gone + now.price > now.taken + now.covered
+    assert not may, f"{action} is refused: {leg}"
+
+
+Said = tuple[Utterance, ...]
+
+
+def law_progress(edge: Edge, _said: Said) -> None:
+    """I13: it has ended, or has a timer, or a person was told; nothing waits without an owner."""
+    now = edge.now
+    due = edge.engine.due(now)
+    flying = [leg for leg in now.legs if leg.status in FLYING]
+    parked = any(is_parked(leg) for leg in now.legs)
+    assert parked == now.parked, edge
+    assert all(leg.due is not None for leg in flying), edge
+    assert (due is not None) == bool(flying or now.held), edge
+    if due is not None:
+        assert due <= edge.at + MONTH or now.held, edge
+        if edge.event == "tick":
+            later = [leg for leg in now.legs if leg.due is not None and leg.due <= edge.at]
+            assert not later, f"the timer would ring again at once: {edge}"
+    if now.ended:
+        return
+    assert flying or parked or now.held, f"a dead end: {edge}"
+    if parked:
+        assert now.told is not None, edge
+        assert now.told.status is ResultStatus.MANUAL_REVIEW, edge
+
+
+def law_undo(edge: Edge, _said: Said) -> None:
+    """I7: only what is known to be done is undone, and nothing that may still be used."""
+    before = {leg.path for leg in edge.was.legs}
+    added = [leg for leg in edge.now.legs if leg.path not in before]
+    if edge.event == "start" or not added:
+        return
+    verbs = {leg.verb for leg in added}
+    turned = edge.was.terms.prededucted and edge.event in ("refuse_held", "withdraw")
+    if not turned and edge.event not in VERDICTS | DECISIONS | {"tick", "release"}:
+        raise AssertionError(f"{edge.event} undid something: {edge}")
+    now = edge.has
+    for leg in added:
+        done = edge.now.leg(leg.path.rpartition(f"/{leg.verb}")[0])
+        assert leg.asked > 0, edge
+        if leg.verb == "loss":
+            assert leg.moved == leg.asked, edge
+            continue
+        if leg.verb == "charge":
+            continue
+        assert done is not None, edge
+        assert done.status in KNOWN, f"undone, though {done.status}: {edge}"
+        assert done.moved >= leg.asked, edge
+    if "return" in verbs:
+        gone = now.returned + now.returning + now.forgone
+        assert gone + now.reserved <= now.taken + now.covered, f"too much goes back: {edge}"
+    if verbs & {"charge", "loss"}:
+        gone = now.returned + now.returning + now.forgone
+        asked = sum(leg.asked for leg in added if leg.verb == "charge")
+        assert now.taken + now.covered + asked == gone + now.reserved, edge
+
+
+def law_silence(edge: Edge, _said: Said) -> None:
+    """Whatever is not a verdict concludes nothing and ends nothing."""
+    if edge.event in VERDICTS | DECISIONS | {"start"}:
+        return
+    known = {leg.path: leg for leg in edge.was.legs}
+    for leg in edge.now.legs:
+        was = known.get(leg.path)
+        if was is None:
+            assert leg.verb == "return", edge
+            continue
+        assert leg.moved == was.moved, edge
+        decided = leg.status in KNOWN | {Status.DISPUTED} and leg.status is not was.status
+        assert not decided, f"{edge.event} decided {leg.path}: {edge}"
+        asked = was.status is Status.WAITING and leg.status is not Status.WAITING
+        assert not asked or edge.event == "release", edge
+    if edge.event not in ("refuse_held", "withdraw", "release"):
+        assert edge.now.ended is edge.was.ended, edge
+
+
+def law_order(edge: Edge, _said: Said) -> None:
+    """Nothing is credited before the deduction is known to be done, or too late, or unwanted."""
+    known = {leg.path: leg.status for leg in edge.was.legs}
+    for leg in edge.now.legs:
+        asked = leg.status is not Status.WAITING
+        if leg.verb != "credit" or not asked or known.get(leg.path, Status.WAITING) != "waiting":
+            continue
+        deduct = edge.now.leg("deduct")
+        assert deduct is not None, edge
+        assert deduct.status in KNOWN, edge
+        assert deduct.moved == edge.now.terms.points, edge
+        assert not edge.now.withdrawn, edge
+        fresh = edge.now.terms.fresh_until
+        assert fresh is None or edge.at < fresh, f"built upon too late: {edge}"
+
+
+def law_cancel(edge: Edge, said: Said) -> None:
+    """After a cancel nothing else is said under the leg; after an accepted one, nothing at all."""
+    known = {leg.path: leg for leg in edge.was.legs}
+    for leg in edge.now.legs:
+        was = known.get(leg.path)
+        words = {one.kind for one in said if one.path == leg.path}
+        again = {one.kind for one in utterance.implied(edge.now) if one.path == leg.path}
+        if was is not None and (was.cancels or was.status is Status.CANCELLED):
+            assert words <= {Kind.CANCEL}, edge
+        if leg.cancels:
+            assert words | again <= {Kind.CANCEL}, edge
+            assert leg.undoes is None, f"an undo was cancelled: {edge}"
+            assert edge.engine._policy(edge.now.terms, leg).cancel, edge
+        if leg.status in KNOWN | STOPPED | {Status.WAITING}:
+            assert not words | again, f"said under a leg that is {leg.status}: {edge}"
+    one = edge.now.leg(edge.path)
+    if one is not None and one.status is Status.CANCELLING:
+        assert known[one.path].status is not Status.PENDING, edge
+        # Sent again whenever its time comes, while its window lasts or a person wants it.
+        rings = edge.event in ("tick", "retry")
+        cancels = [said_one.kind for said_one in said if said_one.path == one.path]
+        assert cancels == ([Kind.CANCEL] if rings else []), edge
+
+
+def law_rungs(edge: Edge, said: Said) -> None:
+    """What the participant does not offer is not used."""
+    for one in said:
+        leg = edge.now.leg(one.path)
+        if leg is None:
+            continue
+        policy = edge.engine._policy(edge.now.terms, leg)
+        if one.kind is Kind.INQUIRE:
+            assert Rung.INQUIRE in policy.rungs, edge
+        elif one.kind is Kind.DO and one.number > 1:
+            assert Rung.RESEND in policy.rungs, edge
+
+
+def law_verdicts(edge: Edge, _said: Said) -> None:
+    """What is believed changes only with a verdict or a person; the first one is kept beside it."""
+    for was in edge.was.legs:
+        leg = edge.now.leg(was.path)
+        assert leg is not None, f"{was.path} vanished"
+        if was.first is not None:
+            assert leg.first == was.first, edge
+        if leg.verb == "loss":
+            assert leg.moved <= was.moved, f"a loss is only ever taken back: {edge}"
+        elif leg.moved != was.moved:
+            assert edge.path == leg.path, edge
+            assert edge.event in {"confirmed", "rejected", "cancelled", "confirm", "reject"}, edge
+            if edge.event in VERDICTS:
+                assert leg.moved == edge.amount, edge
+            if was.status in KNOWN | {Status.DISPUTED}:
+                assert leg.status is Status.OVERTURNED, edge
+                assert leg.first == (was.moved if was.first is None else was.first), edge
+        if leg.status is Status.DISPUTED and was.status is not leg.status:
+            assert leg.claim == edge.amount, edge
+            assert leg.claim != leg.moved, edge
+        if was.status in KNOWN and leg.status is not was.status:
+            assert leg.status in {Status.OVERTURNED, Status.DISPUTED}, edge
+        if was.status is Status.DISPUTED:
+            decided = edge.path == leg.path and edge.event in DECISIONS
+            assert decided or leg == was, f"a dispute was overwritten: {edge}"
+
+
+def law_late_verdict(edge: Edge, _said: Said) -> None:
+    """A contradiction is believed where the policy has a remedy, and parked where it has none."""
+    was, leg = edge.was.leg(edge.path), edge.now.leg(edge.path)
+    if was is None or leg is None or edge.event not in VERDICTS or was.status not in KNOWN:
+        return
+    policy = edge.engine._policy(edge.now.terms, leg)
+    chain = policy.late_yes if edge.amount > was.moved else policy.late_no
+    cannot = impossible(edge.was, was, edge.amount)
+    two_yes = was.moved > 0 and edge.amount > 0
+    twice = was.status is Status.OVERTURNED
+    if cannot:
+        assert leg.status is Status.DISPUTED, edge
+    elif was.status is Status.WRITTEN_OFF:
+        assert leg.status is Status.OVERTURNED, edge
+    elif two_yes or twice or chain[0] == "park" or leg.verb == "return":
+        assert leg.status is Status.DISPUTED, edge
+    else:
+        assert leg.status is Status.OVERTURNED, edge
+
+
+def law_final(edge: Edge, _said: Said) -> None:
+    """I6: one final result; what comes later is a correction with a higher revision."""
+    was, now = edge.was.told, edge.now.told
+    if now == was:
+        return
+    assert now is not None, edge
+    if was is not None and now.revision == was.revision:
+        assert (now.status, now.final, now.code) == (was.status, was.final, was.code), edge
+        assert was.final, f"only a final result is kept to be corrected: {edge}"
+        assert now.moved, edge
+        return
+    assert now.revision == (was.revision if was else 0) + 1, edge
+    assert now.final is (now.status not in ("PENDING", "MANUAL_REVIEW")), edge
+    assert now.corrected is bool(was and was.final), edge
+    if was is not None and was.final:
+        assert now.final, f"what was final is not any more: {edge}"
+        moved = [leg.moved for leg in edge.now.legs] != [leg.moved for leg in edge.was.legs]
+        gave_up = edge.event == "write-off"
+        assert was.moved or moved or gave_up, f"nothing changed, and it was corrected: {edge}"
+
+
+def law_corrected(edge: Edge, _said: Said) -> None:
+    """What is believed otherwise than it was told is corrected, as soon as nothing is awaited."""
+    was, now = edge.was, edge.now
+    if not (was.ended and now.ended):
+        return
+    before = {leg.path: leg.moved for leg in was.legs}
+    own = [leg for leg in now.legs if leg.verb != "return" or not now.terms.prededucted]
+    differs = any(leg.moved != before.get(leg.path, 0) for leg in own)
+    told = now.told
+    assert told is not None, edge
+    if differs:
+        assert told.moved or told.corrected, f"believed otherwise, and not told: {edge}"
+    waits = [leg for leg in own if leg.status in FLYING or is_parked(leg)]
+    if told.moved and not waits:
+        back = [leg for leg in now.legs if leg.status in FLYING or is_parked(leg)]
+        assert back, f"never corrected: {edge}"
+
+
+def law_outcome(edge: Edge, _said: Said) -> None:
+    """I1: the final status says what was moved, and points are neither lost nor made."""
+    told, now = edge.now.told, edge.now
+    if told is None or not told.final or told == edge.was.told or told.moved:
+        return
+    waits = {leg.status for leg in now.legs if leg.status in FLYING | STOPPED}
+    assert not waits or now.terms.prededucted, edge
+    found, has = edge.has, pieces(now)
+    gone = found.returned + found.forgone + (found.returning if now.terms.prededucted else 0)
+    assert found.taken + found.covered == gone + found.price, edge
+    if now.terms.partial is Partial.ALL_OR_NOTHING and told.status == "PARTIAL_SUCCESS":
+        backs = [now.leg(f"credit/{at}/reverse") for at, n in enumerate(has, 1) if n]
+        assert None not in backs, f"not asked back: {edge}"
+    if has == [line.quantity for line in now.terms.lines]:
+        expected = "SUCCESS"
+    elif any(has):
+        expected = "PARTIAL_SUCCESS"
+    elif edge.event == "refuse_held" or (edge.was.told and edge.was.told.status == "REJECTED"):
+        expected = "REJECTED"
+    elif any(leg.status is Status.WRITTEN_OFF for leg in now.legs):
+        expected = "FAILED_POINTS_RETURNED"
+    elif now.withdrawn:
+        expected = "CANCELLED"
+    else:
+        expected = "FAILED_POINTS_RETURNED" if found.taken else "FAILED_NOTHING_DEDUCTED"
+    assert told.status == expected, edge
+    assert (told.code is None) == (told.status == "SUCCESS"), edge
+
+
+def law_words(edge: Edge, said: Said) -> None:
+    """What was newly asked is said; a timer says one thing; a result has one content for ever."""
+    commands = [one for one in said if one.path]
+    known = {leg.path: leg.attempt for leg in edge.was.legs}
+    asked = [leg.path for leg in edge.now.legs if leg.attempt and not known.get(leg.path)]
+    opening = [one.path for one in commands if one.kind is Kind.DO and one.number == 1]
+    assert sorted(opening) == sorted(asked), edge
+    was, now = edge.was.told, edge.now.told
+    revised = now is not None and (was is None or was.revision != now.revision)
+    assert len([one for one in said if not one.path]) == revised, edge
+    if edge.event == "tick":
+        others = [one for one in commands if one.path != edge.path and one.path in known]
+        assert not others, f"a timer rang for another leg: {edge}"
+        assert len([one for one in commands if one.path == edge.path]) <= 1, edge
+    moves = edge.event in VERDICTS | DECISIONS
+    if was is not None and not revised and moves:
+        words = Words(edge.engine.definition, edge.engine.policies)
+        told = Utterance(Kind.RESULT, "", was.revision)
+        before, after = words.message(edge.was, told), words.message(edge.now, told)
+        assert before == after, f"another content under one revision: {edge}"
+
+
+def law_books(edge: Edge, _said: Said) -> None:
+    """I10, I11: each change is booked once, as counted from the legs, and suspense with it."""
+    definition = edge.engine.definition
+    if edge.event not in VERDICTS | DECISIONS | {"start"}:
+        assert not list(journal.transfers(definition, edge.was, edge.now)), edge
+        return
+    movements = list(journal.transfers(definition, edge.was, edge.now))
+    assert all(one.amount > 0 for one in movements), edge
+    booked = balances(movements)
+    expected = accounts(edge.now, edge.has)
+    expected.subtract(accounts(edge.was, edge.had))
+    named = set(booked) | set(expected)
+    differ = {
+        name: (booked[name], expected[name]) for name in named if booked[name] != expected[name]
+    }
+    assert not differ, f"booked otherwise than it was moved: {differ} {edge}"
+
+
+def law_balance(edge: Edge, _said: Said) -> None:
+    """The engine's arithmetic is the one counted here."""
+    engine, now = edge.engine, edge.now
+    own, its = edge.has, balance.points(now, engine.definition)
+    assert own.taken == its.taken, edge
+    assert own.covered == its.covered, edge
+    assert (own.returned, own.returning) == (its.returned, its.returning), edge
+    assert own.forgone == its.forgone, edge
+    suspense = own.taken + own.covered - own.returned - own.forgone - own.price
+    assert balance.suspended(now, engine.definition) == suspense, edge
+    assert min(pieces(now), default=0) >= 0, f"more was taken back than given: {edge}"
+
+
+def law_phase(edge: Edge, _said: Said) -> None:
+    """Operators always see where it stands."""
+    word = telling.phase(edge.now)
+    flying = {f"{leg.verb}_{leg.status}".upper() for leg in edge.now.legs}
+    assert word in flying | {"PARKED", "CORRECTING", "HELD"} | FINAL, (word, edge)
+
+
+LAWS: Final[tuple[Callable[[Edge, Said], None], ...]] = (
+    law_progress,
+    law_undo,
+    law_silence,
+    law_order,
+    law_cancel,
+    law_rungs,
+    law_verdicts,
+    law_late_verdict,
+    law_final,
+    law_corrected,
+    law_outcome,
+    law_words,
+    law_books,
+    law_balance,
+    law_phase,
+)
