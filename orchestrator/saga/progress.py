@@ -409,10 +409,9 @@ def _recovered(saga: Saga, owed: int) -> Saga:
 
 def _turned(saga: Saga, now: int) -> bool:
     """Whether what was not asked yet will never be; not undone by a clock that steps back."""
-    if saga.withdrawn or saga.ended or any(leg.undoes is not None for leg in saga.legs):
+    if saga.withdrawn or saga.answered or any(leg.undoes is not None for leg in saga.legs):
         return True
     fresh = saga.terms.fresh_until
-    return saga.withdrawn or saga.answered or (fresh is not None and now >= fresh)
     return fresh is not None and now >= fresh
 
 
