@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from .balance import contradicts
 from .instance import Leg, Saga
 from .machine import IN_FLIGHT, Status
 from .progress import Engine
-from .ruling import Ruling
+from .ruling import Action, Ruling, news_of
 
 
 def objection(engine: Engine, saga: Saga, path: str, ruling: Ruling) -> str:
@@ -18,12 +19,17 @@ def objection(engine: Engine, saga: Saga, path: str, ruling: Ruling) -> str:
     allowed = engine.allowed(saga, leg)
     if not allowed:
         return f"{path} {_stands(leg)}: there is nothing to decide about it"
+    if ruling.action is Action.REJECT and contradicts(saga, leg, 0):
+        return f"{path} was undone, or may be: it cannot be that it was never done"
     if ruling.action not in allowed:
         return f"{path} is {leg.status}: allowed is {' or '.join(allowed)}"
     if ruling.number <= leg.decision:
         return f"decision {leg.decision} about {path} came later and was applied"
     if leg.status is Status.OVERTURNED:
         return f"{path} left nothing that is given and not paid for"
+    news = news_of(leg, ruling)
+    if contradicts(saga, leg, news.amount):
+        return f"{path}: {news.amount:,} cannot be true of what was undone: it would not add up"
     fewer = leg.verb == engine.definition.pivot.name
     fits = f"between 1 and {leg.asked:,}" if fewer else f"{leg.asked:,}"
     return f"{path} was asked for {leg.asked:,}: the amount must be {fits}"

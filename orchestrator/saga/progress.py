@@ -24,7 +24,7 @@ from .machine import DECIDED, IN_FLIGHT, TABLE, Event, Status, Still
 from .policy import LegPolicy, Policies, Remedy
 from .recall import Said, caught_up, stands
 from .ruling import Action, Ruling, event_of, news_of
-from .telling import ending, remembered, reviewed, tell
+from .telling import ending, remembered, reviewed, spoken, tell
 from .verdict import cell_of
 
 
@@ -222,7 +222,8 @@ class Engine:
         policy = self._policy(saga.terms, leg)
         changed = ladder.moved(leg, cell, news, Moment(now, policy, saga.terms.id))
         was = saga
-        if (saga.ended and changed.moved != leg.moved) or cell is Status.WRITTEN_OFF:
+        told_otherwise = saga.ended and spoken(changed) != spoken(leg)
+        if told_otherwise or cell is Status.WRITTEN_OFF:
             was = remembered(saga)
         path = leg.path
         legs = tuple([changed if known.path == path else known for known in was.legs])

@@ -7,7 +7,7 @@ from schemas.results import ResultStatus
 from schemas.value import but
 
 from .balance import promised
-from .instance import Saga, Told
+from .instance import Leg, Saga, Told
 from .machine import IN_FLIGHT, Status
 
 
@@ -16,8 +16,13 @@ def remembered(saga: Saga) -> Saga:
     told = saga.told
     if told is None or told.moved or not told.final or told.words is not None:
         return saga
-    moved = tuple([promised(leg) if leg.undoes else leg.moved for leg in saga.legs])
+    moved = tuple([spoken(leg) for leg in saga.legs])
     return but(saga, told=but(told, moved=moved))
+
+
+def spoken(leg: Leg) -> int:
+    """What a final result counts of a leg: what a channel was told to give back, it will."""
+    return promised(leg) if leg.undoes is not None else leg.moved
 
 
 def reviewed(saga: Saga, now: int) -> Saga:

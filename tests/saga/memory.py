@@ -17,16 +17,15 @@ from orchestrator import catalogue as catalogues
 from orchestrator.consequences import Decision
 from orchestrator.decide import Decider
 from orchestrator.decode import Arrival, decode, routes
-from orchestrator.ports import Audited, LimitKey, Outgoing, Partition, Record
+from orchestrator.ports import Audited, Case, LimitKey, Outgoing, Partition, Record
 from orchestrator.saga import codec, utterance
 from orchestrator.saga.instance import Saga
-from orchestrator.saga.journal import SUSPENSE
 from orchestrator.saga.policy import LegPolicy, Policies
 from schemas import catalogue
 from schemas.catalogue import Channel, topic_of
 from schemas.envelope import PLATFORM_SOURCE, Envelope, source_of
 from schemas.ids import partition_key
-from tests.saga.sums import pieces
+from tests.saga.sums import accounts, pieces, sums
 
 DEPLOY: Final = Path(__file__).parents[2] / "deploy"
 START: Final = 1_800_000_000_000
@@ -70,6 +69,7 @@ class Platform:
     published: dict[str, bytes | None] = field(default_factory=dict)
     outgoing: list[Outgoing] = field(default_factory=list)
     letters: list[Any] = field(default_factory=list)
+    cases: dict[UUID, Case] = field(default_factory=dict)
     made: dict[int, Audited] = field(default_factory=dict)
     refusals: dict[int, str] = field(default_factory=dict)
     _events: int = 0
@@ -200,8 +200,14 @@ class Platform:
             if settled.why is not None:
                 self.refusals[settled.key[1]] = settled.why
         self.letters += changes.dead_letters
+        for saga_id, case in changes.cases.items():
+            if case.closed:
+                del self.cases[saga_id]
+            else:
+                self.cases[saga_id] = case
         self._check_limits()
-        self._check_suspense()
+        self._check_books()
+        self._check_cases()
 
     def _write(self, saga: Saga, revision: int, wake_at: int | None) -> None:
         row = (saga, codec.encode_terms(saga.terms), codec.encode_state(saga), revision, wake_at)
@@ -261,15 +267,23 @@ class Platform:
         if any(used > LIMIT for used in self.used.values()):
             raise TooMuch(self.used)
 
-    def _check_suspense(self) -> None:
-        """I10, I11: books balance; in suspense lies only what open sagas have not settled."""
-        units: Counter[str] = Counter()
-        for (_, unit), balance in self.books.items():
-            units[unit] += balance
-        assert not any(units.values()), units
-        if all(saga.ended for saga, *_ in self.rows.values()):
-            left = {name: n for name, n in self.books.items() if name[0] == SUSPENSE and n}
-            assert not left, left
+    def _check_books(self) -> None:
+        """I10, I11: every account holds what the legs of all sagas add up to."""
+        expected: Counter[tuple[str, str]] = Counter()
+        for saga, *_ in self.rows.values():
+            expected.update(accounts(saga, sums(saga)))
+        names = set(expected) | set(self.books)
+        wrong = {name for name in names if self.books[name] != expected[name]}
+        assert not wrong, {name: (self.books[name], expected[name]) for name in wrong}
+
+    def _check_cases(self) -> None:
+        """I11: whatever waits for a person has a case, and nothing else has, with its stake."""
+        parked = {saga.terms.saga_id: saga for saga, *_ in self.rows.values() if saga.parked}
+        assert set(self.cases) == set(parked), (self.cases, parked)
+        for saga_id, saga in parked.items():
+            now = sums(saga)
+            stake = now.taken + now.covered - now.returned - now.forgone - now.price
+            assert self.cases[saga_id].stake == stake, (self.cases[saga_id], stake)
 
     def _check_said(self) -> None:
         """Nothing is owed: what every state implies was published at least once."""
