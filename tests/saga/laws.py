@@ -322,9 +322,20 @@ def law_final(edge: Edge, _said: Said) -> None:
     assert now.corrected is bool(was and was.final), edge
     if was is not None and was.final:
         assert now.final, f"what was final is not any more: {edge}"
-        moved = [leg.moved for leg in edge.now.legs] != [leg.moved for leg in edge.was.legs]
+        before = {leg.path: leg for leg in edge.was.legs}
+        moved = any(
+            leg.path not in before or leg.moved != before[leg.path].moved
+            for leg in edge.now.legs
+            if not _acknowledged(before.get(leg.path), leg)
+        )
         gave_up = edge.event == "write-off"
         assert was.moved or moved or gave_up, f"nothing changed, and it was corrected: {edge}"
+
+
+def _acknowledged(was: Leg | None, leg: Leg) -> bool:
+    """Whether what had to be given back was, as was told before."""
+    waited = was is not None and was.status in FLYING | STOPPED
+    return waited and leg.verb == "return" and leg.moved == leg.asked
 
 
 def law_corrected(edge: Edge, _said: Said) -> None:

@@ -1,6 +1,6 @@
 """The hard cases of `domain.md` 4.4, one by one: what happens, and what comes of it."""
 
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
@@ -137,9 +137,8 @@ def test_who_gave_points_back_cannot_say_that_they_were_never_taken() -> None:
     assert story.says("deduct", "REJECTED") == []
     assert story.saga.parked, "no second charge because of a statement that cannot be true"
     assert story.saga.leg("charge") is None
-    refused = story.decides("deduct", Action.REJECT)
-    assert refused == []
-    assert list(story.platform.refusals) == [1]
+    assert story.decides("deduct", Action.REJECT) == []
+    assert "cannot be that it was never done" in story.platform.refusals[1]
 
 
 # -- the cancel -------------------------------------------------------------------------------
@@ -455,7 +454,7 @@ def test_a_redemption_counts_on_the_day_on_which_it_was_accepted() -> None:
     assert story.told[0]["business_date"] == "2027-01-15"
 
 
-def _commands(story: Story, type_: str) -> list[dict[str, object]]:
+def _commands(story: Story, type_: str) -> list[dict[str, Any]]:
     """The commands of one type that were said, each once."""
     found = {}
     for record in story.platform.outgoing:
