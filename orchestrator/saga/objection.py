@@ -19,20 +19,24 @@ def objection(engine: Engine, saga: Saga, path: str, ruling: Ruling) -> str:
     allowed = engine.allowed(saga, leg)
     if not allowed:
         return f"{path} {_stands(leg)}: there is nothing to decide about it"
-    if ruling.action is Action.REJECT and contradicts(saga, leg, 0):
-        return f"{path} was undone, or may be: it cannot be that it was never done"
     if ruling.action not in allowed:
+        if ruling.action is Action.REJECT and contradicts(saga, leg, 0):
+            return f"{path} was undone, or may be: it cannot be that it was never done"
         return f"{path} is {leg.status}: allowed is {' or '.join(allowed)}"
     if ruling.number <= leg.decision:
         return f"decision {leg.decision} about {path} came later and was applied"
+    return _unfit(engine, saga, leg, ruling)
+
+
+def _unfit(engine: Engine, saga: Saga, leg: Leg, ruling: Ruling) -> str:
     if leg.status is Status.OVERTURNED:
-        return f"{path} left nothing that is given and not paid for"
-    news = news_of(leg, ruling)
-    if contradicts(saga, leg, news.amount):
-        return f"{path}: {news.amount:,} cannot be true of what was undone: it would not add up"
+        return f"{leg.path} left nothing that is given and not paid for"
+    amount = news_of(leg, ruling).amount
+    if 0 < amount <= leg.asked and contradicts(saga, leg, amount):
+        return f"{leg.path}: {amount:,} cannot be true, given what was undone of it"
     fewer = leg.verb == engine.definition.pivot.name
     fits = f"between 1 and {leg.asked:,}" if fewer else f"{leg.asked:,}"
-    return f"{path} was asked for {leg.asked:,}: the amount must be {fits}"
+    return f"{leg.path} was asked for {leg.asked:,}: the amount must be {fits}"
 
 
 def _stands(leg: Leg) -> str:
