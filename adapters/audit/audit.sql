@@ -1,6 +1,7 @@
 -- The statements of `uprp audit`. All of them read one snapshot, for the key hashes from $1 up to,
 -- not including, $2, and count for themselves: nothing here asks the engine what should be.
--- A block begins with its name; {name} includes another block. $3: how many seconds late a timer may
+-- A block begins with its name; {name} includes another block. `offset 0` has what is used often
+-- computed once. $3: how many seconds late a timer may
 -- be, $4: how many seconds a lease may push it, $5 to $7: programmes, their versions, and the worth
 -- of their account limits.
 
@@ -14,35 +15,43 @@ select key_hash, saga_id, count(*) as movements,
        sum(case when debit = 'uprp/suspense' and split_part(credit, '/', 2) = 'redeemed' then amount
                 when credit = 'uprp/suspense' and split_part(debit, '/', 2) = 'redeemed' then -amount
                 else 0 end) as redeemed,
-       sum(case when debit = 'uprp/suspense' then 0
-                else -amount::numeric * hashtext(debit || ' ' || unit) end
-           + case when credit = 'uprp/suspense' then 0
-                  else amount::numeric * hashtext(credit || ' ' || unit) end) as trace,
+       coalesce(sum(case when amount < 2147483648 then amount * way end), 0)
+           + coalesce(sum(case when amount >= 2147483648 then amount::numeric * way end), 0) as trace,
        bit_or(1::bigint << (seq / 8 % 63)) as revisions
 from transfer
+cross join lateral (
+    select case when credit = 'uprp/suspense' then 0
+                else hashtext(credit || ' ' || unit)::bigint end
+           - case when debit = 'uprp/suspense' then 0
+                  else hashtext(debit || ' ' || unit)::bigint end as way
+    offset 0
+) w
 where key_hash >= $1 and key_hash < $2
 group by key_hash, saga_id
 
 -- story --
 -- What the timeline says of each saga: how many events, and which words they caused. `said` stands
 -- last in the detail and is written by the platform alone; a quotation mark in what others wrote is
--- escaped, so it cannot be mistaken. Records are told apart by two bits of their hash: where so
--- many different ones stand as there are events, none counted twice; elsewhere `fact` looks closer.
+-- escaped, so it cannot be mistaken. Records are told apart by two bits of their hash: where as many
+-- different ones stand as there are, none counted twice; elsewhere `fact` looks closer. A saga that
+-- was recalled after its database was lost said things of which this timeline knows nothing.
 select key_hash, saga_id, count(*) as events, min(revision) as first, max(revision) as last,
        bit_or(1::bigint << (revision % 63)) as revisions, sum(commands) as commands,
        count(result) as results, max(result) as result,
        coalesce(bit_count(bit_or(1::bigint << (result % 63))::bit(64)), 0) as different,
+       bool_or(event = 'recalled') as recalled, count(record) as records,
        greatest(bit_count(bit_or(1::bigint << (record & 63))::bit(64)),
-                bit_count(bit_or(1::bigint << (record >> 6 & 63))::bit(64))) as records
+                bit_count(bit_or(1::bigint << (record >> 6 & 63))::bit(64))) as kinds
 from (
-    select key_hash, saga_id, revision,
-           hashtext(split_part(split_part(detail, '"record":"', 2), '"', 1)) as record,
+    select key_hash, saga_id, revision, event,
+           hashtext(nullif(split_part(split_part(detail, '"record":"', 2), '"', 1), '')) as record,
            (length(said) - length(replace(said, '"do ', ''))) / 4 as commands,
            case when said like '%"result #%'
                 then split_part(split_part(said, '"result #', 2), '"', 1)::integer end as result
     from timeline
     cross join lateral (select split_part(detail, '"said":[', 2) as said offset 0) w
     where key_hash >= $1 and key_hash < $2
+    offset 0
 ) told
 group by key_hash, saga_id
 
@@ -67,9 +76,9 @@ select count(*) as legs,
        coalesce(sum(asked) filter (where credits), 0) as pieces,
        coalesce(sum(case when undoes and not gives_back then -asked_back
                          when credits then greatest(moved, first) end), 0) < 0 as reversed_more,
-       sum(case when way <> 0 and moved <> 0 then way * moved::numeric
-           * (hashtext(j.creditor || '/member/' || (j.terms->>7) || ' ' || unit)::bigint
-              - hashtext(j.creditor || '/issued ' || unit)) end) as trace,
+       coalesce(sum(case when way <> 0 and moved <> 0 then way * moved
+           * (hashtext(j.creditor || '/member/' || (j.terms->>7) || ' ' || unit)::numeric
+              - hashtext(j.creditor || '/issued ' || unit)) end), 0) as trace,
        coalesce(sum(attempt), 0) as commands,
        count(*) filter (where undoes and status <> 'waiting') as undone,
        count(*) filter (where flies) as flying,
@@ -122,15 +131,18 @@ from (
                    coalesce((leg->>18)::bigint, 0) as first
             offset 0
         ) written
+        offset 0
     ) named
+    offset 0
 ) legs
 
 -- fact --
 -- Every saga: what its row, its legs, the journal, the timeline and its case say of each other.
 select s.key_hash, s.saga_id, j.unit, s.account, m.scope, m.day, b.bound,
-       coalesce(t.status, '') as told, coalesce(t.final, false) as final,
+       coalesce(t.status, '') as told, r.final,
        r.correcting, r.final and not r.correcting as ended, j.prededucted,
        l.flying > 0 as flying, j.held > 0 as held, l.parked, l.unreturned > 0 as unreturned,
+       coalesce(story.recalled, false) as recalled,
        l.undone > 0 as undone, l.cancelled > 0 or l.revived > 0 as cancelled,
        -- Points.
        book.suspense = l.returning as settled,
@@ -143,19 +155,24 @@ select s.key_hash, s.saga_id, j.unit, s.account, m.scope, m.day, b.bound,
        l.unasked > 0 as unasked, coalesce(story.commands, 0) < l.commands as unsaid,
        book.revisions & ~coalesce(story.revisions, 0) <> 0 as uncaused,
        book.suspense = l.taken + l.covered - l.returned - l.forgone - l.price
-           and book.trace = coalesce(l.trace, 0)
-               + hashtext(j.debtor || '/member/' || j.debtor_account || ' ' || j.unit)
-                 * (l.returned - l.taken)
-               + hashtext(j.debtor || '/redeemed ' || j.unit)::numeric * l.price
-               + hashtext(j.debtor || '/forgone ' || j.unit) * l.forgone
-               - hashtext(j.bearer || '/loss ' || j.unit) * l.covered as booked,
+           and book.trace = l.trace
+               + case when l.returned = l.taken then 0 else (l.returned - l.taken)
+                   * hashtext(j.debtor || '/member/' || j.debtor_account || ' ' || j.unit) end
+               + case when l.price = 0 then 0
+                      else l.price * hashtext(j.debtor || '/redeemed ' || j.unit) end
+               + case when l.forgone = 0 then 0
+                      else l.forgone * hashtext(j.debtor || '/forgone ' || j.unit) end
+               - case when l.covered = 0 then 0
+                      else l.covered * hashtext(j.bearer || '/loss ' || j.unit) end as booked,
        l.unanswered > 0 as unanswered, l.unsound > 0 as unsound,
        -- Undoing.
        l.noes > 0 or l.overturned > 0 as refused,
-       l.credits = 0 and (j.withdrawn or r.final or l.returned_from >= j.fresh_until) as turned,
+       l.credits = 0 and (j.withdrawn or t.final or l.returned_from >= j.fresh_until) as turned,
        l.cancelled_and_done > 0 as cancelled_and_done, l.revived > 0 as revived,
        -- What was told.
        case when t.revision is null then coalesce(story.results, 0) = 0
+            when story.recalled then coalesce(story.result <= t.revision, true)
+                 and story.results = story.different
             else story.result = t.revision and story.results = story.different
                  and story.results <= t.revision
                  and t.final = (t.status not in ('PENDING', 'MANUAL_REVIEW'))
@@ -163,10 +180,15 @@ select s.key_hash, s.saga_id, j.unit, s.account, m.scope, m.day, b.bound,
        s.status = case when l.parked then 'PARKED' when r.correcting then 'CORRECTING'
                        when r.final then t.status when j.held > 0 then 'HELD'
                        else s.status end as shown,
-       coalesce(story.first = 1 and story.last <= s.revision, false) as told_from_the_start,
-       case when story.records < story.events then (
-           select count(*) > count(distinct split_part(split_part(o.detail, '"record":"', 2), '"', 1))
-           from timeline o where o.key_hash = s.key_hash and o.saga_id = s.saga_id
+       coalesce((story.first = 1 or story.recalled) and story.last <= s.revision, false)
+           as told_from_the_start,
+       case when story.kinds < story.records then (
+           select count(record) > count(distinct record)
+           from timeline o
+           cross join lateral (
+               select nullif(split_part(split_part(o.detail, '"record":"', 2), '"', 1), '') as record
+           ) w
+           where o.key_hash = s.key_hash and o.saga_id = s.saga_id
        ) else false end as replayed,
        j.content <> '' or s.programme = '' as digested,
        -- Whose turn it is.
@@ -179,8 +201,10 @@ select s.key_hash, s.saga_id, j.unit, s.account, m.scope, m.day, b.bound,
        -- Sums.
        l.legs, book.movements, coalesce(story.events, 0) as events, book.suspense,
        case when r.final then l.worth else m.worth end as counted,
-       coalesce(t.corrected, false) or l.overturned > 0 as later,
+       coalesce(t.corrected or story.recalled, false) or l.overturned > 0 as later,
        l.taken, l.returned + l.returning as given_back, l.price
+-- A final result that was read back after a loss (`from_words`) ends nothing before it is known to
+-- stand (`orchestrator/saga/recall.py`).
 from saga s
 cross join lateral (select s.state::jsonb as state, s.terms::jsonb as terms offset 0) p
 cross join lateral (
@@ -194,11 +218,14 @@ cross join lateral (
 cross join lateral (
     select (j.told->>0)::bigint as revision, j.told->>1 as status, (j.told->>2)::boolean as final,
            (j.told->>6)::boolean as corrected,
-           coalesce(jsonb_array_length(j.told->7) > 0, false) as moved
+           coalesce(jsonb_array_length(j.told->7) > 0, false) as moved,
+           j.told->8 is not null as from_words
     offset 0
 ) t
 cross join lateral (
-    select coalesce(t.final, false) as final, coalesce(t.final and t.moved, false) as correcting
+    select coalesce(t.final and not t.from_words, false) as final,
+           coalesce(t.final and not t.from_words and t.moved, false) as correcting
+    offset 0
 ) r
 cross join lateral (
     {leg}
@@ -229,13 +256,13 @@ where s.key_hash >= $1 and s.key_hash < $2
 -- held --
 -- Every account limit, and what the sagas that count on it add up to.
 select key_hash, scope, business_date, coalesce(l.used, 0) as used,
-       coalesce(h.counted, 0) as counted, h.sagas,
+       coalesce(h.counted, 0) as counted,
        coalesce(l.used, 0) <> coalesce(h.counted, 0) as differs,
        coalesce(l.used > h.bound and not h.later, false) as above
 from (
     select key_hash, scope, day as business_date, sum(counted) as counted,
-           bool_or(later) as later, case when bool_and(bound is not null) then max(bound) end as bound,
-           (array_agg(saga_id))[1:3] as sagas
+           bool_or(later) as later,
+           case when bool_and(bound is not null) then max(bound) end as bound
     from fact where scope <> ''
     group by key_hash, scope, day
 ) h
@@ -282,7 +309,11 @@ order by key_hash, saga_id
 with fact as materialized (
     {fact}
 )
-select scope, business_date, used, counted, sagas, differs from ({held}) h
+select scope, business_date, used, counted, differs, array(
+           select f.saga_id from fact f
+           where f.key_hash = h.key_hash and f.scope = h.scope and f.day = h.business_date limit 3
+       ) as sagas
+from ({held}) h
 where differs or above
 order by key_hash, scope, business_date
 

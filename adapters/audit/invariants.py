@@ -48,7 +48,7 @@ def _not_twice(shape: Shape) -> Iterator[str]:
     """I2."""
     if shape.unpaid and not (shape.correcting or shape.flying or shape.parked):
         yield "the member keeps what was also paid back, and no loss is booked"
-    if shape.undone_more:
+    if shape.undone_more and not (shape.recalled and shape.flying):
         yield "more is taken back than was done"
     if shape.unowned:
         yield "a loss is booked on nobody"
@@ -60,7 +60,7 @@ def _intended(shape: Shape) -> Iterator[str]:
         yield "the journal does not have what the legs moved"
     if shape.unasked:
         yield "a leg moved something and was never asked to"
-    if shape.unsaid:
+    if shape.unsaid and not shape.recalled:
         yield "a command was said of which the timeline has no row"
     if shape.uncaused:
         yield "a movement stands without the event that caused it"
@@ -190,7 +190,8 @@ INVARIANTS: Final = (
         "I7",
         "Something is taken back only after a definite no or an accepted cancel",
         "sagas that undid something",
-        lambda shape: shape.undone,
+        # After a loss, the reason is only known again when it was asked for again.
+        lambda shape: shape.undone and not shape.recalled,
         _undone_for_a_reason,
         f"{_SHOW}; stop the coordinators, this must not happen",
     ),

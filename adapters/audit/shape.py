@@ -12,7 +12,7 @@ class Shape:
     """The answers, as `audit.sql` finds them in one saga's rows; the names are its columns."""
 
     told: str  # The status of the latest result; empty when nothing was told.
-    final: bool
+    final: bool  # The result is final, and it is known why.
     correcting: bool  # A final result is being corrected.
     ended: bool  # Final, and not being corrected.
     prededucted: bool
@@ -22,6 +22,7 @@ class Shape:
     parked: bool  # Some wait for a person.
     unreturned: bool  # A return was asked for and is not acknowledged.
     unanswered: bool  # Something else was asked for and it is not known what became of it.
+    recalled: bool  # Its database was lost, and what was said before read back from the topics.
     undone: bool  # Something is, or was to be, taken back.
     cancelled: bool  # A cancel was accepted.
     unsound: bool  # A leg moved something that its status rules out, or is decided with a timer.

@@ -12,7 +12,7 @@ import json
 import resource
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import asyncpg
@@ -134,22 +134,25 @@ def _slots(scenes: list[Scene], rows: list[Any]) -> list[tuple[Any, ...]]:
 
 @dataclass
 class Watched:
-    """How much memory of their own the server's processes took at most, sampled."""
+    """What the server's processes took of this machine, sampled: their own memory at most, CPU."""
 
     pid: int | None
     most_mb: int = 0
+    cpu: dict[int, float] = field(default_factory=dict)
 
     async def __call__(self) -> None:
         """Sample until cancelled."""
         while True:
-            await asyncio.sleep(0.5)
             self.most_mb = max(self.most_mb, await asyncio.to_thread(self._sample))
+            await asyncio.sleep(0.25)
 
     def _sample(self) -> int:
         total = 0
         for child in psutil.Process(self.pid).children() if self.pid else ():
             with suppress(psutil.Error):
                 total += child.memory_full_info().uss
+                times = child.cpu_times()
+                self.cpu[child.pid] = times.user + times.system
         return total // 1_000_000
 
 
@@ -157,6 +160,8 @@ async def measure(dsn: str, pid: int | None, connections: int) -> dict[str, Any]
     """Audit it: the figures."""
     watched = Watched(pid)
     watching = asyncio.create_task(watched())
+    await asyncio.sleep(0.5)
+    before = sum(watched.cpu.values())
     found = await audit(dsn, offered(), Options(connections=connections))
     watching.cancel()
     client = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1_000
@@ -169,6 +174,8 @@ async def measure(dsn: str, pid: int | None, connections: int) -> dict[str, Any]
         "seconds": found.seconds,
         "client_mb": client,
         "server_mb": watched.most_mb,
+        "server_cpu_s": round(sum(watched.cpu.values()) - before, 1),
+        "busy": [round(load, 1) for load in psutil.getloadavg()],  # Who else wanted the cores.
     }
 
 
