@@ -57,13 +57,13 @@ group by key_hash, saga_id
 
 -- leg --
 -- The legs of one saga (`orchestrator/saga/codec.py` says what stands where), added up. A credit is
--- priced by its line, rounded up; what is taken back is taken back whole, so the sum is the price of
--- what the member keeps.
+-- priced by its line, rounded up; where something of a line was taken back, `kept` prices it.
 select count(*) as legs,
        coalesce(sum(moved) filter (where takes), 0) as taken,
        coalesce(sum(greatest(moved, first)) filter (where takes), 0) as taken_once,
        coalesce(sum(moved) filter (where gives_back), 0) as returned,
-       coalesce(sum(asked) filter (where gives_back and not decided), 0) as returning,
+       coalesce(sum(asked) filter (where gives_back and not decided and status <> 'disputed'), 0)
+           as returning,
        coalesce(sum(asked) filter (where status = 'written_off'), 0) as forgone,
        coalesce(sum(moved) filter (where covers), 0) as covered,
        coalesce(sum(case when way = 0 or moved = 0 then 0 when moved = quantity then way * points
@@ -74,6 +74,7 @@ select count(*) as legs,
            as worth,
        coalesce(sum(way * moved), 0) as kept,
        coalesce(sum(asked) filter (where credits), 0) as pieces,
+       coalesce(bool_or(way = -1 and moved <> 0), false) as reversed,
        coalesce(sum(case when undoes and not gives_back then -asked_back
                          when credits then greatest(moved, first) end), 0) < 0 as reversed_more,
        coalesce(sum(case when way <> 0 and moved <> 0 then way * moved
@@ -89,7 +90,7 @@ select count(*) as legs,
        coalesce(bool_or(waits), false) as parked,
        count(*) filter (where moved <> 0 and (unanswered or status in (
                             'waiting', 'rejected', 'written_off'))
-                        or status = 'confirmed' and moved not between 1 and asked
+                        or status = 'confirmed' and not covers and moved not between 1 and asked
                         or decided and due is not null) as unsound,
        count(*) filter (where status = 'cancelled') as cancelled,
        count(*) filter (where status = 'cancelled' and moved <> 0) as cancelled_and_done,
@@ -109,7 +110,7 @@ from (
            not decided and status not in ('waiting', 'disputed') as unanswered,
            status in ('silent', 'disputed', 'refused') or (called > 0 and status not in (
                'confirmed', 'rejected', 'cancelled', 'written_off')) as waits,
-           case when decided then moved else asked end as asked_back,
+           case when decided or status = 'disputed' then moved else asked end as asked_back,
            case when credits then 1 when undoes and not gives_back then -1 else 0 end as way,
            (line->>2)::bigint as quantity, (line->>3)::bigint as points,
            (line->>4)::bigint as worth, j.creditor || ':' || (line->>0) as unit
@@ -136,6 +137,22 @@ from (
     offset 0
 ) legs
 
+-- kept --
+-- The price of what the member keeps, where something was taken back: each line rounded up once.
+select sum(ceil(points * pieces::numeric / quantity))
+from (
+    select (j.terms->11->(line - 1)->>2)::bigint as quantity,
+           (j.terms->11->(line - 1)->>3)::bigint as points, pieces
+    from (
+        select split_part(leg->>0, '/', 2)::integer as line,
+               sum(case when strpos(leg->>0, '/re') > 0 then -1 else 1 end * (leg->>8)::bigint)
+                   as pieces
+        from jsonb_array_elements(j.state->0) as e (leg)
+        where leg->>0 like 'credit/%'
+        group by 1
+    ) by_line
+) lines
+
 -- fact --
 -- Every saga: what its row, its legs, the journal, the timeline and its case say of each other.
 select s.key_hash, s.saga_id, j.unit, s.account, m.scope, m.day, b.bound,
@@ -146,20 +163,20 @@ select s.key_hash, s.saga_id, j.unit, s.account, m.scope, m.day, b.bound,
        l.undone > 0 as undone, l.cancelled > 0 or l.revived > 0 as cancelled,
        -- Points.
        book.suspense = l.returning as settled,
-       book.redeemed = l.price as spent,
+       book.redeemed = k.price as spent,
        case when l.kept <= 0 then 'none' when l.kept < l.pieces then 'some' else 'all' end as kept,
-       l.price + l.returned + l.returning + l.forgone > l.taken + l.covered as unpaid,
+       k.price + l.returned + l.returning + l.forgone > l.taken + l.covered as unpaid,
        l.reversed_more or l.returned + l.returning > l.taken_once as undone_more,
        l.covered > 0 as covered, l.covered > 0 and j.bearer = '' as unowned,
        -- Effects and their intents.
        l.unasked > 0 as unasked, coalesce(story.commands, 0) < l.commands as unsaid,
        book.revisions & ~coalesce(story.revisions, 0) <> 0 as uncaused,
-       book.suspense = l.taken + l.covered - l.returned - l.forgone - l.price
+       book.suspense = l.taken + l.covered - l.returned - l.forgone - k.price
            and book.trace = l.trace
                + case when l.returned = l.taken then 0 else (l.returned - l.taken)
                    * hashtext(j.debtor || '/member/' || j.debtor_account || ' ' || j.unit) end
-               + case when l.price = 0 then 0
-                      else l.price * hashtext(j.debtor || '/redeemed ' || j.unit) end
+               + case when k.price = 0 then 0
+                      else k.price * hashtext(j.debtor || '/redeemed ' || j.unit) end
                + case when l.forgone = 0 then 0
                       else l.forgone * hashtext(j.debtor || '/forgone ' || j.unit) end
                - case when l.covered = 0 then 0
@@ -171,6 +188,7 @@ select s.key_hash, s.saga_id, j.unit, s.account, m.scope, m.day, b.bound,
        l.cancelled_and_done > 0 as cancelled_and_done, l.revived > 0 as revived,
        -- What was told.
        case when t.revision is null then coalesce(story.results, 0) = 0
+            when story.results = 0 and s.programme = '' then t.revision = 1  -- Told before a loss.
             when story.recalled then coalesce(story.result <= t.revision, true)
                  and story.results = story.different
             else story.result = t.revision and story.results = story.different
@@ -202,7 +220,7 @@ select s.key_hash, s.saga_id, j.unit, s.account, m.scope, m.day, b.bound,
        l.legs, book.movements, coalesce(story.events, 0) as events, book.suspense,
        case when r.final then l.worth else m.worth end as counted,
        coalesce(t.corrected or story.recalled, false) or l.overturned > 0 as later,
-       l.taken, l.returned + l.returning as given_back, l.price
+       l.taken, l.returned + l.returning as given_back, k.price
 -- A final result that was read back after a loss (`from_words`) ends nothing before it is known to
 -- stand (`orchestrator/saga/recall.py`).
 from saga s
@@ -230,6 +248,9 @@ cross join lateral (
 cross join lateral (
     {leg}
 ) l
+cross join lateral (
+    select case when l.reversed then ({kept}) else l.price end as price offset 0
+) k
 cross join lateral (
     select j.terms->>12 as scope, (j.terms->>13)::date as day,
            case when (j.terms->>12) <> '' and not r.final then (
