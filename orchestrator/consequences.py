@@ -30,6 +30,7 @@ from orchestrator.saga.journal import transfers
 from orchestrator.saga.machine import Still
 from orchestrator.saga.progress import Engine
 from orchestrator.saga.recall import Said
+from orchestrator.saga.straight import Stride
 from orchestrator.saga.telling import phase
 from orchestrator.saga.utterance import Utterance, implied, newly
 from orchestrator.sagas.words import Words, moment
@@ -119,44 +120,55 @@ class Consequences:
         engine, _ = self._tools(now.terms)
         wake_at = _wake_at(was, engine.due(now))
         saga = now if now.wake_at == wake_at else but(now, wake_at=wake_at)
-        terms = saga.terms
-        self.sagas[terms.saga_id] = saga
+        if saga.ended and was is not None:  # What is refused at once holds nothing.
+            self._release(engine, was, saga)
+        parked = saga.parked
+        was_parked = was is not None and was.parked
+        if parked or was_parked:
+            self.decision.changes.cases[saga.terms.saga_id] = self._case(engine, was, saga)
         if said is None:
             words = newly(was, saga)
         else:
             words = tuple([one for one in implied(saga) if not said.covers(one)])
-        for utterance in words:
-            self._say(arrival, saga, utterance)
-        key = (terms.key_hash, terms.saga_id)
-        changes = self.decision.changes
-        for at, transfer in enumerate(transfers(engine.definition, was, saga)):
-            changes.movements.append(Movement(key, saga.revision * 8 + at, transfer))
-        if saga.ended and was is not None:  # What is refused at once holds nothing.
-            self._release(engine, was, saga)
-        found = {name: value for name, value in detail.items() if value is not None}
+        moved = tuple(transfers(engine.definition, was, saga))
+        ended = saga.ended and not (was is not None and was.ended)
+        stride = Stride(saga, words, moved, phase(saga))
+        self._enter(arrival, stride, event, detail, ended=ended, parked=parked and not was_parked)
+
+    def _enter(
+        self,
+        arrival: Arrival | None,
+        stride: Stride,
+        event: str,
+        detail: dict[str, Any],
+        *,
+        ended: bool,
+        parked: bool = False,
+    ) -> None:
+        """Write a step down: what was decided is final here."""
+        saga, revision = stride.saga, stride.saga.revision
+        terms, decision = saga.terms, self.decision
+        changes, saga_id = decision.changes, terms.saga_id
+        self.sagas[saga_id] = saga
+        event_id = event_id_of(arrival) if arrival is not None else None
+        if stride.said:
+            _, words = self._tools(terms)
+            for one in stride.said:
+                message = words.message(saga, one)
+                decision.outgoing.append(speak.said(saga, message, event_id, self.at))
+        key = (terms.key_hash, saga_id)
+        for seq, transfer in enumerate(stride.moved, revision * 8):
+            changes.movements.append(Movement(key, seq, transfer))
+        found = {name: known for name, known in detail.items() if known is not None}
         if arrival is not None:
             record = arrival.record
-            found["event_id"] = event_id_of(arrival)
+            found["event_id"] = event_id
             found["record"] = f"{record.topic}/{record.partition}/{record.offset}"
-        found["said"] = [f"{u.kind} {u.path}#{u.number}" for u in words]
-        changes.timeline.append(
-            TimelineEntry(key, saga.revision, self.now, event, orjson.dumps(found).decode())
-        )
-        parked = saga.parked
-        was_parked = was is not None and was.parked
-        if parked or was_parked:
-            changes.cases[terms.saga_id] = self._case(engine, was, saga)
-        self.decision.moved.append(
-            Moved(
-                event,
-                saga,
-                phase(saga),
-                found.get("leg"),
-                found.get("outcome"),
-                ended=saga.ended and not (was is not None and was.ended),
-                parked=parked and not was_parked,
-            )
-        )
+        found["said"] = [f"{one.kind} {one.path}#{one.number}" for one in stride.said]
+        text = orjson.dumps(found).decode()
+        changes.timeline.append(TimelineEntry(key, revision, self.now, event, text))
+        leg, outcome = detail.get("leg"), detail.get("outcome")
+        decision.moved.append(Moved(event, saga, stride.phase, leg, outcome, ended, parked))
 
     def _case(self, engine: Engine, was: Saga | None, saga: Saga) -> Case:
         """The saga's case for a person: opened, changed or closed."""

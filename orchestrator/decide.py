@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, cast
+from typing import Any, Final, cast
 from uuid import UUID
 
 from orchestrator import speak
@@ -19,11 +19,13 @@ from orchestrator.ports import Audited, DecisionKey, LimitKey, SagaKey, Settled
 from orchestrator.rules import acceptance
 from orchestrator.rules.admission import Allowance, Gate, Objection
 from orchestrator.saga.instance import Saga, Terms
+from orchestrator.saga.ladder import News
 from orchestrator.saga.machine import Event, Still
 from orchestrator.saga.objection import objection
 from orchestrator.saga.progress import Engine
 from orchestrator.saga.recall import Said
 from orchestrator.saga.ruling import TWO_PERSONS
+from orchestrator.saga.straight import Straight
 from orchestrator.sagas import SAGAS
 from orchestrator.sagas.words import Words, read_reply
 from schemas.base import Heard
@@ -62,6 +64,7 @@ class Decider:
     catalogue: Catalogue
     group: str  # The consumer group, for dead letters.
     kits: Kits = field(init=False)
+    ways: Mapping[tuple[str, int], Straight] = field(init=False)
 
     def __post_init__(self) -> None:
         """Build the engine and the vocabulary of every version once; they hold no state."""
@@ -70,6 +73,8 @@ class Decider:
             for version, saga in SAGAS.items()
         }
         object.__setattr__(self, "kits", kits)
+        ways = {version: Straight(saga, self.catalogue.policies) for version, saga in SAGAS.items()}
+        object.__setattr__(self, "ways", ways)
 
     def needs(
         self, arrivals: Sequence[Arrival], now: int, said: Mapping[UUID, Said] = NOTHING
@@ -147,6 +152,7 @@ class _Batch(Consequences):
     ) -> None:
         super().__init__(decider.kits, decider.group, sagas, used, now, said=said)
         self.catalogue = decider.catalogue
+        self.ways = decider.ways
         self.admit({}, Gate({}))
 
     def admit(self, made: dict[int, Audited], gate: Gate) -> None:
@@ -212,13 +218,20 @@ class _Batch(Consequences):
             return
         if limit is not None:
             self._use(limit, terms.worth, read=True)
-        if objection is None:
-            saga = engine.start(terms, self.now, deducted)
-            self._accept(arrival, None, saga, "requested", points=terms.points)
-        else:
+        if objection is not None:
             saga = engine.hold(terms, self.now, objection.next_look(self.now, terms), deducted)
             who, why = objection.participant, objection.why
             self._accept(arrival, None, saga, "held", points=terms.points, participant=who, why=why)
+            return
+        stride = self._way(terms).begun(terms, self.now)
+        if stride is not None:
+            self._enter(arrival, stride, "requested", {"points": terms.points}, ended=False)
+            return
+        saga = engine.start(terms, self.now, deducted)
+        self._accept(arrival, None, saga, "requested", points=terms.points)
+
+    def _way(self, terms: Terms) -> Straight:
+        return self.ways[terms.definition, terms.definition_version]
 
     def _objection(self, engine: Engine, terms: Terms) -> Objection | None:
         objection = self.gate.admit(terms, engine.definition)
@@ -291,6 +304,14 @@ class _Batch(Consequences):
             self._repeat(arrival, saga)
             return
         news = read_reply(saga, leg, reply)
+        if news.event is Event.CONFIRMED and news.amount == leg.asked:
+            way = self._way(saga.terms)
+            stride = way.confirmed(saga, leg, news.reference, news.detail, self.now)
+            if stride is not None:
+                ended = stride.saga.told is not None
+                told = _told(path, reply, news)
+                self._enter(arrival, stride, "answered", told, ended=ended)
+                return
         moved = engine.hear(saga, path, news, self.now)
         if moved is Still.PREMATURE and arrival.restored:
             self.decision.counts["premature_replies"] += 1
@@ -303,17 +324,7 @@ class _Batch(Consequences):
         else:
             if news.event is Event.UNUSABLE:
                 self.decision.counts["unusable_replies"] += 1
-            self._accept(
-                arrival,
-                saga,
-                moved,
-                "answered",
-                leg=path,
-                outcome=reply.outcome,
-                code=news.code,
-                amount=news.amount or None,
-                reference=news.reference,
-            )
+            self._accept(arrival, saga, moved, "answered", **_told(path, reply, news))
 
     def _timer(self, arrival: Arrival, timer: TimerFired) -> None:
         saga = self.sagas.get(arrival.saga) if arrival.saga else None
@@ -446,6 +457,17 @@ def _differs(told: OperatorDecided, made: Audited | None) -> str | None:
     if ruling.action in TWO_PERSONS and not made.approved:
         return "was not approved by a second person"
     return None
+
+
+def _told(path: str, reply: LegAnswered, news: News) -> dict[str, Any]:
+    """What the timeline shows of a reply."""
+    return {
+        "leg": path,
+        "outcome": reply.outcome,
+        "code": news.code,
+        "amount": news.amount or None,
+        "reference": news.reference,
+    }
 
 
 def _problem(arrival: Arrival, why: str, field_name: str = "leg_id") -> Unreadable:

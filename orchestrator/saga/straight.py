@@ -1,0 +1,168 @@
+"""The straight way: what becomes of a saga to which nothing special happens, worked out at once.
+
+A saga begins, and leg by leg is confirmed in full: that is nearly all that ever happens. The engine
+knows every case, and looks for each; here the few that matter are taken by themselves. Whatever is
+not one of them is left to the engine, and what is said here is what the engine would have said:
+a test holds the two to each other over every state that the engine can reach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from schemas.results import ResultStatus
+from schemas.value import value
+
+from .definition import Definition, Kind
+from .instance import Leg, Saga, Terms, Told
+from .journal import SUSPENSE, Transfer, member
+from .ladder import asked
+from .machine import Status
+from .policy import LegPolicy, Policies
+from .progress import participant
+from .utterance import Kind as Word
+from .utterance import Utterance
+
+_SENT: Final = Status.SENT
+_CONFIRMED: Final = Status.CONFIRMED
+
+
+@value
+class Stride:
+    """A step on the straight way: the saga at its next revision and all that follows from it."""
+
+    saga: Saga  # With its timer.
+    said: tuple[Utterance, ...]
+    moved: tuple[Transfer, ...]
+    phase: str
+
+
+@dataclass(frozen=True, slots=True)
+class Straight:
+    """The straight way through a definition of one compensable step and a pivot. Pure."""
+
+    definition: Definition
+    policies: Policies
+    _takes: str = field(init=False)
+    _gives: str = field(init=False)
+    _first: tuple[Utterance, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        steps = self.definition.steps
+        plain = len(steps) == 2 and not steps[0].per_line and steps[1].per_line
+        assert plain, f"{self.definition.name} has another shape"
+        assert (steps[0].kind, steps[1].kind) == (Kind.COMPENSABLE, Kind.PIVOT), self.definition
+        object.__setattr__(self, "_takes", steps[0].name)
+        object.__setattr__(self, "_gives", steps[1].name)
+        object.__setattr__(self, "_first", (Utterance(Word.DO, steps[0].name, 1),))
+
+    def begun(self, terms: Terms, now: int) -> Stride | None:
+        """A new saga, with its first leg asked; `now` in milliseconds."""
+        fresh = terms.fresh_until
+        if terms.prededucted or (fresh is not None and now >= fresh):
+            return None
+        takes = self._takes
+        policy = self._policy(terms, takes)
+        legs = [asked(Leg(takes, terms.points), policy, now)]
+        for number, line in enumerate(terms.lines, 1):
+            legs.append(Leg(f"{self._gives}/{number}", line.quantity))
+        saga = Saga(terms, 1, tuple(legs), None, False, legs[0].due)
+        return Stride(saga, self._first, (), _phase(takes))
+
+    def confirmed(
+        self,
+        saga: Saga,
+        leg: Leg,
+        reference: str | None,
+        detail: Mapping[str, Any] | None,
+        now: int,
+    ) -> Stride | None:
+        """The saga with that leg confirmed in full."""
+        if saga.told is not None or saga.withdrawn or leg.status is not _SENT:
+            return None
+        done = _done(leg, reference, detail)
+        if leg is saga.legs[0]:
+            return self._taken(saga, done, now)
+        legs = []
+        due: int | None = None
+        for known in saga.legs:
+            if known is leg:
+                legs.append(done)
+                continue
+            legs.append(known)
+            if known.status is _SENT:
+                due = known.due  # All lines were asked together.
+            elif known.status is not _CONFIRMED or known.moved != known.asked:
+                return None
+        return self._given(saga, tuple(legs), done, due, now)
+
+    def _taken(self, saga: Saga, done: Leg, now: int) -> Stride | None:
+        """The points are deducted: everything is asked for."""
+        terms = saga.terms
+        fresh = terms.fresh_until
+        if fresh is not None and now >= fresh:
+            return None
+        policy = self._policy(terms, self._gives)
+        legs, said = [done], []
+        for leg in saga.legs[1:]:  # Nothing else is asked before.
+            legs.append(asked(leg, policy, now))
+            said.append(Utterance(Word.DO, leg.path, 1))
+        due = now + policy.response_timeout
+        wake_at = saga.wake_at if saga.wake_at is not None and saga.wake_at <= due else due
+        after = Saga(terms, saga.revision + 1, tuple(legs), None, False, wake_at)
+        to = self.definition.steps[0].to
+        taken = Transfer(member(terms, to), SUSPENSE, terms.unit, done.moved)
+        return Stride(after, tuple(said), (taken,), _phase(self._gives))
+
+    def _given(
+        self, saga: Saga, legs: tuple[Leg, ...], done: Leg, due: int | None, now: int
+    ) -> Stride:
+        """One line is given; with the last one, the redemption has succeeded."""
+        terms = saga.terms
+        line = terms.lines[done.line or 0]
+        to = self.definition.steps[1].to
+        debtor, creditor = terms.debtor, terms.creditor
+        moved = (
+            Transfer(SUSPENSE, f"{debtor}/redeemed", terms.unit, line.points),
+            Transfer(
+                f"{creditor}/issued", member(terms, to), f"{creditor}:{line.item}", done.moved
+            ),
+        )
+        if due is None:
+            told = Told(1, ResultStatus.SUCCESS, True, None, None, now)
+            ended = Saga(terms, saga.revision + 1, legs, told)
+            return Stride(ended, _LAST, moved, ResultStatus.SUCCESS)
+        wake_at = saga.wake_at if saga.wake_at is not None and saga.wake_at <= due else due
+        after = Saga(terms, saga.revision + 1, legs, None, False, wake_at)
+        return Stride(after, (), moved, _phase(self._gives))
+
+    def _policy(self, terms: Terms, verb: str) -> LegPolicy:
+        return self.policies.of(participant(terms, self.definition, verb), verb)
+
+
+_LAST: Final = (Utterance(Word.RESULT, "", 1),)
+
+
+def _done(leg: Leg, reference: str | None, detail: Mapping[str, Any] | None) -> Leg:
+    """The leg, which was asked and nothing else, confirmed in full."""
+    return Leg(
+        leg.path,
+        leg.asked,
+        _CONFIRMED,
+        leg.attempt,
+        leg.inquiries,
+        leg.sent_at,
+        leg.said_at,
+        None,
+        leg.asked,
+        reference,
+        None,
+        detail,
+        leg.expires_at,
+    )
+
+
+def _phase(verb: str) -> str:
+    return f"{verb.upper()}_{_SENT.upper()}"

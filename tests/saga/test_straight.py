@@ -1,0 +1,173 @@
+"""The straight way says what the engine says, wherever a saga may stand; and it is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator.consequences import _wake_at
+from orchestrator.saga.instance import Deducted, Leg, Partial, Saga, Terms
+from orchestrator.saga.journal import transfers
+from orchestrator.saga.ladder import News
+from orchestrator.saga.machine import Event, Status, Still
+from orchestrator.saga.policy import Policies, Remedy, Until
+from orchestrator.saga.progress import Engine
+from orchestrator.saga.ruling import Action, Ruling
+from orchestrator.saga.straight import Straight, Stride
+from orchestrator.saga.telling import phase
+from orchestrator.saga.utterance import newly
+from orchestrator.sagas.redemption import REDEMPTION
+from schemas.reasons import Code
+from tests.saga.cases import NOW, policies, terms
+
+HOUR = 3_600_000
+DETAIL = {"lots": [{"lot": "l-1", "points": 5}]}
+VERDICTS = (
+    Event.CONFIRMED,
+    Event.REJECTED,
+    Event.CANCELLED,
+    Event.PENDING,
+    Event.NOT_RECEIVED,
+    Event.UNUSABLE,
+)
+
+
+def general(engine: Engine, was: Saga | None, now: Saga) -> Stride:
+    """A step as the engine's parts make it up, one after the other."""
+    after = replace(now, wake_at=_wake_at(was, engine.due(now)))
+    moved = tuple(transfers(engine.definition, was, after))
+    return Stride(after, newly(was, after), moved, phase(after))
+
+
+def hostile(call_after: int) -> Policies:
+    """Ladders with every rung: cancels, and a person who is called while one goes on."""
+    found = {
+        leg: replace(
+            policy,
+            cancel=True,
+            call_after=Until(after=call_after),
+            late_no=(Remedy.REVERSE, Remedy.LOSS),
+        )
+        for leg, policy in policies(2).by_leg.items()
+    }
+    return Policies(found)
+
+
+@st.composite
+def agreed(draw: Any) -> Terms:
+    """Terms of every kind."""
+    fresh = draw(st.sampled_from((None, None, None, NOW - 1, NOW, NOW + 1, NOW + HOUR)))
+    lines = draw(st.integers(1, 3))
+    partial = draw(st.sampled_from(Partial))
+    return terms(
+        lines, partial, fresh_until=fresh, prededucted=draw(st.sampled_from((False,) * 4 + (True,)))
+    )
+
+
+Step = tuple[str, int, Event, bool, int]
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(("hear",) * 6 + ("tick", "withdraw", "asked", "rule", "lease")),
+        st.integers(0, 6),
+        st.sampled_from((Event.CONFIRMED,) * 6 + VERDICTS),
+        st.sampled_from((True, True, False)),
+        st.sampled_from((0, 1, 2_000, 4_000, 6_000, 2 * HOUR)),
+    ),
+    max_size=8,
+)
+
+
+def told(leg: Leg, event: Event, *, full: bool) -> News:
+    if event is Event.CONFIRMED:
+        amount = leg.asked if full or leg.verb != "credit" else max(1, leg.asked - 1)
+        return News(event=event, amount=amount, reference="R-1", detail=DETAIL)
+    return News(event=event, code=Code.PARTNER_DECLINED if event is Event.REJECTED else None)
+
+
+def moved(engine: Engine, saga: Saga, step: Step, now: int) -> Saga | Still:
+    """What one step of a history makes of a saga."""
+    what, at, event, full, _ = step
+    if what == "lease":
+        return replace(saga, wake_at=now + 10_000) if saga.wake_at is not None else Still.STALE
+    if what != "hear":
+        act = {"tick": engine.tick, "withdraw": engine.withdraw, "asked": engine.asked}.get(what)
+        return act(saga, now) if act is not None else ruled(engine, saga, now)
+    asked = [leg for leg in saga.legs if leg.status is Status.SENT] if at < 5 else ()
+    leg = (asked or saga.legs)[at % len(asked or saga.legs)]
+    return engine.hear(saga, leg.path, told(leg, event, full=full), now)
+
+
+def ruled(engine: Engine, saga: Saga, now: int) -> Saga | Still:
+    """A person decides something that may be decided; rather to try again."""
+    for leg in saga.legs:
+        allowed = engine.allowed(saga, leg)
+        if allowed:
+            action = Action.RETRY if Action.RETRY in allowed else allowed[0]
+            return engine.decided(saga, leg.path, Ruling(saga.revision, action), now)
+    return Still.STALE
+
+
+def reached(engine: Engine, start: Saga, steps: list[Step]) -> Iterator[tuple[Saga, int]]:
+    """Every state of a history and the moment in which it is looked at."""
+    saga, now = start, NOW
+    yield saga, now
+    for step in steps:
+        now += step[-1]
+        after = moved(engine, saga, step, now)
+        if not isinstance(after, Still):
+            due = engine.due(after)
+            saga = replace(after, wake_at=_wake_at(saga, due)) if step[0] != "lease" else after
+            yield saga, now
+
+
+@settings(max_examples=500)
+@given(
+    agreed(),
+    STEPS,
+    st.sampled_from((policies(1), hostile(1_500), hostile(9_000))),
+    st.sampled_from((0, 700, HOUR)),
+)
+def test_whatever_happened_both_say_the_same(
+    agreed_on: Terms, steps: list[Step], ladders: Policies, lag: int
+) -> None:
+    engine, way = Engine(REDEMPTION, ladders), Straight(REDEMPTION, ladders)
+    taken = Deducted("d-1", agreed_on.points) if agreed_on.prededucted else None
+    begun = engine.start(agreed_on, NOW, taken)
+    first = way.begun(agreed_on, NOW)
+    assert first in (None, general(engine, None, begun))
+    start = general(engine, None, begun).saga
+    for saga, then in reached(engine, start, steps):
+        now = then + lag
+        for leg in saga.legs:
+            quick = way.confirmed(saga, leg, "R-2", DETAIL, now)
+            if quick is not None:
+                news = News(event=Event.CONFIRMED, amount=leg.asked, reference="R-2", detail=DETAIL)
+                heard = engine.hear(saga, leg.path, news, now)
+                assert not isinstance(heard, Still), (saga, leg)
+                assert quick == general(engine, saga, heard), (saga, leg)
+                assert not quick.saga.parked
+                assert not saga.parked
+
+
+@pytest.mark.parametrize("lines", (1, 2, 3))
+@pytest.mark.parametrize("partial", Partial)
+def test_the_straight_way_is_taken_from_the_request_to_the_result(
+    lines: int, partial: Partial
+) -> None:
+    way = Straight(REDEMPTION, policies())
+    stride = way.begun(terms(lines, partial, fresh_until=NOW + HOUR), NOW)
+    for path in ("deduct", *(f"credit/{number}" for number in range(lines, 0, -1))):
+        assert stride is not None
+        leg = stride.saga.leg(path)
+        assert leg is not None
+        assert leg.status is Status.SENT
+        stride = way.confirmed(stride.saga, leg, "R-1", None, NOW + 50)
+    assert stride is not None
+    assert stride.phase == "SUCCESS"
+    assert stride.saga.ended
+    assert stride.saga.wake_at is None
