@@ -95,7 +95,7 @@ class RedemptionRequested(Heard):
         """
         return (
             self.programme,
-            sorted((line.item, line.quantity) for line in self.lines),
+            sorted([(line.item, line.quantity) for line in self.lines]),
             self.debtor_account,
             self.creditor_account,
             self.points,

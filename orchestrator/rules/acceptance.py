@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from functools import lru_cache, partial
+from functools import lru_cache
 from hashlib import blake2b
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -65,41 +65,54 @@ def draft(
 ) -> Terms:
     """The terms of a request, priced where that is possible; acceptance is another question."""
     key = saga_key(origin, request.account, request.request_id)
-    asked = partial(
-        Terms,
+    account, asked = request.account, request.lines
+    if programme is None:
+        return Terms(
+            saga_id=key[1],
+            key_hash=key[0],
+            origin=origin,
+            account=account,
+            request_id=request.request_id,
+            content=content_digest(request),
+            accepted_at=now,
+            locale=request.locale,
+            lines=tuple([_priced(None, line.item, line.quantity) for line in asked]),
+            programme=request.programme,
+            traceparent=traceparent,
+            prededucted=request.deduction is not None,
+            debtor=origin,
+            debtor_account=request.debtor_account or account,
+            unit=f"{origin}-points",
+        )
+    debtor = programme.debtor if request.deduction is None else None
+    fresh = programme.fresh_for
+    return Terms(
         saga_id=key[1],
         key_hash=key[0],
         origin=origin,
-        account=request.account,
+        account=account,
         request_id=request.request_id,
         content=content_digest(request),
         accepted_at=now,
         locale=request.locale,
-        lines=tuple([_priced(programme, line.item, line.quantity) for line in request.lines]),
+        lines=tuple([_priced(programme, line.item, line.quantity) for line in asked]),
         programme=request.programme,
         traceparent=traceparent,
         # Also where it should not have: what the origin took, it must give back.
         prededucted=request.deduction is not None,
-    )
-    if programme is None:
-        account = request.debtor_account or request.account
-        return asked(debtor=origin, debtor_account=account, unit=f"{origin}-points")
-    debtor = programme.debtor if request.deduction is None else None
-    fresh = programme.fresh_for
-    return asked(
         definition=programme.saga,
         definition_version=programme.saga_version,
         programme_version=programme.version,
         debtor=origin if debtor is None else debtor,
         creditor=programme.creditor,
-        debtor_account=request.debtor_account or (request.account if debtor is None else ""),
+        debtor_account=request.debtor_account or (account if debtor is None else ""),
         loss_bearer=programme.loss_bearer,
         fresh_until=now + fresh if fresh is not None else None,
         creditor_account=_creditor_account(request, origin, programme),
         unit=programme.unit,
         currency=programme.currency or "",
         partial=programme.partial,
-        limit=limit_scope(programme, origin, request.account) if programme.limit else "",
+        limit=limit_scope(programme, origin, account) if programme.limit else "",
         business_date=business_date(now, programme.zone),
     )
 

@@ -126,4 +126,7 @@ class Programme(_Data):
 
     def item(self, item_id: str) -> Item | None:
         """The item of that id."""
-        return next((item for item in self.items if item.id == item_id), None)
+        for item in self.items:
+            if item.id == item_id:
+                return item
+        return None

@@ -66,8 +66,9 @@ class Words:
             return self._result(saga)
         leg = saga.leg(utterance.path)
         assert leg is not None, (saga.terms.saga_id, utterance)
+        verb = leg.verb
         leg_id = f"{saga.terms.id}/{leg.path}"
-        to = participant(saga.terms, self.definition, leg.verb)
+        to = participant(saga.terms, self.definition, verb)
         number = utterance.number
         if utterance.kind is Kind.INQUIRE:
             event_id = command_event_id(leg_id, "inquire", number)
@@ -79,8 +80,8 @@ class Words:
             return Message(to, Channel.COMMANDS, event_id, catalogue.CANCEL, data)
         event_id = command_event_id(leg_id, "do", number)
         data = _common(saga, leg_id, number, leg.sent_at)
-        data.update(_COMMANDS[leg.verb](saga, leg, text_of(leg.expires_at)))
-        type_ = self.definition.verb(leg.verb).command
+        data.update(_COMMANDS[verb](saga, leg, text_of(leg.expires_at)))
+        type_ = self.definition.verb(verb).command
         return Message(to, Channel.COMMANDS, event_id, type_, data)
 
     def _result(self, latest: Saga) -> Message:
