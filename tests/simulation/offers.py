@@ -21,7 +21,7 @@ PREDEDUCTED: Final = "harbour-miles-prededucted"
 """A programme of the simulation's own: the channel deducts before it asks."""
 
 _INQUIRE, _RESEND = (Rung.INQUIRE,), (Rung.RESEND,)
-_CANCEL: Final[Mapping[str, Any]] = {
+_CANCEL: Final[dict[str, Any]] = {
     "cancel": True,
     "cancel_every": 5_000,
     "cancel_quick": 2,

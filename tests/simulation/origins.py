@@ -88,8 +88,9 @@ class Origins:
         """Take the points before asking, once."""
         leg_id = f"{saga_id(ask.origin, wish.account, f'r-{ask.number}')}/deduct"
         points = price(wish.programme, wish.lines)
-        taken = {"reference": f"own-{ask.number}", "points": points}
-        fact = Fact("deduct", taken, "CONFIRMED", moved=points, reference=taken["reference"])
+        own = f"own-{ask.number}"
+        taken: dict[str, Any] = {"reference": own, "points": points}
+        fact = Fact("deduct", taken, "CONFIRMED", moved=points, reference=own)
         if ask.kind != "malformed":  # What is refused as unreadable, it gives back by itself.
             self.companies[ask.origin].facts.setdefault(leg_id, fact)
         return taken

@@ -1,0 +1,1 @@
+"""Laws: one suite per port, kept by every adapter of it."""

@@ -1,0 +1,14 @@
+"""Bugs planted in the loop turn the simulation red; that it is green without, `tests/simulation`."""
+
+import pytest
+
+from tests.mutants.shell import MUTANTS, Mutant
+from tests.simulation.runs import run
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "-"))
+def test_a_planted_bug_is_caught(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
+    mutant.plant(monkeypatch)
+    tally, failed = run(range(mutant.seeds))
+    assert failed is not None, f"{mutant.name}: {tally.seeds} seeds saw nothing"
+    print(f"{mutant.name:<52} seed {failed.plan.seed:>5}  {failed.problems[0][:90]}")
