@@ -1,6 +1,6 @@
 # Everything that is done to this project, by name. `make` alone prints the list.
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo test check format schemas bench nightly clean
+.PHONY: help setup lock demo test check format schemas bench simulate nightly clean
 .SUFFIXES:
 
 PYTHON ?= python3
@@ -50,6 +50,9 @@ schemas: setup ## Write AsyncAPI, JSON Schema and the generated parts of the doc
 
 bench: setup ## Measure the bare loop and the coordinator side by side (build/bench.json)
 	@$(BIN)/python -m tests.bench
+
+simulate: setup ## The coordinator on a virtual clock, hostile seed after seed (SEEDS=1000 FIRST=0)
+	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),1000) --first $(or $(FIRST),0)
 
 nightly: setup ## The long form of every proof
 	@$(BIN)/python -m pytest -m nightly $(PYTEST_ARGS)

@@ -238,15 +238,16 @@ class StoreLaws:
             await batch.save(Changes(limits={LIMIT: LimitChange(40_000, 60_000)}))
         assert await used(store, LIMIT) == 100_000
 
-    async def test_a_limit_that_was_read_waits_for_the_end(self, store: Store) -> None:
-        await save(store, Changes(limits={LIMIT: LimitChange(10_000, 0)}))
-        async with store.transaction() as first:
-            await first.limits([LIMIT])
-            second = asyncio.create_task(used(store, LIMIT))
-            done, _ = await asyncio.wait([second], timeout=0.2)
-            assert not done
-            await first.save(Changes(limits={LIMIT: LimitChange(5_000, 10_000)}))
-        assert await second == 15_000
+    @pytest.mark.parametrize("was", (0, 10_000))
+    async def test_of_two_that_decide_upon_one_limit_one_conflicts(
+        self, store: Store, was: int
+    ) -> None:
+        if was:
+            await save(store, Changes(limits={LIMIT: LimitChange(was, 0)}))
+        taken = Changes(limits={LIMIT: LimitChange(5_000, was)})
+        ends = await asyncio.gather(save(store, taken), save(store, taken), return_exceptions=True)
+        assert [type(end) for end in ends if end is not None] == [Conflict]
+        assert await used(store, LIMIT) == was + 5_000
 
     async def test_a_limit_moves_whatever_it_is_now_when_it_was_not_read(
         self, store: Store

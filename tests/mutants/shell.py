@@ -7,22 +7,22 @@ its database. All of these need a crash, a rebalance or a lost answer to do harm
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import pytest
 
-from orchestrator import coordinator
 from orchestrator.consequences import Consequences, Decision
 from orchestrator.coordinator import Committed, Coordinator
 from orchestrator.decode import Arrival
 from orchestrator.errors import Unavailable
-from orchestrator.ports import Changes, LimitKey, Outgoing, Partition, Record
+from orchestrator.ports import Changes, DueTimer
 from orchestrator.recent import Recent
 from orchestrator.saga import progress
 from orchestrator.saga.machine import TABLE, Event, Status
-from orchestrator.sweeper import Sweeper
-from tests.simulation.database import MemoryTransaction
+from tests.simulation.database import Database
+from tests.simulation.store import MemoryTransaction
 
 Patch = pytest.MonkeyPatch
 
@@ -40,10 +40,8 @@ def _offsets_before_publish(patch: Patch) -> None:
     right = Coordinator._publish
 
     async def publish(self: Coordinator, batch: Committed) -> None:
-        try:
+        with suppress(Unavailable):
             await self._source.commit(batch.offsets)
-        except Unavailable:
-            pass
         await right(self, batch)
 
     patch.setattr(Coordinator, "_publish", publish)
@@ -52,46 +50,26 @@ def _offsets_before_publish(patch: Patch) -> None:
 def _offsets_before_commit(patch: Patch) -> None:
     right = Coordinator._commit
 
-    async def commit(self: Coordinator, records: Sequence[Record]) -> Committed:
+    async def commit(self: Coordinator, arrivals: Sequence[Arrival]) -> Committed:
+        records = [arrival.record for arrival in arrivals]
         ends = {(one.topic, one.partition): one.offset + 1 for one in records}
-        try:
+        with suppress(Unavailable):
             await self._source.commit(ends)
-        except Unavailable:
-            pass
-        return await right(self, records)
+        return await right(self, arrivals)
 
     patch.setattr(Coordinator, "_commit", commit)
 
 
 def _publish_before_commit(patch: Patch) -> None:
-    right = Consequences.finish
+    right = Coordinator._check_dead_letters
 
-    def finish(self: Consequences, loaded: Any) -> Decision:
-        decision = right(self, loaded)
-        _early.append(list(decision.outgoing))
-        return decision
+    def check(self: Coordinator, decision: Decision) -> None:
+        right(self, decision)
+        said, decision.outgoing = decision.outgoing, []
+        bus: Any = self._bus
+        bus._append(said)
 
-    check = Coordinator._check_dead_letters
-    _early: list[list[Outgoing]] = []
-    transact = Coordinator._transact
-
-    async def said_first(
-        self: Coordinator, arrivals: Sequence[Arrival]
-    ) -> tuple[Decision, dict[Partition, int]]:
-        _early.clear()
-        task = transact(self, arrivals)
-        return await task
-
-    def check_and_say(self: Coordinator, decision: Decision) -> None:
-        check(self, decision)
-        for record in _early[-1]:
-            self._bus._broker.append(  # type: ignore[attr-defined]
-                record.topic, record.key, record.value, record.headers
-            )
-
-    patch.setattr(Consequences, "finish", finish)
-    patch.setattr(Coordinator, "_transact", said_first)
-    patch.setattr(Coordinator, "_check_dead_letters", check_and_say)
+    patch.setattr(Coordinator, "_check_dead_letters", check)
 
 
 def _any_position_will_do(patch: Patch) -> None:
@@ -124,27 +102,10 @@ def _a_conflict_changes_nothing(patch: Patch) -> None:
     patch.setattr(Recent, "forget", lambda self: None)
 
 
-def _a_limit_is_not_locked(patch: Patch) -> None:
-    right = MemoryTransaction.save
-
-    async def save(self: MemoryTransaction, changes: Changes) -> None:
-        free = {key: replace(change, was=None) for key, change in changes.limits.items()}
-        await right(self, replace(changes, limits=free))
-
-    async def limits(self: MemoryTransaction, keys: Any) -> dict[LimitKey, int]:
-        used = self._database.used
-        return await self._ask("limits", lambda: {key: used[key] for key in keys if key in used})  # type: ignore[no-any-return]
-
-    patch.setattr(MemoryTransaction, "save", save)
-    patch.setattr(MemoryTransaction, "limits", limits)
-
-
 def _redelivery_is_not_noticed(patch: Patch) -> None:
-    right = coordinator.decode
+    right = Coordinator._decode
     patch.setattr(
-        coordinator,
-        "decode",
-        lambda record, route, *, redelivered: right(record, route, redelivered=False),
+        Coordinator, "_decode", lambda self, record: replace(right(self, record), redelivered=False)
     )
 
 
@@ -154,26 +115,21 @@ def _redelivery_is_skipped(patch: Patch) -> None:
 
 def _a_failed_publish_is_forgotten(patch: Patch) -> None:
     async def publish(self: Coordinator, batch: Committed) -> None:
-        try:
+        with suppress(Unavailable):
             for part in self._parts(batch.decision.outgoing):
                 await self._bus.publish(part)
-        except Unavailable:
-            pass
 
     patch.setattr(Coordinator, "_publish", publish)
 
 
 def _timers_are_leased_for_ever(patch: Patch) -> None:
-    async def run_once(self: Sweeper) -> int:
-        now = self._clock.now()
-        due = await self._store.lease_due(now, now + 10**15, 500)
-        if due:
-            await self._bus.publish([sweeper_fired(timer, now) for timer in due])
-        return len(due)
+    right = Database.lease
+    years = 10 * 365 * 86_400_000
 
-    from orchestrator.sweeper import _fired as sweeper_fired  # noqa: PLC0415
+    def lease(self: Database, now: int, until: int, count: int) -> list[DueTimer]:
+        return right(self, now, now + years, count)
 
-    patch.setattr(Sweeper, "run_once", run_once)
+    patch.setattr(Database, "lease", lease)
 
 
 def _reading_starts_at_the_end(patch: Patch) -> None:
@@ -215,7 +171,6 @@ MUTANTS: Final = (
     Mutant("revisions are not compared", _whoever_saves_last_wins, 2_000),
     Mutant("what is at hand is believed", _what_is_at_hand_is_believed, 2_000),
     Mutant("a conflict does not empty what is at hand", _a_conflict_changes_nothing, 2_000),
-    Mutant("limits are not compared", _a_limit_is_not_locked, 2_000),
     Mutant("a redelivered record counts as new", _redelivery_is_not_noticed),
     Mutant("a redelivered record says nothing", _redelivery_is_skipped),
     Mutant("a failed publish is forgotten", _a_failed_publish_is_forgotten),

@@ -1,4 +1,4 @@
-"""Bugs planted in the loop turn the simulation red; that it is green without, `tests/simulation`."""
+"""Bugs planted in the loop turn the simulation red, which is green without them."""
 
 import pytest
 

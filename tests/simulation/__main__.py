@@ -9,9 +9,10 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from .cells import wanted
-from .plan import draw
+from .plan import Plan, draw, kept
 from .runs import Outcome, Tally, live, run, shrink
 
 _TOLD_EVERY_S = 2.0
@@ -22,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line asks for."""
     options = _parser().parse_args(arguments)
     if options.seed is not None:
-        return _one(options.seed, options.shrink_s)
+        return _one(_plan(options), options.shrink_s)
     begun, cpu = time.monotonic(), time.process_time()
     seeds = range(options.first, options.first + options.seeds)
     tally, failed = run(seeds, _progress(options.seeds, begun))
@@ -47,6 +48,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, default=1_000, help="how many (default: 1000)")
     parser.add_argument("--first", type=int, default=0, help="the first one (default: 0)")
     parser.add_argument("--seed", type=int, help="run this one only, and show what happened")
+    for name in ("asks", "faults"):
+        what = f"with --seed: only these of its {name}, by their places from 0, or none"
+        parser.add_argument(f"--{name}", type=_places, help=what)
+    for name in ("processes", "partitions"):
+        parser.add_argument(f"--{name}", type=int, help=f"with --seed: so many {name}")
     parser.add_argument("--reached", action="store_true", help="list everything that was reached")
     parser.add_argument(
         "--shrink-s", type=float, default=20.0, help="seconds to shorten a failure (default: 20)"
@@ -83,13 +89,28 @@ def _summary(tally: Tally, cpu_s: float) -> str:
     )
 
 
-def _one(seed: int, shrink_s: float) -> int:
-    outcome = live(draw(seed))
+def _plan(options: argparse.Namespace) -> Plan:
+    """The plan of the seed, or what was asked to be left of it."""
+    plan = draw(options.seed)
+    if options.asks is not None:
+        plan = replace(plan, asks=tuple(plan.asks[at] for at in options.asks))
+    if options.faults is not None:
+        plan = replace(plan, faults=tuple(plan.faults[at] for at in options.faults))
+    processes = options.processes or plan.processes
+    return replace(plan, processes=processes, partitions=options.partitions or plan.partitions)
+
+
+def _places(text: str) -> list[int]:
+    return [] if text == "none" else [int(at) for at in text.split(",")]
+
+
+def _one(plan: Plan, shrink_s: float) -> int:
+    outcome = live(plan)
     if outcome.problems:
         _show(outcome, shrink_s)
         return 1
     print("\n".join(outcome.plan.lines()))
-    print(f"seed {seed}: nothing is wrong; digest {outcome.digest}")
+    print(f"seed {plan.seed}: nothing is wrong; digest {outcome.digest}")
     return 0
 
 
@@ -104,7 +125,7 @@ def _show(failed: Outcome, shrink_s: float) -> None:
     print("\n".join(f"  {line}" for line in best.plan.lines()))
     print("what happened in it:", *best.trace[-_TRACE_SHOWN:], sep="\n  ")
     print("what is wrong then:", *best.problems[:8], sep="\n  ")
-    print(f"\nreplay: python -m tests.simulation --seed {seed}")
+    print(f"\nreplay: python -m tests.simulation --seed {seed} {kept(best.plan)}")
 
 
 if __name__ == "__main__":

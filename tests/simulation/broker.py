@@ -102,18 +102,19 @@ class Broker(Server):
         log = self.logs.get((topic, number))
         if log is None:
             log = self.logs[topic, number] = Log()
-        record = Record(topic, number, len(log.records), key, value, tuple(headers))
+        at = self._loop.wall()
+        record = Record(topic, number, len(log.records), key, value, tuple(headers), at)
         log.records.append(record)
         self.appended += 1
-        self.digest.update(f"{self._loop.wall()} {topic} {number} ".encode())
+        self.digest.update(f"{at} {topic} {number} ".encode())
         self.digest.update(value or b"-")
         reader = self.readers.get(topic)
         if reader is not None:
             reader(record)
         elif topic in self.group.topics:
-            at = max(log.show_at, self._loop.time() + self._random.random() * _SHOWN_S)
-            log.show_at = at
-            self._loop.call_at(at, self._show, log, len(log.records), context=self._loop.outside)
+            shows = max(log.show_at, self._loop.time() + self._random.random() * _SHOWN_S)
+            log.show_at = shows
+            self._loop.call_at(shows, self._show, log, len(log.records), context=self._loop.outside)
         return record
 
     def _show(self, log: Log, count: int) -> None:

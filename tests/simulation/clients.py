@@ -82,8 +82,8 @@ class MemorySource:
         if found:
             return found
         session = self._session
-        if session is not None and session.signals:
-            await asyncio.sleep(0.01)  # A rebalance waits for whoever polls.
+        if timeout_s <= 0 or (session is not None and session.signals):
+            await asyncio.sleep(0.001)  # A rebalance waits for whoever polls.
             return []
         loop = asyncio.get_running_loop()
         self._news = loop.create_future()

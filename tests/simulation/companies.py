@@ -136,23 +136,22 @@ class Company:
             return
         if verb == "return":
             self._check_return(leg_id, data)
-        may_refuse = verb != "return"
+        may_turn = verb != "return"
         match fault.kind:
-            case "refuse" if may_refuse:
+            case "refuse":
                 self._conclude(fact, 0)
             case "pending_yes":
                 fact.outcome = "PENDING"
                 self._at(fault.length, self._settle, leg_id, key, fact.asked)
             case "pending_no":
                 fact.outcome = "PENDING"
-                moved = 0 if may_refuse else fact.asked
-                self._at(fault.length, self._settle, leg_id, key, moved)
+                self._at(fault.length, self._settle, leg_id, key, 0)
             case "less" if verb == "credit" and fact.asked > 1:
                 self._conclude(fact, 1 + self.random.randrange(fact.asked - 1))
-            case "yes_after_no" if may_refuse:
+            case "yes_after_no" if may_turn:
                 self._conclude(fact, 0)
                 self._at(fault.length, self._turn, leg_id, key, fact.asked)
-            case "no_after_yes" if may_refuse:
+            case "no_after_yes" if may_turn:
                 self._conclude(fact, fact.asked)
                 self._at(fault.length, self._turn, leg_id, key, 0)
             case _:

@@ -1,37 +1,39 @@
-"""The store in memory: the same laws as PostgreSQL (`tests/laws`), row locks and all.
-
-The tables outlive every process. A transaction sees what is committed (read committed), waits for
-locks as PostgreSQL does, and writes everything at its commit or nothing.
-"""
+"""The tables in memory, which outlive every process, and who holds which row."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from orchestrator.errors import Conflict, Fenced, Unavailable
+from orchestrator.errors import Unavailable
 from orchestrator.ports import (
+    Audited,
     Case,
-    Changes,
+    DueDecision,
     DueTimer,
     LimitKey,
     Lost,
     Movement,
     Partition,
-    SagaKey,
+    Settled,
+    Sight,
     TimelineEntry,
 )
+from orchestrator.rules.health import Breaker
 from orchestrator.saga import codec
 from orchestrator.saga.instance import Saga
+from orchestrator.saga.ruling import Ruling
 from schemas.dead_letters import DeadLetter
 
-from .line import Line, Server
+from .line import Server
 from .loop import Life
+
+if TYPE_CHECKING:
+    from .store import MemoryTransaction
 
 LockKey = tuple[Any, ...]
 
@@ -63,6 +65,23 @@ class Row:
         return codec.decode_state(self.state, terms, self.revision, self.due)
 
 
+@dataclass(slots=True)
+class DecisionRow:
+    """The audited row of what a person decided, approved by a second one."""
+
+    key_hash: int
+    saga_id: UUID
+    leg: str
+    ruling: Ruling
+    due: int | None
+    settled: Settled | None = None
+
+    def audited(self) -> Audited:
+        """As a batch reads it."""
+        settled = self.settled is not None
+        return Audited(self.saga_id, self.leg, self.ruling, approved=True, settled=settled)
+
+
 class Database(Server):
     """The tables, and who holds which lock."""
 
@@ -76,6 +95,11 @@ class Database(Server):
         self.lost: dict[Partition, Lost] = {}
         self.letters: dict[str, DeadLetter] = {}
         self.cases: dict[UUID, Case] = {}
+        self.decisions: dict[int, DecisionRow] = {}
+        self.in_flight: Counter[tuple[str, str]] = Counter()  # By coordinator and participant.
+        self.breakers: dict[str, Breaker] = {}
+        self.sights: dict[tuple[str, str], Sight] = {}  # By coordinator and participant.
+        self.heard: dict[str, int] = {}  # When each coordinator was last heard of.
         self.open: list[MemoryTransaction] = []
         self.commits = 0
         self._holders: dict[LockKey, MemoryTransaction] = {}
@@ -94,16 +118,22 @@ class Database(Server):
         }
 
     def next_due(self) -> int | None:
-        """When the first timer rings."""
-        return min((row.due for row in self.sagas.values() if row.due is not None), default=None)
+        """When the first timer rings, or the first decision is to be published."""
+        due = [row.due for row in self.sagas.values()]
+        due += [row.due for row in self.decisions.values()]
+        return min((at for at in due if at is not None), default=None)
 
     # -- sessions -------------------------------------------------------------------------------
 
-    def begin(self, life: Life | None) -> MemoryTransaction:
+    def begin(
+        self,
+        life: Life | None,
+        begin: Callable[[Database, Life | None], MemoryTransaction],
+    ) -> MemoryTransaction:
         """Begin a transaction for a process."""
         if life is not None and life.dead:
             raise Unavailable("PostgreSQL: nobody is there any more")
-        transaction = MemoryTransaction(self, life)
+        transaction = begin(self, life)
         self.open.append(transaction)
         return transaction
 
@@ -184,198 +214,15 @@ class Database(Server):
             found.append(DueTimer(saga_id, row.revision, terms.origin, terms.account))
         return found
 
-
-class MemoryTransaction:
-    """One batch in the database."""
-
-    def __init__(self, database: Database, life: Life | None) -> None:
-        self._database = database
-        self._changes: list[Changes] = []
-        self._line: Line | None = None
-        self.life = life
-        self.over = False
-        self.held: list[LockKey] = []
-        self.waits: LockKey | None = None
-        self.turn: asyncio.Future[None] | None = None
-
-    def through(self, line: Line) -> MemoryTransaction:
-        """Speak to the database through this line."""
-        self._line = line
-        return self
-
-    def check_alive(self) -> None:
-        """Raise Unavailable when the server ended the session."""
-        if self.over:
-            raise Unavailable("PostgreSQL: the session was ended")
-
-    def abort(self) -> None:
-        """Forget everything."""
-        if not self.over:
-            self.over = True
-            if self.turn is not None and not self.turn.done():
-                self.turn.set_result(None)
-            self._database.finish(self)
-
-    async def _ask(self, operation: str, serve: Any) -> Any:
-        assert self._line is not None
-
-        def alive() -> Any:
-            self.check_alive()
-            return serve()
-
-        return await self._line.ask(operation, alive)
-
-    async def load(self, keys: Iterable[SagaKey], strays: Iterable[UUID]) -> dict[UUID, Saga]:
-        """The sagas that exist."""
-        rows = self._database.sagas
-        wanted, loose = sorted(set(keys)), sorted(set(strays))
-
-        def serve() -> dict[UUID, Saga]:
-            found = [
-                saga_id
-                for key_hash, saga_id in wanted
-                if saga_id in rows and rows[saga_id].named.terms.key_hash == key_hash
-            ]
-            found += [saga_id for saga_id in loose if saga_id in rows and saga_id not in found]
-            return {saga_id: rows[saga_id].saga() for saga_id in found}
-
-        found: dict[UUID, Saga] = await self._ask("load", serve)
+    def lease_decisions(self, now: int, until: int, count: int) -> list[DueDecision]:
+        """Push the decisions that are to be published and that nobody settles just now."""
+        found: list[DueDecision] = []
+        for number, row in sorted(self.decisions.items()):
+            held = ("decision", number) in self._holders
+            if row.due is not None and row.due <= now and not held and len(found) < count:
+                row.due = until
+                terms = self.sagas[row.saga_id].named.terms
+                found.append(
+                    DueDecision(row.saga_id, row.leg, row.ruling, terms.origin, terms.account)
+                )
         return found
-
-    async def limits(self, keys: Iterable[LimitKey]) -> dict[LimitKey, int]:
-        """How much of each limit is used, locked."""
-        wanted = sorted(set(keys))
-        if not wanted:
-            return {}
-        used = self._database.used
-        for key in wanted:
-            if key in used:
-                await self._database.lock(self, ("limit", *key))
-
-        def serve() -> dict[LimitKey, int]:
-            return {key: used[key] for key in wanted if ("limit", *key) in self.held}
-
-        found: dict[LimitKey, int] = await self._ask("limits", serve)
-        return found
-
-    async def save(self, changes: Changes) -> None:
-        """Write everything; raise Conflict or Fenced rather than overwrite."""
-        database = self._database
-        for partition in sorted(changes.positions):
-            await database.lock(self, ("position", *partition))
-            before, _ = changes.positions[partition]
-            if database.positions.get(partition, before) != before:
-                raise Fenced("another coordinator moved a position of this batch")
-            if before is None and partition in database.positions:
-                raise Fenced("another coordinator read this partition first")
-        for saga_id in sorted(changes.sagas):
-            await database.lock(self, ("saga", saga_id))
-            self._compare(saga_id, changes)
-        for key in sorted(changes.limits):
-            await database.lock(self, ("limit", *key))
-            change = changes.limits[key]
-            if change.was is not None and database.used.get(key, 0) != change.was:
-                raise Conflict("an account limit is not what was read")
-        await self._ask("save", lambda: self._changes.append(changes))
-
-    def _compare(self, saga_id: UUID, changes: Changes) -> None:
-        row, was = self._database.sagas.get(saga_id), changes.sagas[saga_id].was
-        if was is None and row is not None:
-            raise Conflict("a saga that was absent exists now")
-        if was is not None and (row is None or row.revision != was.revision):
-            raise Conflict("a saga is at another revision than was read")
-
-    def commit(self) -> None:
-        """Make it true."""
-        self.check_alive()
-        for changes in self._changes:
-            self._write(changes)
-        self._database.commits += 1
-        self.over = True
-        self._database.finish(self)
-
-    def _write(self, changes: Changes) -> None:
-        database = self._database
-        for partition, (before, after) in changes.positions.items():
-            assert after > (before or 0), f"{partition} moves back from {before} to {after}"
-            database.positions[partition] = after
-        for saga_id, change in changes.sagas.items():
-            saga = change.now
-            state = codec.encode_state(saga)
-            row = database.sagas.get(saga_id)
-            if row is None:
-                terms = codec.encode_terms(saga.terms)
-                database.sagas[saga_id] = Row(saga, terms, state, saga.revision, saga.wake_at)
-            else:
-                row.state, row.revision, row.due = state, saga.revision, saga.wake_at
-        for entry in changes.timeline:
-            at = (entry.key[1], entry.revision)
-            assert at not in database.timeline, f"a second event at revision {at}"
-            database.timeline[at] = entry
-        for movement in changes.movements:
-            at, moved = (movement.key[1], movement.seq), movement.transfer
-            assert at not in database.movements, f"a second movement {at}"
-            assert moved.amount > 0, moved
-            assert moved.debit != moved.credit, moved
-            database.movements[at] = movement
-        for key, limit in changes.limits.items():
-            if limit.delta >= 0 or key in database.used:
-                database.used[key] = database.used.get(key, 0) + limit.delta
-                assert database.used[key] >= 0, f"{key} is used {database.used[key]}"
-        for letter in changes.dead_letters:
-            database.letters.setdefault(letter.id, letter)
-        for saga_id, case in changes.cases.items():
-            was = database.cases.get(saga_id)
-            opened = case.at if was is None or was.closed else was.at
-            database.cases[saga_id] = replace(case, at=opened)
-
-
-class MemoryStore:
-    """One process's way to the database; a Store."""
-
-    def __init__(self, database: Database, line: Line | None = None) -> None:
-        self._database = database
-        self._line = line or Line(database)
-        self.written: Counter[str] = Counter()
-
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[MemoryTransaction]:
-        """One batch's transaction."""
-        life = self._line.life
-        found = await self._line.ask("begin", lambda: self._database.begin(life))
-        transaction = found.through(self._line)
-        try:
-            yield transaction
-            await self._line.ask("commit", transaction.commit)
-        finally:
-            transaction.abort()
-
-    async def positions(self) -> Mapping[Partition, int]:
-        """The next offset of every partition that was ever read."""
-        return await self._line.ask("positions", lambda: dict(self._database.positions))
-
-    async def recovery(self) -> Mapping[Partition, Lost]:
-        """What a restored database still lacks."""
-        lost, at = self._database.lost, self._database.positions
-        return await self._line.ask(
-            "recovery",
-            lambda: {one: found for one, found in lost.items() if at.get(one, 0) < found.until},
-        )
-
-    async def begin_recovery(self, behind: Mapping[Partition, tuple[int, int]]) -> None:
-        """Remember the partitions that it is behind in."""
-
-        def serve() -> None:
-            for one, (position, until) in behind.items():
-                self._database.positions.setdefault(one, position)
-                known = self._database.lost.get(one, Lost(0, 0))
-                self._database.lost[one] = Lost(max(until, known.until), 0)
-
-        await self._line.ask("begin recovery", serve)
-
-    async def lease_due(self, now: int, until: int, count: int) -> Sequence[DueTimer]:
-        """Take sagas whose timer is due, and push their timers."""
-        return await self._line.ask("lease", lambda: self._database.lease(now, until, count))
-
-    async def check_schema(self) -> None:
-        """There is one schema here."""

@@ -18,7 +18,7 @@ from typing import Any, Final, NoReturn, TypeVar, TypeVarTuple, Unpack
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-STEPS_MAX: Final = 400_000
+STEPS_MAX: Final = 100_000
 """More than this in one run is no progress: it ends with NeverRests."""
 
 

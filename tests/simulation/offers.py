@@ -11,12 +11,19 @@ from dataclasses import replace
 from functools import cache
 from typing import Any, Final
 
-from orchestrator import catalogue as catalogues
 from orchestrator.decide import Decider
+from orchestrator.rules.health import HealthPolicy, WhenUnavailable
 from orchestrator.rules.programme import DeductionMode, Programme
 from orchestrator.saga.policy import Policies, Remedy, Rung, Until
 from tests.saga.memory import short_catalogue
 
+HEALTH: Final[tuple[Mapping[str, Any], ...]] = (
+    {},
+    {"breaker_min_samples": 2, "when_unavailable": WhenUnavailable.HOLD},
+    {"breaker_min_samples": 2, "open_for": 10_000},
+    {"in_flight_max": 4, "when_unavailable": WhenUnavailable.HOLD, "hold_for": 20_000},
+    {"rate_per_s": 1, "burst": 2, "when_unavailable": WhenUnavailable.HOLD},
+)
 PREDEDUCTED: Final = "harbour-miles-prededucted"
 """A programme of the simulation's own: the channel deducts before it asks."""
 
@@ -53,7 +60,15 @@ def decider(flavour: int) -> Decider:
     miles = found.programmes["uprp-harbour-miles"]
     own = {"id": PREDEDUCTED, "debtor": None, "deduction": DeductionMode.PREDEDUCTED}
     programmes = dict(found.programmes) | {PREDEDUCTED: miles.model_copy(update=own)}
-    return Decider(catalogues.Catalogue(programmes, found.participants, Policies(by_leg)), "uprp")
+    return Decider(replace(found, programmes=programmes, policies=Policies(by_leg)), "uprp")
+
+
+@cache
+def health(flavour: int) -> Mapping[str, HealthPolicy]:
+    """When a participant gets no new sagas: soon, so that a few sagas show it."""
+    found = decider(0).catalogue.health
+    changes = HEALTH[flavour % len(HEALTH)]
+    return {name: replace(policy, **changes) for name, policy in found.items()}
 
 
 def price(programme: str, lines: tuple[tuple[str, int], ...]) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator.outcomes import in_flight
 from orchestrator.ports import LimitKey
 from orchestrator.saga.instance import Saga
 from orchestrator.saga.journal import LOSS, SUSPENSE
@@ -27,7 +28,8 @@ class Rest:
     world: World
     sagas: dict[str, Saga] = field(init=False)
     facts: dict[str, dict[str, Fact]] = field(init=False)  # By saga, by path.
-    losses: Counter[str] = field(default_factory=Counter)  # By saga, what its bearer paid.
+    losses: Counter[str] = field(default_factory=Counter)  # By saga, what its bearer paid,
+    forgone: Counter[str] = field(default_factory=Counter)  # and what was never given back.
 
     def __post_init__(self) -> None:
         self.sagas = {str(key): row.saga() for key, row in self.world.database.sagas.items()}
@@ -38,6 +40,8 @@ class Rest:
         for (saga_id, _), movement in self.world.database.movements.items():
             if movement.transfer.debit.endswith("/loss"):
                 self.losses[str(saga_id)] += movement.transfer.amount
+            if movement.transfer.credit.endswith("/forgone"):
+                self.forgone[str(saga_id)] += movement.transfer.amount
 
     def settled(self) -> Iterator[tuple[str, Saga, dict[str, Any]]]:
         """The sagas that ended and that nobody needs to look at, with their last result."""
@@ -77,7 +81,8 @@ def everybody_has_an_answer(rest: Rest) -> Iterator[str]:
             if told is None or not (told["final"] or told["status"] == "MANUAL_REVIEW"):
                 yield f"{saga_id}: the last that the origin heard is {told}"
         # What is withdrawn while a person looks at it is answered when that is decided.
-        waits = sent.ask.kind == "withdraw" and not rest.sagas[saga_id].ended
+        saga = rest.sagas.get(saga_id)
+        waits = sent.ask.kind == "withdraw" and saga is not None and not saga.ended
         heard = len(origins.results.get(saga_id, ()))
         if not (refused or waits) and heard <= sent.heard_before:
             yield f"{saga_id}: {sent.ask.kind} was never answered"
@@ -124,7 +129,8 @@ def members_have_what_they_were_told(rest: Rest) -> Iterator[str]:
             for at in range(len(saga.terms.lines))
         ]
         price = sum(line.points_for(n) for line, n in zip(saga.terms.lines, issued, strict=True))
-        if told["points"]["charged"] != paid or paid + rest.losses[saga_id] != price:
+        covered = rest.losses[saga_id] - rest.forgone[saga_id]
+        if told["points"]["charged"] != paid or paid + covered != price:
             yield f"{saga_id}: told {told['points']}, paid {paid}, worth {price}: {told}"
         if [line["issued"] for line in told["lines"]] != issued:
             yield f"{saga_id}: told {told['lines']}, issued {issued}"
@@ -206,6 +212,26 @@ def who_waits_for_a_person_has_a_case(rest: Rest) -> Iterator[str]:
         yield f"{saga_id}: parked {saga_id in parked}, open case {saga_id in opened}"
 
 
+def who_decided_was_heard(rest: Rest) -> Iterator[str]:
+    """Each decision was applied or refused, once; nothing is refused that was true when made."""
+    for number, row in rest.world.database.decisions.items():
+        if row.settled is None:
+            yield f"decision {number} about {row.saga_id}/{row.leg} was never carried out"
+
+
+def legs_in_flight_add_up(rest: Rest) -> Iterator[str]:
+    """What the coordinators added up, commit by commit, is the sum over all sagas."""
+    counted: Counter[str] = Counter()
+    for (_, participant), legs in rest.world.database.in_flight.items():
+        counted[participant] += legs
+    expected: Counter[str] = Counter()
+    for saga in rest.sagas.values():
+        expected.update(in_flight(saga) if saga.legs else {})
+    names = counted.keys() | expected.keys()
+    for name in sorted(name for name in names if counted[name] != expected[name]):
+        yield f"{name}: {counted[name]} legs in flight are counted, there are {expected[name]}"
+
+
 def dead_letters_are_on_their_topic(rest: Rest) -> Iterator[str]:
     """Each one in the index and on the topic."""
     said = {
@@ -226,6 +252,8 @@ CHECKS: tuple[Callable[[Rest], Iterator[str]], ...] = (
     the_first_final_stands,
     everything_was_read,
     who_waits_for_a_person_has_a_case,
+    who_decided_was_heard,
+    legs_in_flight_add_up,
     dead_letters_are_on_their_topic,
 )
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Final, Literal
 
-from .offers import FLAVOURS, PREDEDUCTED
+from .offers import FLAVOURS, HEALTH, PREDEDUCTED
 
 MIDNIGHT: Final = 1_800_028_800_000
 """The end of 15 January 2027 in Hong Kong, in milliseconds since 1970."""
@@ -119,6 +119,8 @@ class Plan:
     processes: int
     partitions: int
     flavour: int  # Of the policies.
+    health: int  # The flavour of when a participant gets no new sagas.
+    person: bool  # Whether people decide about what is parked in the end.
     batch_max: int
     publish_ahead: int
     recent_max: int
@@ -131,7 +133,7 @@ class Plan:
         yield (
             f"{self.processes} coordinators, {self.partitions} partitions, batches of"
             f" {self.batch_max}, {self.publish_ahead} ahead, {self.recent_max} at hand,"
-            f" policies of flavour {self.flavour},"
+            f" policies of flavour {self.flavour}, health {self.health},"
             f" healed after {self.heal / 1000:g} s"
         )
         for ask in sorted(self.asks, key=lambda one: one.at):
@@ -162,6 +164,8 @@ def draw(seed: int) -> Plan:
         processes=processes,
         partitions=random.choice((1, 2, 4)),
         flavour=random.randrange(len(FLAVOURS)),
+        health=random.randrange(len(HEALTH)),
+        person=random.random() < 0.7,
         batch_max=random.choice((4, 20, 1_000)),
         publish_ahead=random.choice((0, 1, 2)),
         recent_max=random.choice((0, 2, 1_000)),
@@ -238,6 +242,20 @@ def _to_a_process(random: Random, who: str) -> Fault:
     if kind == "join":
         return Fault(kind, f"c{_PROCESSES_MAX}", at)
     return Fault(kind, who, at, random.choice((500, 5_000, 9_000, 14_000, 35_000)))
+
+
+def kept(plan: Plan) -> str:
+    """What of its seed's plan is left in a shortened one, as the options that make it so."""
+    whole = draw(plan.seed)
+    found = []
+    for name in ("asks", "faults"):
+        left, every = getattr(plan, name), getattr(whole, name)
+        if left != every:
+            found.append(f"--{name} {','.join(str(every.index(one)) for one in left) or 'none'}")
+    for name in ("processes", "partitions"):
+        if (number := getattr(plan, name)) != getattr(whole, name):
+            found += [f"--{name} {number}"]
+    return " ".join(found)
 
 
 def without_fault(plan: Plan, at: int) -> Plan:

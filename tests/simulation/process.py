@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +11,11 @@ from typing import Any, Final, cast
 
 from orchestrator.bootstrap import _first_of
 from orchestrator.coordinator import Coordinator
+from orchestrator.courier import Courier
 from orchestrator.decide import Decider
+from orchestrator.gatekeeper import Gatekeeper
+from orchestrator.health import HealthLoop
+from orchestrator.rules.health import HealthPolicy
 from orchestrator.settings import CoordinatorSettings, Phase
 from orchestrator.sweeper import Sweeper
 from orchestrator.telemetry import Log, Metrics
@@ -20,9 +24,10 @@ from orchestrator.watchdog import Watchdog
 from .broker import SESSION_S, Broker
 from .clients import MemoryArchive, MemoryBus, MemorySource
 from .companies import Reach
-from .database import Database, MemoryStore
+from .database import Database
 from .line import Line
 from .loop import PROCESS, Life, VirtualLoop
+from .store import MemoryBoard, MemoryStore
 
 _DATABASE_S: Final = 0.004
 _BROKER_S: Final = 0.006
@@ -105,6 +110,7 @@ class Surroundings:
     broker: Broker
     database: Database
     decider: Decider
+    health: Mapping[str, HealthPolicy]
     settings: CoordinatorSettings
     reach: Reach
     write: Callable[[str], None]
@@ -149,6 +155,7 @@ class Process:
         store = MemoryStore(around.database, base)
         self.source = source = MemorySource(around.broker, wire, self._random)
         bus = MemoryBus(around.broker, out, self._random)
+        gatekeeper = Gatekeeper(around.health)
         self.coordinator = coordinator = Coordinator(
             settings=settings,
             session_timeout_s=SESSION_S,
@@ -161,6 +168,7 @@ class Process:
             log=log,
             metrics=metrics,
             probe=self._pass,
+            gatekeeper=gatekeeper,
         )
         sweeper = Sweeper(
             settings=settings,
@@ -170,6 +178,15 @@ class Process:
             log=log,
             behind=lambda: coordinator.behind or coordinator.recovering,
         )
+        courier = Courier(settings=settings, store=store, bus=bus, clock=clock, log=log)
+        health = HealthLoop(
+            gatekeeper=gatekeeper,
+            board=MemoryBoard(around.database, base),
+            clock=clock,
+            log=log,
+            metrics=metrics,
+            every_s=settings.health_s,
+        )
         watchdog = Watchdog(
             coordinator=coordinator,
             source=source,
@@ -177,7 +194,9 @@ class Process:
             metrics=metrics,
             progress_s=settings.progress_s,
         )
-        await _first_of(coordinator.run(), sweeper.run(), watchdog.run())
+        await health.begin()
+        others = (sweeper, courier, watchdog, health)
+        await _first_of(coordinator.run(), *(other.run() for other in others))
 
     def _pass(self, phase: Phase) -> None:
         self.phase = phase

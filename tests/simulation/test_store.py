@@ -5,7 +5,8 @@ import pytest
 from orchestrator.ports import Store
 from tests.laws.store import TABLES, Counts, StoreLaws
 
-from .database import Database, MemoryStore
+from .database import Database
+from .store import MemoryStore
 
 
 @pytest.fixture

@@ -17,14 +17,16 @@ from .broker import Broker
 from .companies import Company
 from .database import Database
 from .loop import NeverRests, VirtualLoop
-from .offers import decider
+from .offers import decider, health
 from .origins import Origins
+from .person import Person
 from .plan import AT_A_COMPANY, AT_A_PHASE, COMPANIES, ON_A_LINE, Fault, Plan
 from .process import Process, ProcessClock, Surroundings
 
 IDLE_IN_TRANSACTION_S: Final = 10.0
 LEAP_MIN_MS: Final = 20
 LEAPS_MAX: Final = 3_000
+NOTHING_FOR_MS: Final = 3 * 86_400_000  # Longer than any policy waits.
 RESTART_S: Final = 0.5
 FREEZE_MS: Final = 14_000  # Longer than a session, so that others take over.
 TRACE_MAX: Final = 400
@@ -65,17 +67,22 @@ class World:
         self._halts = self._phases()
         self._kills: dict[str, deque[int]] = {}
         self._company()
+        self.person = Person(
+            self.database, rules, self.companies, Random(f"{plan.seed}/person"), self.reach
+        )
         settings = CoordinatorSettings(
             batch_records_max=plan.batch_max,
             publish_ahead=plan.publish_ahead,
             recent_sagas_max=plan.recent_max,
             poll_s=5.0,
+            health_s=2.0,
         )
         self.around = Surroundings(
             loop=self.loop,
             broker=self.broker,
             database=self.database,
             decider=rules,
+            health=health(plan.health),
             settings=settings,
             reach=self.reach,
             write=self.write,
@@ -348,12 +355,15 @@ class World:
             due -= max(self.clocks[name].skew for name in self.processes)
         found = [moment for moment in (dated, due) if moment is not None]
         if not found:
-            if not self._rest.done():
+            decided = self.plan.person and self.healed and self.person.look(now)
+            if not decided and not self._rest.done():
                 self._rest.set_result(None)
         elif (ahead := min(found) - now) >= LEAP_MIN_MS:
             self.leaps += 1
             if self.leaps > LEAPS_MAX:
                 raise NeverRests(f"{LEAPS_MAX} leaps and no rest")
+            if ahead > NOTHING_FOR_MS:
+                raise NeverRests(f"nothing is to happen for {ahead / 86_400_000:.0f} days")
             self.loop.leap(ahead)
 
     def _quiet(self) -> bool:
