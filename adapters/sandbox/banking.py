@@ -9,7 +9,15 @@ import orjson
 from adapters.sandbox.commands import Command
 from adapters.sandbox.companies import Bank
 from adapters.sandbox.ledger import CLEARING, Account, Leg, Sheet
-from adapters.sandbox.trade import PENDING, Members, Verdict, not_offered, reference_of, refused
+from adapters.sandbox.trade import (
+    OWN,
+    PENDING,
+    Members,
+    Verdict,
+    not_offered,
+    reference_of,
+    refused,
+)
 
 
 class Banking:
@@ -25,11 +33,6 @@ class Banking:
         for member in self._bank.members:
             lots = [[one.lot, one.expires_on.isoformat(), one.points] for one in member.lots]
             yield member.account, "points", sorted(lots, key=lambda lot: (lot[1], lot[0]))
-
-    def opening_legs(self) -> Iterator[Leg]:
-        """What the bank's own app took."""
-        for one in self._bank.deductions:
-            yield Leg(own_leg(one.reference), "deduct", one.account, asked=one.points)
 
     def carry_out(self, command: Command, sheet: Sheet, now: datetime) -> Verdict:
         """Deduct or return."""
@@ -107,7 +110,7 @@ class Banking:
 
 def own_leg(reference: str) -> str:
     """The leg id under which a company keeps what its own app did."""
-    return f"app/{reference}"
+    return f"{OWN}{reference}"
 
 
 def _lot(lot: str, expires_on: str, points: int) -> dict[str, Any]:

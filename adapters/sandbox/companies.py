@@ -40,14 +40,6 @@ class BankMember(_Model):
     lots: Annotated[tuple[Lot, ...], Field(min_length=1, strict=False)]
 
 
-class OwnDeduction(_Model):
-    """Points that the bank's own app took before it asked (`domain.md` 1.2, flow a step 2)."""
-
-    reference: Annotated[str, Field(min_length=1, max_length=100)]
-    account: Account
-    points: Amount
-
-
 class Person(_Model):
     """A named customer of a wallet or an airline; `miles` counts at an airline only."""
 
@@ -67,6 +59,7 @@ class Item(_Model):
     """A coupon on offer; without `stock` there is no end of it."""
 
     face: Face | None = None
+    coded: bool = True  # Whether a cashier scans it; an instant discount has no code.
     valid_days: Annotated[int, Field(gt=0, le=3650)] = 90
     spend_above_face: Annotated[int, Field(ge=0)] = 100  # Minor units; `domain.md` C13.
     stock: Annotated[int, Field(ge=0)] | None = None
@@ -86,13 +79,12 @@ class Bank(_Company):
     default_points: Amount | None = None
     default_expires_on: date = date(2036, 12, 31)
     members: Annotated[tuple[BankMember, ...], Field(strict=False)] = ()
-    deductions: Annotated[tuple[OwnDeduction, ...], Field(strict=False)] = ()
 
 
 class Wallet(_Company):
-    """A wallet that issues coupons to any account, except those that it knows as suspended."""
+    """A wallet or another issuer of coupons: to any account that it does not know as suspended."""
 
-    kind: Literal["wallet"]
+    kind: Literal["wallet", "issuer"]
     coupon_prefix: Annotated[str, Field(pattern=r"^[A-Z]{2,8}$")]
     items: Annotated[dict[str, Item], Field(min_length=1)]
     members: Annotated[tuple[Person, ...], Field(strict=False)] = ()

@@ -1,7 +1,7 @@
 """A company: batches of commands in, answers out, and everything it promised on its own disk."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Final, Self
 
@@ -9,7 +9,7 @@ from adapters.sandbox import companies
 from adapters.sandbox.banking import own_leg
 from adapters.sandbox.commands import Command, parse_command
 from adapters.sandbox.faults import Faults
-from adapters.sandbox.ledger import Ledger, Leg, Sheet
+from adapters.sandbox.ledger import Ledger, Sheet
 from adapters.sandbox.outages import Outages
 from adapters.sandbox.trade import Trade
 from adapters.sandbox.trades import trade_of
@@ -89,19 +89,10 @@ class Company:
         return self._ledger.sheet(legs, accounts)
 
     def _open_books(self) -> None:
-        """Opening balances and what the company did by itself, each entered once."""
+        """Opening balances, each entered once."""
         accounts = list(self._trade.opening_accounts())
-        own = {leg.leg_id: leg for leg in self._trade.opening_legs()}
-        holders = [name for name, _, _ in accounts] + [leg.account for leg in own.values()]
-        sheet = self._ledger.sheet(own, holders)
+        sheet = self._ledger.sheet((), [name for name, _, _ in accounts])
         for name, unit, lots in accounts:
             if name not in sheet.accounts:
                 sheet.open_account(name, unit, lots)
-        turn = Turn(self.participant, self._trade, Faults(), sheet, datetime.now(UTC))
-        for leg_id in own.keys() - sheet.legs.keys():
-            turn.hear(_own_command(own[leg_id]))
         self._ledger.commit(sheet)
-
-
-def _own_command(leg: Leg) -> Command:
-    return Command("deduct", leg.leg_id, 1, "", None, b"", account=leg.account, amount=leg.asked)

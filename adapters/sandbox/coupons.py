@@ -1,4 +1,4 @@
-"""A wallet: coupons of a face value, from a stock that may run short."""
+"""A wallet or another issuer: coupons of a face value, from a stock that may run short."""
 
 import hashlib
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import orjson
 
 from adapters.sandbox.commands import Command
 from adapters.sandbox.companies import Item, Wallet
-from adapters.sandbox.ledger import CLEARING, Leg, Sheet
+from adapters.sandbox.ledger import CLEARING, Sheet
 from adapters.sandbox.trade import (
     NOT_RECEIVED,
     Members,
@@ -40,10 +40,6 @@ class Coupons:
         for name, item in self._wallet.items.items():
             if item.stock is not None:
                 yield stock_account(name), name, [[name, "", item.stock]]
-
-    def opening_legs(self) -> Iterator[Leg]:
-        """None: coupons are issued on command only."""
-        return iter(())
 
     def carry_out(self, command: Command, sheet: Sheet, now: datetime) -> Verdict:
         """Issue or void."""
@@ -84,7 +80,7 @@ class Coupons:
         facts = {
             "reference": reference_of(self._participant, command.leg_id),
             "quantity": quantity,
-            "coupons": [{**self._coupon(n), **terms} for n in serials],
+            "coupons": [{**self._coupon(n, item), **terms} for n in serials],
         }
         return Verdict("CONFIRMED", quantity, facts)
 
@@ -96,8 +92,10 @@ class Coupons:
             self._terms[name] = _terms(item, now)
         return self._terms[name]
 
-    def _coupon(self, serial: int) -> dict[str, str]:
+    def _coupon(self, serial: int, item: Item) -> dict[str, str]:
         coupon_id = f"{self._wallet.coupon_prefix}{serial:012d}"
+        if not item.coded:
+            return {"coupon_id": coupon_id}
         secret = hashlib.blake2b(coupon_id.encode(), digest_size=8).digest()
         return {"coupon_id": coupon_id, "code": f"{int.from_bytes(secret, 'big') % 10**12:012d}"}
 

@@ -1,4 +1,4 @@
-"""A company's truth in SQLite: one file, one writer, one transaction per batch of commands.
+"""A company's truth in SQLite: one file, and one transaction per batch of commands.
 
 A sheet holds what a batch needs, read with two statements; the commit writes what the batch
 changed. WAL with `synchronous=NORMAL`: a kill -9 of the process loses nothing that was committed.
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TextIO, TypeAlias
 
 import orjson
 
@@ -168,15 +168,15 @@ class LedgerInUseError(RuntimeError):
 
 
 class Ledger:
-    """The company's SQLite file, for one process at a time. Raises LedgerInUseError."""
+    """The company's SQLite file, for one process at a time. Raises LedgerInUseError.
 
-    def __init__(self, path: Path) -> None:
-        self._lock = path.with_suffix(".lock").open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._lock.close()
-            raise LedgerInUseError(f"{path} is in use by another sandbox") from error
+    `beside` opens it beside the process that plays the company, as its own app does: what issues
+    no coupons and holds nothing back may be written so, for a sheet is one transaction from its
+    first reading on.
+    """
+
+    def __init__(self, path: Path, *, beside: bool = False) -> None:
+        self._lock = None if beside else _claimed(path)
         self._connection = sqlite3.connect(path, isolation_level=None, cached_statements=64)
         for pragma in (
             "journal_mode=wal",
@@ -198,10 +198,15 @@ class Ledger:
     def close(self) -> None:
         """Close the file; the write-ahead log is folded in."""
         self._connection.close()
-        self._lock.close()
+        if self._lock is not None:
+            self._lock.close()
 
     def sheet(self, leg_ids: Iterable[str], accounts: Iterable[str]) -> Sheet:
-        """What is known about these legs and accounts, at the cost of two statements."""
+        """What is known about these legs and accounts, at the cost of two statements.
+
+        Nobody else writes from here on until `commit` or `close`.
+        """
+        self._connection.execute("begin immediate")
         sheet = Sheet(self._next_serial)
         wanted = _array(leg_ids)
         for row in self._connection.execute(_LEGS, (wanted,)):
@@ -228,7 +233,6 @@ class Ledger:
             (_RELEASE_HELD, sheet.released),
             (_DROP_HELD, sheet.resumed),
         )
-        self._connection.execute("begin immediate")
         try:
             for statement, rows in statements:
                 if rows:
@@ -252,6 +256,16 @@ class Ledger:
     def _one(self, query: str) -> tuple[Any, ...]:
         row: tuple[Any, ...] = self._connection.execute(query).fetchone()
         return row
+
+
+def _claimed(path: Path) -> TextIO:
+    lock = path.with_suffix(".lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise LedgerInUseError(f"{path} is in use by another sandbox") from error
+    return lock
 
 
 def _array(values: Iterable[str]) -> str:

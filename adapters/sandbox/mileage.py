@@ -6,7 +6,7 @@ from typing import Any
 
 from adapters.sandbox.commands import Command
 from adapters.sandbox.companies import Airline
-from adapters.sandbox.ledger import CLEARING, Leg, Sheet
+from adapters.sandbox.ledger import CLEARING, Sheet
 from adapters.sandbox.trade import (
     NOT_RECEIVED,
     Members,
@@ -30,10 +30,6 @@ class Mileage:
         """The members that the file lists."""
         for member in self._airline.members:
             yield member.account, "miles", [["miles", "", member.miles]]
-
-    def opening_legs(self) -> Iterator[Leg]:
-        """None: miles move on command only."""
-        return iter(())
 
     def carry_out(self, command: Command, sheet: Sheet, now: datetime) -> Verdict:  # noqa: ARG002
         """Credit or take back."""

@@ -41,9 +41,6 @@ class Trade(Protocol):
     def opening_accounts(self) -> Iterator[tuple[str, str, list[list[Any]]]]:
         """Accounts that exist from the start: account, unit, lots."""
 
-    def opening_legs(self) -> Iterator[Leg]:
-        """Legs that the company did by itself before anybody asked."""
-
     def carry_out(self, command: Command, sheet: Sheet, now: datetime) -> Verdict:
         """Do what a command that was never done before asks for."""
 
@@ -109,7 +106,9 @@ def taken_back(participant: str, command: Command, credit: Leg, sheet: Sheet) ->
     return Verdict("CONFIRMED", command.amount, facts)
 
 
-DENIED: Final = "app/denied/"
+OWN: Final = "app/"
+"""Begins the id of every leg that a company did by itself; the rest is its own reference."""
+DENIED: Final = f"{OWN}denied/"
 """Begins the id of the leg by which a company took back what it had confirmed."""
 
 

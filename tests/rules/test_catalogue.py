@@ -99,8 +99,12 @@ def folder(tmp_path: Path) -> Path:
 
 def test_the_files_that_ship_are_right(folder: Path) -> None:
     found = load(folder)
-    assert set(found.programmes) == {"citi-alipayhk-coupons", "uprp-harbour-miles"}
-    assert set(found.participants) == {"citi", "alipayhk", "harbour", "pacificair"}
+    assert set(found.programmes) == {
+        "citi-alipayhk-coupons",
+        "uprp-harbour-coupons",
+        "uprp-harbour-miles",
+    }
+    assert set(found.participants) == {"citi", "alipayhk", "harbour", "pacificair", "unionpay"}
     assert found.policies.of("citi", "return").times is None
 
 

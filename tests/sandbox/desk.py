@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from adapters.sandbox import companies
+from adapters.sandbox.app import Apps
 from adapters.sandbox.books import CompanyBooks, read_company
 from adapters.sandbox.commands import Command, read_command
 from adapters.sandbox.company import Company
@@ -29,7 +30,6 @@ kind = "bank"
 name = "A bank"
 default_points = 1_000
 unknown = ["unknown-*"]
-deductions = [{ reference = "APP-1", account = "m2", points = 70 }]
 
 [[bank.members]]
 account = "m1"
@@ -57,6 +57,10 @@ members = [{ account = "frozen", status = "suspended" }]
 
 [wallet.items.hkd50]
 face = { amount = 5_000, currency = "HKD" }
+
+[wallet.items.instant]
+face = { amount = 1_000, currency = "HKD" }
+coded = false
 
 [wallet.items.scarce]
 face = { amount = 2_000, currency = "HKD" }
@@ -132,6 +136,7 @@ class Desk:
         self.now = NOW
         self.faults = faults or Faults()
         self._profile = load(folder)[name]
+        self._apps = Apps({name: self._profile}, folder / "data")
         self.company = self._open()
 
     def _open(self) -> Company:
@@ -150,6 +155,12 @@ class Desk:
         """One command, exactly one answer."""
         (reply,) = self.send(command(verb, leg_id, **fields))
         return answer(reply)
+
+    def app(self, account: str, reference: str, points: int, **more: Any) -> dict[str, Any]:
+        """What the company's own app says that it deducted, having done it in the books."""
+        found = {"account": account, "deduction": {"reference": reference, "points": points}}
+        told: dict[str, Any] = self._apps.deducted(self.name, found | more, self.now)["deduction"]
+        return told
 
     def books(self) -> CompanyBooks:
         """What the company knows, read as a stranger reads it."""

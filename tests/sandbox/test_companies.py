@@ -15,7 +15,7 @@ from tests.sandbox.desk import Desk
 
 def test_the_shipped_files_load() -> None:
     companies = load_companies(COMPANIES)
-    assert list(companies) == ["citi", "alipayhk", "harbour", "pacificair"]
+    assert list(companies) == ["citi", "alipayhk", "harbour", "pacificair", "unionpay"]
     assert list(load_companies(COMPANIES, ["harbour"])) == ["harbour"]
     assert load_rules(COMPANIES.parent / "demo-faults.toml")
 

@@ -57,15 +57,6 @@ def test_a_return_is_never_declined_but_waits_for_its_deduction(bank: Desk) -> N
     assert bank.ask("return", "s/return")["outcome"] == "CONFIRMED"
 
 
-def test_what_the_banks_own_app_took_can_be_returned_by_its_reference(bank: Desk) -> None:
-    assert bank.books().accounts["m2"].now == 30
-    fields = {"account": "m2", "deduction_leg_id": "s/elsewhere", "reference": "APP-1"}
-    assert bank.ask("return", "s/r", points=70, **fields)["outcome"] == "CONFIRMED"
-    assert bank.books().accounts["m2"].now == 100
-    bank.restart()
-    assert bank.books().accounts["m2"].now == 100
-
-
 def test_an_account_that_is_not_listed_opens_on_first_use(bank: Desk) -> None:
     assert bank.ask("deduct", "s/deduct", account="load-7", points=999)["outcome"] == "CONFIRMED"
     account = bank.books().accounts["load-7"]
@@ -81,6 +72,13 @@ def test_coupons_have_face_code_and_the_least_one_must_spend(wallet: Desk) -> No
         assert one["min_net_spend"] == {"amount": 5_100, "currency": "HKD"}
         assert one["usable_from"] < one["expires_at"]
     assert wallet.books().coupons_of("m1") == 2
+
+
+def test_an_instant_discount_has_no_code(wallet: Desk) -> None:
+    told = wallet.ask("credit", "s/credit/1", item="instant", kind="INSTANT_DISCOUNT")
+    assert [set(one) & {"coupon_id", "code"} for one in told["coupons"]] == [{"coupon_id"}] * 2
+    assert wallet.ask("reverse", "s/credit/1/reverse")["outcome"] == "CONFIRMED"
+    assert wallet.books().coupons_of("m1") == 0
 
 
 @pytest.mark.parametrize(

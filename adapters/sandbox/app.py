@@ -1,0 +1,88 @@
+"""A channel's own app: it takes the points in its company's books, then asks (`domain.md` U9).
+
+It runs beside the process that plays the company, on the same books. What it took stands there as a
+leg of its own, under the app's reference; the platform's returns name that reference.
+"""
+
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from adapters.sandbox.banking import Banking, own_leg
+from adapters.sandbox.commands import Command
+from adapters.sandbox.companies import Bank, Companies
+from adapters.sandbox.faults import Faults
+from adapters.sandbox.ledger import Ledger
+from adapters.sandbox.trade import DENIED
+from adapters.sandbox.turn import Turn
+
+_NO_FAULTS: Final = Faults()
+
+
+class AppError(ValueError):
+    """The app could not take the points, so there is nothing to ask for; says why."""
+
+
+class Apps:
+    """The own apps of the banks among some companies, whose books lie in one folder."""
+
+    def __init__(self, companies: Companies, books: Path) -> None:
+        self._companies = companies
+        self._books = books
+
+    def deducted(self, origin: str, request: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+        """The request as it may be published: what it says was deducted is, once and for all.
+
+        The lots are filled in unless it names some itself; a request without a deduction stays
+        as it is. The same reference again takes nothing more.
+
+        Raises:
+            AppError: the origin is no bank of the sandbox, or the bank refuses.
+        """
+        deduction = request.get("deduction")
+        if deduction is None:
+            return dict(request)
+        account = request.get("debtor_account") or request.get("account")
+        try:
+            reference, points = deduction["reference"], deduction["points"]
+        except (TypeError, KeyError) as error:
+            raise AppError(f"{origin}: deduction: reference and points are needed") from error
+        if not (type(account) is str and type(reference) is str and type(points) is int):
+            raise AppError(f"{origin}: deduction: account and reference are text, points a number")
+        try:
+            lots = self._take(origin, account, reference, points, now)
+        except sqlite3.Error as error:
+            raise AppError(f"{origin}: {error}") from error
+        return {**request, "deduction": {"lots": lots, **deduction}}
+
+    def _take(
+        self, origin: str, account: str, reference: str, points: int, now: datetime
+    ) -> list[dict[str, Any]]:
+        bank, path = self._companies.get(origin), self._books / f"{origin}.sqlite3"
+        leg_id = own_leg(reference)
+        if not isinstance(bank, Bank):
+            raise AppError(f"{origin}: is no bank of the sandbox")
+        if not path.exists():
+            raise AppError(f"{origin}: {path} holds no books; start uprp sandbox first")
+        if points < 1 or leg_id.startswith(DENIED):
+            raise AppError(f"{origin}: deduction: points below 1, or a reference that is reserved")
+        command = Command("deduct", leg_id, 1, "", None, b"", account=account, amount=points)
+        with closing(Ledger(path, beside=True)) as ledger:
+            sheet = ledger.sheet((leg_id,), (account,))
+            known = sheet.legs.get(leg_id)
+            if known is not None and (known.account, known.asked) != (account, points):
+                raise AppError(f"{origin}: {reference}: was used before for another deduction")
+            turn = Turn(origin, Banking(origin, bank), _NO_FAULTS, sheet, now)
+            turn.hear(command)
+            ledger.commit(sheet)
+        told = orjson.loads(turn.replies[0].value)
+        if told["outcome"] != "CONFIRMED":
+            why = told["reason"]
+            raise AppError(f"{origin}: {reference}: {why['code']}: {why['message']}")
+        lots: list[dict[str, Any]] = told["lots"]
+        return lots
