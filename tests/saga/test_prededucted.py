@@ -26,8 +26,8 @@ REQUEST: Final[dict[str, Any]] = {
     "lines": [{"item": "uplan-hkd50", "quantity": 1}, {"item": "instant-hkd10", "quantity": 2}],
     "deduction": {"reference": "HB-1", "points": 14_000, "lots": LOTS},
 }
-YES: Final = {"outcome": "CONFIRMED", "reference": "R-1"}
-NO: Final = {"outcome": "REJECTED", "reason": {"code": "OFFER_BUDGET_EXHAUSTED"}}
+YES: Final[dict[str, Any]] = {"outcome": "CONFIRMED", "reference": "R-1"}
+NO: Final[dict[str, Any]] = {"outcome": "REJECTED", "reason": {"code": "OFFER_BUDGET_EXHAUSTED"}}
 
 
 def told(decision: Decision) -> list[dict[str, Any]]:
