@@ -1,6 +1,6 @@
 # Everything that is done to this project, by name. `make` alone prints the list.
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo test check format schemas bench simulate nightly clean
+.PHONY: help setup lock demo test check format schemas bench chaos bench-waiting simulate nightly clean
 .SUFFIXES:
 
 PYTHON ?= python3
@@ -10,7 +10,7 @@ READY := .venv/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 help: ## This list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Make .venv with the pinned packages (PYTHON=python3.12 chooses the interpreter)
 
@@ -53,6 +53,12 @@ bench: setup ## Measure the bare loop and the coordinator side by side (build/be
 
 simulate: setup ## The coordinator on a virtual clock, hostile seed after seed (SEEDS=1000 FIRST=0)
 	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),1000) --first $(or $(FIRST),0)
+
+bench-waiting: setup ## What 100,000 waiting sagas cost the others (build/bench-waiting.json)
+	@$(BIN)/python -m tests.bench.waiting
+
+chaos: setup ## Everything at once on real servers (MINUTES=30, SEED=n brings a run back)
+	@$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),30) $(if $(SEED),--seed $(SEED))
 
 nightly: setup ## The long form of every proof
 	@$(BIN)/python -m pytest -m nightly $(PYTEST_ARGS)

@@ -67,10 +67,12 @@ class Bench:
         asyncio.run(act())
 
     @contextmanager
-    def process(self, name: str, command: list[str], ready: str) -> Iterator[Child]:
-        """A process for the length of a block, ready when its log says so."""
+    def process(
+        self, name: str, command: list[str], ready: str, tree: Path = ROOT
+    ) -> Iterator[Child]:
+        """A process for the length of a block, ready when its log says so; `tree` is its code."""
         log = self.folder / f"{name}.log"
-        child = spawn(command, folder=ROOT, log=log, environment=self.environment())
+        child = spawn(command, folder=tree, log=log, environment=self.environment())
         try:
             wait_until(lambda: _says(child, log, ready), READY_S, f"{name} to be ready: {log}")
             yield child
