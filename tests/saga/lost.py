@@ -13,6 +13,7 @@ from orchestrator.consequences import Decision, limit_key_of
 from orchestrator.decode import Arrival
 from orchestrator.memory import Memory
 from orchestrator.ports import Partition, Record
+from orchestrator.saga.machine import Status
 from orchestrator.saga.recall import Said
 from schemas.ids import partition_key, saga_id
 from schemas.value import but
@@ -120,6 +121,9 @@ class LosingWorld(World):
     def check(self) -> None:
         super().check()
         assert all(used <= LIMIT for used in self.platform.used.values()), self.platform.used
+        for saga in self.platform.sagas():
+            asked = {leg.status is not Status.WAITING for leg in saga.legs_of("credit")}
+            assert len(asked) < 2, f"lines are asked for together: {saga.legs}"
 
     def _wait(self) -> None:
         """Time passes; sometimes a backup is taken, sometimes the database is lost."""
