@@ -27,6 +27,8 @@ from typing import Any, Self
 
 import asyncpg
 
+from adapters.audit.database import Options, audit
+from adapters.audit.report import Audit
 from adapters.embedded.kafka import EmbeddedKafka
 from adapters.embedded.processes import tail
 from adapters.kafka.topics import TopicAdmin, wanted
@@ -249,6 +251,11 @@ class Platform:
                 return await views.balances()
 
         return asyncio.run(ask())
+
+    def audit(self) -> Audit:
+        """`uprp audit` over the database as it is now; timers may be a minute late."""
+        options = Options(names=3, overdue_s=60)
+        return asyncio.run(audit(self.dsn, load(self._deploy), options))
 
     def limits(self) -> list[LimitRow]:
         """Every account limit."""

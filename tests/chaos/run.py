@@ -24,7 +24,7 @@ from tests.chaos.deploy import short_ladders
 from tests.chaos.ear import Ear
 from tests.chaos.flow import Flow
 from tests.chaos.schedule import PHASE_KILLS, Blow, Kind, schedule
-from tests.chaos.verdict import HARD_CASES, Verdict, journal, judge
+from tests.chaos.verdict import HARD_CASES, Verdict, audited, journal, judge
 from tests.harness import QUICK, Platform
 from tests.nodes import Node
 from tests.support import wait_until
@@ -47,6 +47,7 @@ RUNGS: Final = (
     "told a correction",
     "said again",
 )
+NO_ROOM: Final = "the database had no room to write"
 EXPECTED_EXITS: Final = frozenset({1, 6})
 """A server was away for too long; nothing moved. A supervisor starts it again."""
 SETTINGS: Final = QUICK | {
@@ -94,6 +95,7 @@ class Storm(Platform):
         self.coordinators: list[Node | None] = [None] * len(NAMES)
         self.sandbox: Node | None = None
         self.deaths: Counter[str] = Counter()
+        self.refused_for_space = 0
         self._spared: set[int] = set()
 
     # -- who runs -----------------------------------------------------------------------------
@@ -190,6 +192,8 @@ class Storm(Platform):
                 file.write(b"\0" * 1_048_576)
         self._pass(for_s)
         filler.unlink()
+        log = self.postgres.log.read_bytes()
+        self.refused_for_space = log.count(b"No space left on device")
         if self.postgres.pid is None:
             self.deaths["database ended, its disk was full"] += 1
         self.postgres.start()
@@ -314,6 +318,9 @@ def _beaten(storm: Storm, options: Options, kinds: list[Kind], notes: list[str])
         reached[name] = storm.ear.counts[name]
     reached.update(verdict.seen)
     wanted = [*map(str, kinds), *RUNGS, *HARD_CASES]
+    if Kind.DISK_FULL in kinds:
+        wanted.append(NO_ROOM)
+        reached[NO_ROOM] = storm.refused_for_space
     missing = [name for name in wanted if not reached[name]]
     notes.append(f"{len(flow.sent):,} sagas asked for, {flow.counts}")
     notes.append(f"deaths: {dict(storm.deaths)}")
@@ -349,6 +356,7 @@ def _judged(storm: Storm, flow: Flow) -> Verdict:
     )
     stakes = {row["unit"]: row["stake"] for row in rows}
     journal(verdict, [(b.account, b.unit, b.balance) for b in storm.balances()], stakes)
+    audited(verdict, storm.audit())
     letters = storm.fetch(
         "select error_class, field, message, count(*) as count from dead_letter"
         " group by 1, 2, 3 order by 4 desc"

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from adapters.audit.report import Audit
 from adapters.sandbox.books import Books, LegBook
 from orchestrator.saga.instance import Leg, Saga
 from orchestrator.saga.journal import LOSS, SUSPENSE
@@ -148,6 +149,14 @@ def _sightings(seen: Counter[str], saga: Saga) -> None:
     if saga.told is not None:
         seen["partial success"] += saga.told.status == "PARTIAL_SUCCESS"
         seen["withdrawn"] += saga.told.status == "CANCELLED"
+
+
+def audited(verdict: Verdict, audit: Audit) -> None:
+    """What `uprp audit` says: every broken invariant is unexplained."""
+    for finding in audit.findings:
+        verdict.looked_at[f"{finding.of} by {finding.invariant}"] = finding.checked
+        if finding.broken:
+            verdict.problem("unexplained", f"{finding.broken} break {finding.invariant}: {finding}")
 
 
 def journal(verdict: Verdict, balances: list[tuple[str, str, int]], stakes: dict[str, int]) -> None:

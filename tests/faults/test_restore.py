@@ -117,6 +117,7 @@ def test_a_backup_taken_under_load_is_restored(
                     assert not node.events("recovery.unexplained")
         assert_consistent(platform, requests, "restored from a backup")
         platform.tape.caught_up()
+        assert platform.audit().holds, platform.audit().findings
         now = told(platform)
         assert all(now[saga] >= revision for saga, revision in before.items())
         assert not platform.tape.of("dead-letters")
