@@ -82,6 +82,9 @@ OFTEN: Final = (
     "a frozen transaction was ended",
     "drained",
     "joined",
+    "database restored",
+    "log recovery.done",
+    "notable recalled_sagas",
     # What goes wrong around it, and what the coordinator did about it.
     "broker away",
     "database away",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from orchestrator.errors import Unavailable
@@ -36,6 +37,21 @@ if TYPE_CHECKING:
     from .store import MemoryTransaction
 
 LockKey = tuple[Any, ...]
+_TABLES: Final = (
+    "sagas",
+    "timeline",
+    "movements",
+    "used",
+    "positions",
+    "lost",
+    "letters",
+    "cases",
+    "decisions",
+    "in_flight",
+    "breakers",
+    "sights",
+    "heard",
+)
 
 
 @dataclass(slots=True)
@@ -82,6 +98,14 @@ class DecisionRow:
         return Audited(self.saga_id, self.leg, self.ruling, approved=True, settled=settled)
 
 
+def _copied(table: Any) -> Any:
+    """A table of the same kind with rows of its own."""
+    found = copy(table)
+    for key, row in table.items():
+        found[key] = copy(row)
+    return found
+
+
 class Database(Server):
     """The tables, and who holds which lock."""
 
@@ -104,6 +128,15 @@ class Database(Server):
         self.commits = 0
         self._holders: dict[LockKey, MemoryTransaction] = {}
         self._queues: dict[LockKey, deque[tuple[MemoryTransaction, asyncio.Future[None]]]] = {}
+
+    def backup(self) -> dict[str, Any]:
+        """All that is committed now."""
+        return {name: _copied(getattr(self, name)) for name in _TABLES}
+
+    def restore(self, backup: Mapping[str, Any]) -> None:
+        """Be what was backed up."""
+        for name, table in backup.items():
+            setattr(self, name, _copied(table))
 
     def counts(self) -> dict[str, int]:
         """How many rows each table has."""

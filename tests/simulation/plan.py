@@ -71,6 +71,8 @@ _VERBS: Final = {
     "pacificair": _CREDITOR,
 }
 _PROCESSES_MAX: Final = 3
+_RESTORED: Final = 0.2
+"""How often the database is lost, and a backup restored that is as old as the fault is long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +212,9 @@ def _faults(random: Random, processes: int) -> Iterator[Fault]:
     for _ in range(random.choice((0, 0, 1, 2))):
         at, length = random.randrange(15_000), random.choice((2_000, 20_000, 200_000, 4_000_000))
         yield _stretch(random, at, length)
+    if random.random() < _RESTORED:
+        at = random.randrange(500, random.choice((3_000, 12_000, 28_000)))
+        yield Fault("restore", "", at, random.choice((50, 400, 3_000, 20_000)))
     for _ in range(random.choice((0, 1, 2, 3, 5))):
         yield _to_a_process(random, f"c{random.randrange(processes)}")
 

@@ -59,6 +59,7 @@ class World:
         self.past: list[Process] = []
         self.clocks: dict[str, ProcessClock] = {}
         self.leaving: set[str] = set()
+        self.backups: dict[Fault, dict[str, Any]] = {}
         self.healed = False
         self.over = False
         self._rest: Any = None
@@ -187,6 +188,9 @@ class World:
         for fault in plan.faults:
             if fault.kind == "kill":
                 self._kills.setdefault(fault.who, deque()).append(fault.at)
+            elif fault.kind == "restore":
+                loop.at(plan.start + max(0, fault.at - fault.length), self.back_up, fault)
+                loop.at(plan.start + fault.at, self.restore, fault)
             elif fault.kind in _DATED:
                 loop.at(plan.start + fault.at, _DATED[fault.kind], self, fault)
         for number in range(plan.processes):
@@ -321,6 +325,21 @@ class World:
             self.database.away = True
             self.database.cut()
         self._later(fault.length / 1000, self._back, fault.kind)
+
+    def back_up(self, fault: Fault) -> None:
+        """A base backup of the database."""
+        self.backups[fault] = self.database.backup()
+
+    def restore(self, fault: Fault) -> None:
+        """The database is lost while everybody works; an older one takes its place."""
+        if self.healed:
+            return
+        self.reach("database restored")
+        self.write(f"database lost, one of {fault.length} ms ago is restored")
+        for process in list(self.processes.values()):
+            self.kill(process)
+        self.database.cut()
+        self.database.restore(self.backups[fault])
 
     def _back(self, kind: str) -> None:
         if kind == "broker":
