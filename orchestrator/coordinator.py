@@ -36,7 +36,7 @@ from orchestrator.ports import (
     Store,
 )
 from orchestrator.recent import Recent
-from orchestrator.recovery import Reach, Recovery, behind
+from orchestrator.recovery import Reach, Recovery, behind, looks_restored
 from orchestrator.report import Report
 from orchestrator.settings import CoordinatorSettings, Phase
 from orchestrator.telemetry import Log, Metrics
@@ -105,6 +105,8 @@ class Coordinator:
         self._assigned = asyncio.Event()  # Set while partitions are held.
         self._ready = False
         self._recovery: Recovery | None = None  # While what a restored database lost is read again.
+        self._unseen: set[int] = set()  # Partitions of which it was not asked what was said last.
+        self._seen: set[int] = set()
         self._lost = False  # Taken away before the batch in hand was finished.
         self._turn = asyncio.Lock()  # Held while batches are read, decided and committed.
         self._read: list[Arrival] = []  # The next batch, read while the one before was saved.
@@ -170,6 +172,8 @@ class Coordinator:
         self._lost = self._leaving = False
         self._forget()
         self._recovery = None
+        self._seen.clear()
+        self._unseen.clear()
         beat = asyncio.create_task(self._beat(), name="pulse")
         publisher = asyncio.create_task(self._publisher(), name="publisher")
         work = asyncio.create_task(self._work(), name="work")
@@ -192,6 +196,9 @@ class Coordinator:
             if not self._assigned.is_set():
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._assigned.wait(), self._settings.poll_s)
+                continue
+            if self._unseen:
+                await self._look_back(frozenset(self._unseen))
                 continue
             if self._recovery is not None and not self._recovery.recalled:
                 await self._recall(self._recovery)
@@ -294,9 +301,11 @@ class Coordinator:
             self._expected[partition] = position
             self.done_offsets[partition] = max(start, first)
             self._source.seek(partition, max(start, first))
+        self._unseen = {number for _, number in mine} - self._seen
         ours = {partition: lost[partition] for partition in mine if partition in lost}
         if ours:
             self._recovery = Recovery(self._reach, ours, mine)
+            self._unseen -= {number for _, number in ours}  # Known already to be restored.
             records = sum(one.until - (stored.get(at) or 0) for at, one in ours.items())
             self._log.warning("recovery.begun", partitions=len(ours), records=records)
         self._metrics.rebalances.inc()
@@ -305,6 +314,24 @@ class Coordinator:
         self._log.info("coordinator.assigned", partitions=len(mine))
 
     # -- after a restored backup ------------------------------------------------------------------
+
+    async def _look_back(self, numbers: frozenset[int]) -> None:
+        """Before the first record of these partitions: is the database as new as what was said?"""
+        restored = await self._patiently(lambda: looks_restored(self._reach, numbers))
+        async with self._turn:
+            if not numbers <= self._unseen:
+                return
+            self._seen |= numbers
+            self._unseen -= numbers
+            if restored:
+                mine = [at for at in self._expected if at[1] in numbers]
+                bounds = await self._patiently(lambda: self._source.bounds(mine))
+                found = {
+                    at: (first if (position := self._expected[at]) is None else position, end)
+                    for at, (first, end) in bounds.items()
+                }
+                await self._patiently(lambda: self._store.begin_recovery(found))
+                raise Rejoin("what was said is newer than the database: it was restored")
 
     async def _recall(self, recovery: Recovery) -> None:
         """Read back what was said since the backup; bring the sagas that survived up to it."""

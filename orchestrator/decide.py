@@ -125,6 +125,17 @@ class Decider:
             batch.apply(arrival)
         return batch.finish(loaded)
 
+    def lags(self, said: Mapping[UUID, Said], loaded: Mapping[UUID, Saga], now: int) -> bool:
+        """Whether something was said that these sagas do not imply: their database is older."""
+        for saga_id, words in said.items():
+            saga = loaded.get(saga_id)
+            if saga is None:
+                return True
+            engine, _ = self.kits[saga.terms.definition, saga.terms.definition_version]
+            if engine.recall(saga, words, now) is not saga:
+                return True
+        return False
+
     def recall(
         self,
         said: Mapping[UUID, Said],

@@ -90,6 +90,7 @@ def _more(leg: SaidLeg, kind: str, data: Mapping[str, Any]) -> SaidLeg:
         expires_at=_ms(expires) if expires else 0,
         reference=data.get("reference"),
         withdrawn=data.get("reason") == Code.WITHDRAWN,
+        lots=tuple(data.get("lots", ())),
     )
 
 

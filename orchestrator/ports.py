@@ -303,6 +303,9 @@ class Archive(Protocol):
         It ends where the partitions ended when it began. May raise Unavailable.
         """
 
+    async def last(self, partitions: Iterable[Partition], count: int) -> Sequence[Record]:
+        """The last so many records of each partition. May raise Unavailable."""
+
 
 class Member(Protocol):
     """Who is told of assignments; the group waits while it is."""

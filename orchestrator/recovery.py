@@ -23,6 +23,7 @@ from schemas.catalogue import Channel
 MARGIN_MS: Final = 300_000
 """How far clocks may differ, and a batch may last, for nothing that was said to be missed."""
 _PORTION: Final = 500
+_LAST: Final = 5  # Records of each partition: what ends one need not be about a saga.
 _TURNS: Final = (Channel.REQUESTS, Channel.REPLIES, Channel.INTERNAL)
 
 
@@ -54,6 +55,22 @@ class Reach:
     archive: Archive
     clock: Clock
     routes: Mapping[str, Route]
+
+
+async def looks_restored(reach: Reach, numbers: Iterable[int]) -> bool:
+    """Whether the last that was said in these partitions is not what the database implies.
+
+    Offsets tell of a restored database unless the very first batch after its backup was the last
+    one, and died before them; what was lost then stands at the end of what was said.
+    """
+    topics = spoken_topics(reach.decider.catalogue.participants)
+    spoken = [(topic, number) for topic in topics for number in sorted(numbers)]
+    memory = Memory()
+    for record in await reach.archive.last(spoken, _LAST):
+        memory.hear(record)
+    async with reach.store.transaction() as transaction:
+        loaded = await transaction.load(memory.keys(), ())
+    return reach.decider.lags(memory.said(), loaded, reach.clock.now())
 
 
 class Recovery:

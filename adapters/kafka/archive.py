@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -15,7 +15,7 @@ from orchestrator.ports import Partition, Record
 from orchestrator.settings import KafkaSettings
 
 _COUNT_MAX: Final = 2_000
-_WAIT_MS: Final = 200
+_WAIT_MS: Final = 50
 
 
 class KafkaArchive:
@@ -28,6 +28,27 @@ class KafkaArchive:
         self, partitions: Iterable[Partition], moment: int
     ) -> AsyncIterator[Sequence[Record]]:
         """What was written at `moment` (ms) or later, up to where they end now."""
+        async with self._reader(partitions) as (consumer, ends):
+            found = await consumer.offsets_for_times(dict.fromkeys(ends, moment))
+            begins = {tp: ends[tp] if at is None else at.offset for tp, at in found.items()}
+            async for records in _read(consumer, begins, ends):
+                yield records
+
+    async def last(self, partitions: Iterable[Partition], count: int) -> Sequence[Record]:
+        """The last so many records of each partition, as far as it has them."""
+        last: list[Record] = []
+        async with self._reader(partitions) as (consumer, ends):
+            begins = await consumer.beginning_offsets(list(ends))
+            begins = {tp: max(at, ends[tp] - count) for tp, at in begins.items()}
+            async for records in _read(consumer, begins, ends):
+                last += records
+        return last
+
+    @asynccontextmanager
+    async def _reader(
+        self, partitions: Iterable[Partition]
+    ) -> AsyncIterator[tuple[Any, dict[TopicPartition, int]]]:
+        """A consumer of these partitions, and where they end."""
         wanted = [TopicPartition(*partition) for partition in partitions]
         consumer: Any = AIOKafkaConsumer(
             bootstrap_servers=self._settings.bootstrap_servers,
@@ -36,23 +57,12 @@ class KafkaArchive:
             auto_offset_reset="earliest",
             request_timeout_ms=round(self._settings.request_timeout_s * 1000),
             max_partition_fetch_bytes=4 * 1024 * 1024,
+            fetch_max_wait_ms=_WAIT_MS,
         )
         try:
             await consumer.start()
             consumer.assign(wanted)
-            left = await _sought(consumer, wanted, moment)
-            while left:
-                found = await consumer.getmany(timeout_ms=_WAIT_MS, max_records=_COUNT_MAX)
-                yield [
-                    Record(r.topic, r.partition, r.offset, r.key, r.value, r.headers)
-                    for tp, records in found.items()
-                    for r in records
-                    if r.offset < left.get(tp, 0)
-                ]
-                for tp in list(left):
-                    if await consumer.position(tp) >= left[tp]:
-                        del left[tp]
-                        consumer.pause(tp)
+            yield consumer, await consumer.end_offsets(wanted)
         except (KafkaError, OSError) as error:
             raise Unavailable(f"Kafka: {error!r}") from error
         finally:
@@ -60,13 +70,26 @@ class KafkaArchive:
                 await consumer.stop()
 
 
-async def _sought(
-    consumer: Any, wanted: list[TopicPartition], moment: int
-) -> dict[TopicPartition, int]:
-    """Begin at that moment; the ends of the partitions that have something since."""
-    ends: dict[TopicPartition, int] = await consumer.end_offsets(wanted)
-    found = await consumer.offsets_for_times(dict.fromkeys(wanted, moment))
-    begins = {tp: ends[tp] if at is None else at.offset for tp, at in found.items()}
-    for tp in wanted:
-        consumer.seek(tp, begins[tp])
-    return {tp: ends[tp] for tp in wanted if begins[tp] < ends[tp]}
+async def _read(
+    consumer: Any, begins: dict[TopicPartition, int], ends: dict[TopicPartition, int]
+) -> AsyncIterator[list[Record]]:
+    """Everything between the two, in order per partition."""
+    left = {tp: end for tp, end in ends.items() if begins[tp] < end}
+    for tp, end in ends.items():
+        if tp in left:
+            consumer.seek(tp, begins[tp])
+        else:
+            consumer.seek(tp, end)
+            consumer.pause(tp)
+    while left:
+        found = await consumer.getmany(timeout_ms=_WAIT_MS, max_records=_COUNT_MAX)
+        yield [
+            Record(r.topic, r.partition, r.offset, r.key, r.value, r.headers)
+            for tp, records in found.items()
+            for r in records
+            if r.offset < left.get(tp, 0)
+        ]
+        for tp in list(left):
+            if await consumer.position(tp) >= left[tp]:
+                del left[tp]
+                consumer.pause(tp)

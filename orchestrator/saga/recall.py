@@ -37,6 +37,7 @@ class SaidLeg:
     expires_at: int = 0
     reference: str | None = None  # Of the leg that it undoes.
     withdrawn: bool = False  # It undoes because the origin took its request back.
+    lots: tuple[Mapping[str, Any], ...] = ()  # Into which it gives back.
 
 
 @value
@@ -169,6 +170,7 @@ def _caught_up(leg: Leg, said: SaidLeg, policy: LegPolicy, now: int) -> Leg:
         said_at=max(leg.said_at, said.said_at, said.sent_at),
         expires_at=leg.expires_at or said.expires_at or now + policy.expires_after,
         due=now + policy.response_timeout,
+        detail=leg.detail or ({"lots": list(said.lots)} if said.lots else None),
         code=leg.code if status is Status.SENT else leg.code or Code.TIMEOUT,
         rungs=max(leg.rungs, inquiries + attempt - 1),
         since=leg.since or (said.said_at if cancels else 0),

@@ -187,6 +187,8 @@ def _return(saga: Saga, leg: Leg, _expires: str) -> dict[str, Any]:
         "reference": done.reference,
         "reason": _why(saga),
     }
+    if leg.detail is not None:  # As it was said before its database was lost.
+        return found | leg.detail
     lots = (done.detail or {}).get("lots")
     if not lots:
         return found

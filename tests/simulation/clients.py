@@ -195,6 +195,13 @@ class MemoryArchive:
             if log is not None:
                 yield await self._line.ask("archive", log.records.copy)
 
+    async def last(self, partitions: Iterable[Partition], count: int) -> Sequence[Record]:
+        """The last so many records of each partition."""
+        logs = [self._broker.logs[at] for at in partitions if at in self._broker.logs]
+        return await self._line.ask(
+            "archive", lambda: [record for log in logs for record in log.records[-count:]]
+        )
+
 
 class MemoryBus:
     """Records in order per partition; a failure leaves any part of them appended."""
