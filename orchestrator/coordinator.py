@@ -40,6 +40,7 @@ from orchestrator.recovery import Reach, Recovery, behind, looks_restored
 from orchestrator.report import Report
 from orchestrator.settings import CoordinatorSettings, Phase
 from orchestrator.telemetry import Log, Metrics
+from schemas.catalogue import Channel
 from schemas.value import but
 
 T = TypeVar("T")
@@ -47,6 +48,9 @@ Probe = Callable[[Phase], None]
 """Called at each phase; crash tests hang a signal on it."""
 
 
+_WAITED_MS: Final = 1_000
+_SAMPLE: Final = 32
+"""How many records of a poll are looked at for their age."""
 _DECODED_AT_ONCE: Final = 64
 """Records that are decoded before others have their turn in this process."""
 
@@ -116,7 +120,7 @@ class Coordinator:
         self._draining = asyncio.Event()
         self._stop: Stop | None = None
         self.progress_at = clock.monotonic()
-        self.behind = False  # Whether the last poll was so full that more must be waiting.
+        self.behind = False  # Whether answers wait to be read, and have for some time.
         self.done_offsets: dict[Partition, int] = {}
 
     # -- life ---------------------------------------------------------------------------------
@@ -224,14 +228,23 @@ class Coordinator:
         count_max = self._settings.batch_records_max
         records = await self._source.poll(wait_s, count_max)
         self._check_pulse()
-        self._gatekeeper.heard(records, self._clock.now())
-        self.behind = len(records) * 2 >= count_max
+        now = self._clock.now()
+        self._gatekeeper.heard(records, now)
+        self.behind = len(records) * 2 >= count_max and self._waited(records, now)
         arrivals = []
         for at, record in enumerate(records, 1):
             arrivals.append(self._decode(record))
             if at % _DECODED_AT_ONCE == 0:
                 await asyncio.sleep(0)  # What others wait for is handed on meanwhile.
         self._read = arrivals
+
+    def _waited(self, records: Sequence[Record], now: int) -> bool:
+        """Whether answers or timers lay unread for long; requests are read after them anyway."""
+        return any(
+            now - record.timestamp > _WAITED_MS
+            for record in records[:: 1 + len(records) // _SAMPLE]
+            if self._routes[record.topic].channel is not Channel.REQUESTS
+        )
 
     async def _beat(self) -> None:
         """Notice that the process stood still: then others may own its partitions by now."""

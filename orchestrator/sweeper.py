@@ -46,12 +46,11 @@ class Sweeper:
                 await asyncio.sleep(self._settings.sweep_s)
                 continue
             try:
-                found = await self.run_once()
+                await self.run_once()
             except Unavailable as away:
                 self._log.warning("sweep.retried", why=str(away))
-                found = 0
-            if found < self._settings.sweep_count_max:
-                await asyncio.sleep(self._settings.sweep_s)
+            # Also when more are due: what lay for long is not to come all at once, before all else.
+            await asyncio.sleep(self._settings.sweep_s)
 
     def _should_wait(self) -> bool:
         """Whether answers may lie unread: then a time-out is news about us, and asking adds load.

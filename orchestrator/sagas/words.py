@@ -188,7 +188,7 @@ def _return(saga: Saga, leg: Leg, _expires: str) -> dict[str, Any]:
         "reason": _why(saga),
     }
     if leg.detail is not None:  # As it was said before its database was lost.
-        return found | leg.detail
+        return found | dict(leg.detail)
     lots = (done.detail or {}).get("lots")
     if not lots:
         return found

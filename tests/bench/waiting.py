@@ -196,8 +196,8 @@ def _stage(bench: Waiting, load: Load, name: str, rate: float, seconds: float) -
 
 def _carried(bench: Waiting, load: Load, offered: float, name: str) -> dict[str, Any]:
     load.run(200, 3)
-    load.run(offered, 4, patience_s=240)
-    return _stage(bench, load, name, offered, 10)
+    warm = load.run(offered, 2, patience_s=240)
+    return _stage(bench, load, name, min(offered, warm.completed_per_s * 1.5), 10)
 
 
 def main() -> None:
