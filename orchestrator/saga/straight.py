@@ -25,6 +25,7 @@ from .progress import participant
 from .utterance import Kind as Word
 from .utterance import Utterance
 
+_WAITING: Final = Status.WAITING
 _SENT: Final = Status.SENT
 _CONFIRMED: Final = Status.CONFIRMED
 
@@ -82,6 +83,8 @@ class Straight:
         """The saga with that leg confirmed in full."""
         if saga.told is not None or saga.withdrawn or leg.status is not _SENT:
             return None
+        if len(saga.legs) != 1 + len(saga.terms.lines):
+            return None  # Something is being undone.
         done = _done(leg, reference, detail)
         if leg is saga.legs[0]:
             return self._taken(saga, done, now)
@@ -106,7 +109,9 @@ class Straight:
             return None
         policy = self._policy(terms, self._gives)
         legs, said = [done], []
-        for leg in saga.legs[1:]:  # Nothing else is asked before.
+        for leg in saga.legs[1:]:
+            if leg.status is not _WAITING:
+                return None  # It was asked before a database was lost.
             legs.append(asked(leg, policy, now))
             said.append(Utterance(Word.DO, leg.path, 1))
         due = now + policy.response_timeout

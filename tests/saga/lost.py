@@ -28,6 +28,7 @@ DATABASE: Final = (
     "timeline",
     "movements",
     "letters",
+    "cases",
 )
 """What of a platform is in its database; the topics and the offsets are Kafka's."""
 TURNS: Final = ("requests", "replies", "internal")
