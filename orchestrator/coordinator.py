@@ -65,9 +65,13 @@ class Rejoin(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """A batch that is in the database and not yet on its topics."""
+    """A batch that is in the database and not yet on its topics.
 
-    decision: Decision
+    Nothing more than is still to be done: what a batch leaves behind it fills the processor's cache
+    for the next one.
+    """
+
+    outgoing: list[Outgoing]
     offsets: dict[Partition, int]
 
 
@@ -215,13 +219,17 @@ class Coordinator:
                     await self._follow(self._recovery)
                 if not self._read:
                     await self._read_on(self._settings.poll_s)
-                arrivals, self._read = self._read, []
-                if arrivals:
-                    await self._ahead.put(await self._commit(arrivals))
+                if self._read:
+                    await self._ahead.put(await self._commit(self._taken()))
             if self._settings.publish_ahead == 0:
                 await self._ahead.join()
         async with asyncio.timeout(self._settings.drain_s):
             await self._ahead.join()
+
+    def _taken(self) -> list[Arrival]:
+        """The batch that was read, out of the hands of whoever reads the next one."""
+        arrivals, self._read = self._read, []
+        return arrivals
 
     async def _read_on(self, wait_s: float) -> None:
         """Poll and decode the next batch; within a turn, so no rebalance comes in between."""
@@ -368,7 +376,7 @@ class Coordinator:
                 up = partial(recovery.bring_up, keys, self._check_recalled)
                 decision = await self._patiently(up)
                 self._gatekeeper.committed(decision.outcomes, decision.taken, self._clock.now())
-                await self._ahead.put(Committed(decision, {}))
+                await self._ahead.put(Committed(decision.outgoing, {}))
         recovery.recalled = True
         self._set_ready(True)
         found = {"records": recovery.records, "sagas": len(recovery.said)}
@@ -417,7 +425,7 @@ class Coordinator:
                 self._gatekeeper.committed(decision.outcomes, decision.taken, now)
                 self._probe("after_commit")
                 self._report.committed(arrivals, decision, now)
-                return Committed(decision, offsets)
+                return Committed(decision.outgoing, offsets)
 
     def _decode(self, record: Record) -> Arrival:
         position = self._expected.get((record.topic, record.partition))
@@ -511,10 +519,11 @@ class Coordinator:
             self.done_offsets.update(batch.offsets)
             self.progress_at = self._clock.monotonic()
             self._ahead.task_done()
+            del batch  # Before the wait for the next one.
 
     async def _publish(self, batch: Committed) -> None:
         backoff = self._settings.backoff_min_s
-        for part in self._parts(batch.decision.outgoing):
+        for part in self._parts(batch.outgoing):
             while True:
                 self._check_mine()
                 try:
@@ -526,7 +535,7 @@ class Coordinator:
                     await asyncio.sleep(backoff)
                     backoff = min(backoff * 2, self._settings.backoff_max_s)
             self._probe("half_published")
-        self._metrics.published.inc(len(batch.decision.outgoing))
+        self._metrics.published.inc(len(batch.outgoing))
         self._set_ready(True)
 
     def _parts(self, outgoing: list[Outgoing]) -> Sequence[list[Outgoing]]:

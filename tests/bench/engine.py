@@ -25,6 +25,7 @@ from orchestrator.catalogue import Catalogue, load
 from orchestrator.consequences import Decision
 from orchestrator.decide import Decider
 from orchestrator.decode import Arrival, decode, routes
+from orchestrator.gatekeeper import Gatekeeper
 from orchestrator.ports import Outgoing, Record
 from orchestrator.recent import Recent
 from orchestrator.report import Report
@@ -129,6 +130,7 @@ class Line:
         self.decider = Decider(self.catalogue, "bench")
         self.routes = routes(self.catalogue.participants)
         self.recent = Recent(10_000)
+        self.gatekeeper = Gatekeeper({})
         self.spent: dict[str, float] = defaultdict(float)
         metrics = Metrics()
         self.report = Report(Log(None, _Lines(Void())), metrics)  # type: ignore[arg-type]
@@ -153,6 +155,8 @@ class Line:
             used = await transaction.limits(needs.limits)
         with self.part("decide"):
             decision = self.decider.decide(arrivals, loaded, used, self.now)
+        with self.part("outcomes"):
+            decision.outcomes = self.gatekeeper.observe(decision.changes.sagas.values())
         with self.part("rows"):
             await transaction.save(decision.changes)
         with self.part("remember"):
