@@ -11,6 +11,7 @@ from typing import Any, Final
 from orchestrator.saga.balance import kept, points, price, undoings
 from orchestrator.saga.definition import Definition
 from orchestrator.saga.instance import Leg, Saga
+from orchestrator.saga.journal import LOSS
 from orchestrator.saga.ladder import News
 from orchestrator.saga.machine import Event
 from orchestrator.saga.policy import Policies
@@ -124,7 +125,8 @@ class Words:
     def _points(self, saga: Saga, pieces: tuple[int, ...]) -> tuple[int, int]:
         """What the member paid, and what was given back of what was deducted."""
         assert saga.told is not None, saga.terms.id
-        if saga.told.status is ResultStatus.SUCCESS and not saga.told.corrected:
+        as_asked = saga.told.status is ResultStatus.SUCCESS and not saga.told.corrected
+        if as_asked and not any(leg.moved for leg in saga.legs_of(LOSS)):
             return price(saga.terms, pieces), 0
         now = points(saga, self.definition)
         # What an origin took itself it is told to give back: to the member, that is returned.

@@ -1,0 +1,51 @@
+"""What the simulation found once: the shortest schedules, which must not fail again."""
+
+from typing import Final
+
+import pytest
+
+from .offers import FLAVOURS
+from .plan import MIDNIGHT, Ask, Fault, Plan, Wish
+from .runs import live
+
+_COUPONS: Final = Wish("citi-alipayhk-coupons", "w-0", (("hkd20", 5), ("hkd50", 2)))
+_LOSS_AT_ONCE: Final = 7
+assert FLAVOURS[_LOSS_AT_ONCE]["late_no"][0] == "loss"
+
+
+def plan(*faults: Fault, processes: int = 1, partitions: int = 1, flavour: int = 0) -> Plan:
+    """One redemption, and what goes wrong with it."""
+    return Plan(
+        seed=0,
+        start=MIDNIGHT - 36_000_000,
+        heal=30_000,
+        processes=processes,
+        partitions=partitions,
+        flavour=flavour,
+        health=0,
+        person=True,
+        batch_max=20,
+        publish_ahead=1,
+        recent_max=1_000,
+        wishes=(_COUPONS,),
+        asks=(Ask("request", 100, "alipayhk", 0),),
+        faults=faults,
+    )
+
+
+FOUND: Final = {
+    # The other coordinator took the reply; the owner went on with what it had at hand: it set the
+    # answers aside as premature, and each timer as stale, for ever.
+    "a reply without its key": plan(Fault("keyless", "citi/deduct", 1), processes=2, partitions=4),
+    # The member paid nothing, the platform bore the loss, and the result said the full price.
+    "a deduction that was denied before the end": plan(
+        Fault("no_after_yes", "citi/deduct", 1, 1_000),
+        Fault("late", "alipayhk/credit", 1, 4_000),
+        flavour=_LOSS_AT_ONCE,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_it_does_not_happen_again(name: str) -> None:
+    assert not live(FOUND[name]).problems
