@@ -48,7 +48,8 @@ class Fact:
     code: str = "PARTNER_DECLINED"
     moved: int = 0
     reference: str = ""
-    least: int | None = None  # The smallest amount that was ever said, where it changed.
+    least: int | None = None  # The smallest amount that was ever said,
+    most: int = 0  # and the largest.
 
     @property
     def asked(self) -> int:
@@ -113,14 +114,15 @@ class Company:
         if verb == "inquire":
             self.reach("inquiry answered " + (fact.outcome if fact else "NOT_RECEIVED"))
         elif verb == "cancel":
-            self._cancel(leg_id)
+            self.cancel(leg_id)
         elif fact is None:
             self._begin(verb, data, key, fault)
         elif fact.verb:
             self._check_repeat(leg_id, fact, data)
         self._answer(verb, leg_id, key, fault)
 
-    def _cancel(self, leg_id: str) -> None:
+    def cancel(self, leg_id: str) -> None:
+        """Not now, and never; unless it is decided already."""
         fact = self.facts.setdefault(leg_id, Fact())
         if fact.outcome not in DECIDED:
             self.reach("cancel leaves a tombstone" if not fact.verb else "cancel of a pending leg")
@@ -160,6 +162,7 @@ class Company:
     def _conclude(self, fact: Fact, moved: int) -> None:
         fact.outcome, fact.moved = ("CONFIRMED", moved) if moved else ("REJECTED", 0)
         fact.least = moved if fact.least is None else min(fact.least, moved)
+        fact.most = max(fact.most, moved)
         if moved and not fact.reference:
             self._replies += 1
             fact.reference = f"{self.name}-{self._replies}"
@@ -196,7 +199,7 @@ class Company:
         if done is None or done.outcome not in DECIDED:
             self.complain(f"{leg_id}: what it returns was never deducted")
         mine = [fact for known, fact in self.facts.items() if known.startswith(saga)]
-        left = sum(fact.moved for fact in mine if fact.verb == "deduct")
+        left = sum(max(fact.moved, fact.most) for fact in mine if fact.verb == "deduct")
         left -= sum(fact.asked for fact in mine if fact.verb == "return")
         for other in self.peers.values():
             for known, verb in other.asked.items():

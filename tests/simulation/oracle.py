@@ -147,8 +147,10 @@ def limits_are_what_counts(rest: Rest) -> Iterator[str]:
     used = {key: n for key, n in rest.world.database.used.items() if n}
     if used != +expected:
         yield f"limits: {used} is used, {+expected} counts"
+    late = {saga.terms.limit for saga in rest.sagas.values() if saga.told and saga.told.corrected}
     for key, n in used.items():
-        if n > 100_000:
+        # What was given after all is honoured, though others used the room (`domain.md` 7).
+        if n > 100_000 and key[1] not in late:
             yield f"limits: {n} of {key} is used"
 
 
@@ -233,13 +235,22 @@ def legs_in_flight_add_up(rest: Rest) -> Iterator[str]:
 
 
 def dead_letters_are_on_their_topic(rest: Rest) -> Iterator[str]:
-    """Each one in the index and on the topic."""
+    """Each one is in the index and on the topic.
+
+    A reply that was set aside is only in the index, if its copy was kept from the topic: what is
+    redelivered says again what its saga implies, and the saga implies nothing of it.
+    """
     said = {
         (dict(record.headers)["x-dlq-id"] or b"").decode()
         for record in rest.world.broker.records(DEAD_LETTER_TOPIC)
     }
-    for one in sorted(said ^ rest.world.database.letters.keys()):
-        yield f"dead letter {one}: on the topic {one in said}, in the table {one not in said}"
+    letters = rest.world.database.letters
+    yield from (
+        f"{one} is on the topic and not in the table" for one in sorted(said - letters.keys())
+    )
+    for one in sorted(letters.keys() - said):
+        if not letters[one].topic.endswith(".replies"):
+            yield f"{one} is in the table and not on the topic"
 
 
 CHECKS: tuple[Callable[[Rest], Iterator[str]], ...] = (

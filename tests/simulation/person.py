@@ -9,6 +9,7 @@ from typing import Final
 from orchestrator.decide import Decider
 from orchestrator.saga.instance import Leg, Saga
 from orchestrator.saga.machine import Status
+from orchestrator.saga.progress import participant
 from orchestrator.saga.ruling import Action, Ruling
 
 from .companies import Company, Fact, Reach
@@ -44,7 +45,7 @@ class Person:
         made = 0
         for saga_id, row in sorted(self._database.sagas.items()):
             saga = row.saga()
-            engine, _ = self._decider.kits[saga.terms.definition, saga.terms.definition_version]
+            engine, _ = self._decider.kits[_version(saga)]
             for leg in saga.legs:
                 allowed = engine.allowed(saga, leg)
                 ruling = self._rule(saga, leg, allowed) if allowed else None
@@ -67,6 +68,10 @@ class Person:
             reference = fact.reference if fact is not None else None
             return Ruling(number, Action.CONFIRM, done, reference or None)
         if not done and Action.REJECT in allowed:
+            # What the company tells a person it will not do, it does not do.
+            definition = self._decider.kits[_version(saga)][0].definition
+            owner = participant(saga.terms, definition, leg.verb)
+            self._companies[owner].cancel(f"{saga.terms.id}/{leg.path}")
             return Ruling(number, Action.REJECT)
         for action in (Action.WRITE_OFF, Action.RETRY):
             if action in allowed:
@@ -76,3 +81,7 @@ class Person:
     def _fact(self, leg_id: str) -> Fact | None:
         found = (company.facts.get(leg_id) for company in self._companies.values())
         return next((fact for fact in found if fact is not None), None)
+
+
+def _version(saga: Saga) -> tuple[str, int]:
+    return saga.terms.definition, saga.terms.definition_version
