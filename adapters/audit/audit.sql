@@ -349,26 +349,29 @@ where key_hash >= $1 and key_hash < $2
 group by unit
 
 -- strays --
--- Rows whose saga does not exist.
-select saga_id, place from (
-    select key_hash, saga_id, 'transfer' as place from transfer
-    where key_hash >= $1 and key_hash < $2
-    union
-    select key_hash, saga_id, 'parked_case' from parked_case
-    where key_hash >= $1 and key_hash < $2
-) r
-where not exists (
-    select from saga s where s.key_hash = r.key_hash and s.saga_id = r.saga_id
+-- Movements whose saga does not exist; read only where the sagas have fewer than there are.
+select distinct key_hash, saga_id from transfer t
+where key_hash >= $1 and key_hash < $2 and not exists (
+    select from saga s where s.key_hash = t.key_hash and s.saga_id = t.saga_id
 )
-order by r.key_hash, saga_id
+order by key_hash, saga_id
+limit 100
 
 -- twins --
--- Requests that became more than one saga.
-select (array_agg(saga_id))[1:3] as sagas, count(*) as count
+-- Requests that became more than one saga; by their hash first, which is quick.
+select (array_agg(saga_id))[1:3] as sagas
 from saga
 where key_hash >= $1 and key_hash < $2
+  and (key_hash, hashtextextended(origin || ' ' || account || ' ' || request_id, 0)) in (
+      select key_hash, hashtextextended(origin || ' ' || account || ' ' || request_id, 0)
+      from saga
+      where key_hash >= $1 and key_hash < $2
+      group by 1, 2
+      having count(*) > 1
+  )
 group by key_hash, origin, account, request_id
 having count(*) > 1
+limit 100
 
 -- positions --
 -- Where the readers stand; each step was from the offset that was expected to a later one.

@@ -32,7 +32,6 @@ from .shape import COLUMNS, Group, Shape
 KEYS: Final = 4_096
 FIRST_LOOK: Final = 8
 """How many key hashes are looked at first for names; each further look takes twice as many."""
-STRAYS_MAX: Final = 100
 
 _HEAD: Final = re.compile(r"^-- (\w+) --$", re.MULTILINE)
 _HOLE: Final = re.compile(r"\{(\w+)\}")
@@ -96,7 +95,7 @@ async def _open(dsn: str, catalogue: Catalogue, options: Options, stack: AsyncEx
                 "max_parallel_workers_per_gather": "0",  # What serves members goes first.
             },
         )
-        stack.push_async_callback(connection.close)
+        stack.callback(connection.terminate)  # Nothing is left to be said, whatever happened.
         if snapshot is None:
             await migrate.check(connection)
         await connection.execute("begin isolation level repeatable read read only")
@@ -133,9 +132,14 @@ class _Reader:
         """Everything that is counted, part by part."""
         count = len(self._connections)
         cuts = [KEYS * at // count for at in range(count + 1)]
-        async with asyncio.TaskGroup() as group:
-            for connection, low, high in zip(self._connections, cuts, cuts[1:], strict=False):
-                group.create_task(self._part(connection, low, high, into))
+        parts = zip(self._connections, cuts, cuts[1:], strict=False)
+        done = await asyncio.gather(
+            *(self._part(connection, low, high, into) for connection, low, high in parts),
+            return_exceptions=True,
+        )
+        for error in done:
+            if error is not None:
+                raise error
         first = self._connections[0]
         for row in await first.fetch(statements()["positions"]):
             into.positions.append((f"{row['topic']}/{row['partition']}", row["forward"]))
@@ -143,12 +147,12 @@ class _Reader:
 
     async def _part(self, connection: Any, low: int, high: int, into: Surveyed) -> None:
         rows = await self._fetch(connection, "survey", low, high)
-        movements = 0
+        lacking = 0
         for row in rows:
             found = orjson.loads(row["found"])
             if row["kind"] == "shape":
                 group = _group(found)
-                movements += group.movements
+                lacking -= group.movements
                 into.groups.append(group)
             elif row["kind"] == "limits":
                 into.limits += found["limits"]
@@ -162,9 +166,11 @@ class _Reader:
             count, total = into.journal.get(row["unit"], (0, 0))
             moved = (count + row["movements"], total + int(row["suspense"]))
             into.journal[row["unit"]] = moved
+            lacking += row["movements"]
             into.odd_movements += row["odd"]
-        strays = await connection.fetch(statements()["strays"] + f" limit {STRAYS_MAX}", low, high)
-        into.strays += [(str(row["saga_id"]), row["place"]) for row in strays]
+        if lacking:
+            strays = await connection.fetch(statements()["strays"], low, high)
+            into.strays += [str(row["saga_id"]) for row in strays]
         for row in await connection.fetch(statements()["twins"], low, high):
             into.twins.append([str(saga_id) for saga_id in row["sagas"]])
 

@@ -64,7 +64,7 @@ class Surveyed:
     journal: dict[str, tuple[int, int]] = field(default_factory=dict)
     """By unit, of the journal by itself: movements, and what is in suspense."""
     odd_movements: int = 0
-    strays: list[tuple[str, str]] = field(default_factory=list)
+    strays: list[str] = field(default_factory=list)
     twins: list[Sequence[str]] = field(default_factory=list)
     positions: list[tuple[str, bool]] = field(default_factory=list)
     guards: tuple[str, ...] = ()
@@ -164,8 +164,8 @@ def _with_rows(finding: Finding, surveyed: Surveyed) -> Finding:
 
 
 def _strays(surveyed: Surveyed) -> Iterator[Named]:
-    for saga_id, place in surveyed.strays:
-        yield Named(saga_id, f"has rows in {place} and is no saga")
+    for saga_id in surveyed.strays:
+        yield Named(saga_id, "has movements and is no saga")
 
 
 def _twins(surveyed: Surveyed) -> Iterator[Named]:

@@ -12,6 +12,7 @@ from typing import Any, Final
 import asyncpg
 import pytest
 
+from adapters.audit import database
 from adapters.audit.database import Options, audit
 from adapters.audit.report import Audit
 from adapters.cli.audit import EXIT_BROKEN
@@ -542,6 +543,16 @@ def test_it_writes_nothing_and_holds_no_lock(clean: str) -> None:
 async def test_a_database_that_is_away_is_said_so() -> None:
     with pytest.raises(Unavailable, match="PostgreSQL"):
         await audit("postgresql://uprp@127.0.0.1:1/uprp", offered())
+
+
+def test_a_connection_that_is_cut_is_said_so(clean: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut = """select pg_terminate_backend(pg_backend_pid()) where $1::integer < $2::integer
+             and $3::integer > 0 and $4::integer > 0 and $5::text[] is not null
+             and $6::integer[] is not null and $7::bigint[] is not null"""
+    changed = {**database.statements(), "survey": cut}
+    monkeypatch.setattr(database, "statements", lambda: changed)
+    with pytest.raises(Unavailable, match="PostgreSQL"):
+        audited(clean)
 
 
 # -- the journal and the timeline only grow -------------------------------------------------------

@@ -97,7 +97,7 @@ def test_the_findings_add_up() -> None:
     assert counts["I1"] == (7, 0)
     assert counts["I13"] == (3, 3)
     surveyed.guards = ()
-    surveyed.strays = [("s", "transfer")]
+    surveyed.strays = ["s"]
     surveyed.journal = {"points": (5, 40)}
     broken = {one.invariant: one.broken for one in judged(surveyed, {}, found.at, 0).findings}
     assert (broken["I3"], broken["I10"], broken["I11"]) == (1, 2, 1)
