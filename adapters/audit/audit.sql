@@ -213,8 +213,8 @@ select s.key_hash, s.saga_id, j.unit, s.account, m.scope, m.day, b.bound,
        s.due_at is not null as timed,
        coalesce(s.due_at < now() - make_interval(secs => $3), false) as overdue,
        l.untimed > 0 or coalesce(
-           s.due_at > greatest(to_timestamp(l.due / 1000.0), now() + make_interval(secs => $4)),
-           false) as late,
+           s.due_at > to_timestamp(coalesce(l.due, nullif(j.held, 0)) / 1000.0)
+           and s.due_at > now() + make_interval(secs => $4), false) as late,
        c.saga_id is not null as cased, coalesce(c.stake = book.suspense, true) as staked,
        -- Sums.
        l.legs, book.movements, coalesce(story.events, 0) as events, book.suspense,

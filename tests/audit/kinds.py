@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from orchestrator.saga.ruling import Action
 from tests.audit.stage import NO, YES, Scene
 
 CANCELLED: Final = {"outcome": "CANCELLED"}
@@ -163,6 +164,57 @@ async def return_refused(scene: Scene) -> None:
     await scene.say("deduct/return", NO)
 
 
+async def given_up(scene: Scene) -> None:
+    """Two persons write off a return that was refused."""
+    await return_refused(scene)
+    await scene.rule("deduct/return", Action.WRITE_OFF)
+
+
+async def returned_after_all(scene: Scene) -> None:
+    """Written off, and confirmed later."""
+    await given_up(scene)
+    await scene.say("deduct/return")
+
+
+async def ruled_done(scene: Scene) -> None:
+    """Nobody answered; evidence says that it was done."""
+    await silent(scene)
+    await scene.rule("credit/1", Action.CONFIRM)
+    await scene.say("credit/2")
+
+
+async def ruled_not_done(scene: Scene) -> None:
+    """Success was contradicted; evidence says that nothing was given."""
+    await disputed(scene)
+    await scene.rule("credit/1", Action.REJECT)
+    await scene.say("deduct/return")
+
+
+async def tried_again(scene: Scene) -> None:
+    await return_refused(scene)
+    await scene.rule("deduct/return", Action.RETRY)
+
+
+async def held(scene: Scene) -> None:
+    with scene.closed("alipayhk"):
+        await scene.coupons(2)
+        await scene.wait(2)
+
+
+async def released(scene: Scene) -> None:
+    await held(scene)
+    await scene.wait()
+    await scene.say("deduct")
+    await scene.say("credit/1")
+
+
+async def held_too_long(scene: Scene) -> None:
+    await held(scene)
+    scene.stage.now += 3_600_000
+    with scene.closed("alipayhk"):
+        await scene.wait()
+
+
 async def taken(scene: Scene) -> None:
     await scene.taken()
     await scene.say("credit/1")
@@ -194,12 +246,14 @@ KINDS: Final[dict[str, tuple[str, Callable[[Scene], Awaitable[None]]]]] = {
                 success, one_line, partial, returned, returning, nothing_deducted, refused,
                 tombstone, withdrawn, deducting, pending, cancelling, cancelled, reversed_late,
                 charged_late, lost, correcting, disputed, return_refused,
+                given_up, returned_after_all, ruled_not_done, tried_again, held, released,
+                held_too_long,
             ),
         ),
         (
             "harbour",
             (
-                asked_whole, kept_whole, silent, answered_late, taken, taken_partly,
+                asked_whole, kept_whole, silent, answered_late, ruled_done, taken, taken_partly,
                 taken_not_acknowledged, taken_refused,
             ),
         ),

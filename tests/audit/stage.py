@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID
@@ -19,11 +20,14 @@ from orchestrator.catalogue import Catalogue, load
 from orchestrator.consequences import Decision
 from orchestrator.decide import Decider
 from orchestrator.decode import decode, routes
-from orchestrator.ports import Record
+from orchestrator.ports import Audited, Record
+from orchestrator.rules.admission import Allowance
+from orchestrator.rules.health import Breaker, HealthPolicy, WhenUnavailable
 from orchestrator.rules.programme import Programme
 from orchestrator.saga.instance import Leg, Saga
 from orchestrator.saga.policy import DEFAULT, LegPolicy, Policies, Remedy, Rung, Until
 from orchestrator.saga.progress import participant
+from orchestrator.saga.ruling import Action, Ruling
 from orchestrator.sagas import SAGAS
 from orchestrator.settings import ROOT
 from schemas import catalogue
@@ -35,6 +39,7 @@ ACCOUNT: Final = "member"
 """What the account of every saga begins with; the saga's own name follows."""
 NO: Final = {"outcome": "REJECTED", "reason": {"code": "PARTNER_DECLINED"}}
 YES: Final = {"outcome": "CONFIRMED", "reference": "R-1"}
+NOTHING: Final[Mapping[int, Audited]] = {}
 _CHANNELS: Final = {event.name: event.channel for event in catalogue.EVENTS}
 _CHANNEL_DEDUCTS: Final = {
     "id": "harbour-coupons",
@@ -84,9 +89,17 @@ class Stage:
         self._decider = Decider(self.catalogue, "uprp")
         self._routes = routes(self.catalogue.participants)
         self._offsets: Counter[str] = Counter()
+        self.allowances: dict[str, Allowance] = {}
 
-    async def hear(self, sender: str, type_: str, key: str, data: Mapping[str, Any]) -> Decision:
-        """A record, decided and committed."""
+    async def hear(
+        self,
+        sender: str,
+        type_: str,
+        key: str,
+        data: Mapping[str, Any],
+        made: Mapping[int, Audited] = NOTHING,
+    ) -> Decision:
+        """A record, decided and committed; `made` are the decisions that it may name."""
         internal = _CHANNELS[type_] is Channel.INTERNAL
         topic = catalogue.INTERNAL_TOPIC if internal else topic_of(sender, _CHANNELS[type_])
         source = PLATFORM_SOURCE if internal else source_of(sender)
@@ -99,7 +112,11 @@ class Stage:
             needs = self._decider.needs([arrival], self.now)
             loaded = await batch.load(needs.keys, needs.strays)
             used = await batch.limits(needs.limits)
-            decision = self._decider.decide([arrival], loaded, used, self.now)
+            decision = self._decider.decide(
+                [arrival], loaded, used, self.now, made=made, allowances=self.allowances
+            )
+            decision.changes.settled.clear()  # Their rows are not what is looked at here.
+            decision.changes.in_flight.clear()
             decision.changes.positions[topic, 0] = (offset or None, offset + 1)
             await batch.save(decision.changes)
         self._offsets[topic] += 1
@@ -154,6 +171,23 @@ class Scene:
         owner = participant(saga.terms, definition, Leg(path, 0).verb)
         data = {"leg_id": f"{self.saga_id}/{path}", **answer}
         return await self.stage.hear(owner, catalogue.ANSWERED, self.key, data)
+
+    async def rule(self, path: str, action: Action) -> None:
+        """Two persons decide about a leg."""
+        found = Audited(self.saga_id, path, Ruling(1, action), approved=True, settled=False)
+        said = {"decision": 1, "saga_id": str(self.saga_id), "leg": path, "action": action}
+        decision = await self.stage.hear("", catalogue.DECIDED, self.key, said, {1: found})
+        assert decision.changes.sagas, f"{action} was refused"
+
+    @contextmanager
+    def closed(self, participant: str) -> Iterator[None]:
+        """For the length of the block that participant can take nothing new."""
+        policy = HealthPolicy(when_unavailable=WhenUnavailable.HOLD)
+        self.stage.allowances = {participant: Allowance(policy, Breaker(), probes=0)}
+        try:
+            yield
+        finally:
+            self.stage.allowances = {}
 
     async def wait(self, times: int = 1) -> None:
         """Let that many timers ring, each when it is due."""
