@@ -14,13 +14,13 @@ from typing import Any
 
 import orjson
 
+from adapters.demo.audit import standing
 from adapters.postgres.views import AccountBalance
 from adapters.sandbox.books import Books, LegBook
+from adapters.sandbox.trade import DENIED
 from orchestrator.saga.instance import Saga
 from orchestrator.saga.journal import SUSPENSE
 from orchestrator.saga.machine import DECIDED, Status
-from orchestrator.saga.progress import participant
-from orchestrator.sagas import SAGAS
 from tests.harness import LimitRow, Platform
 from tests.wire import Heard, Redemption
 
@@ -83,11 +83,11 @@ def belief_is_fact(given: Evidence) -> Iterator[str]:
     """Leg by leg: what the saga holds of it is what its company did, and nothing was done twice."""
     believed: set[tuple[str, str]] = set()
     for saga_id, saga in given.sagas.items():
-        definition = SAGAS[saga.terms.definition, saga.terms.definition_version]
         for leg in saga.legs:
             given.looked_at["legs"] += 1
-            leg_id = f"{saga_id}/{leg.path}"
-            company = participant(saga.terms, definition, leg.verb)
+            company, leg_id = standing(saga, leg)
+            if (company, leg_id) in believed:
+                yield f"{leg_id}: {saga_id} is not the only saga that builds upon it"
             believed.add((company, leg_id))
             found = given.books.companies.get(company)
             fact = None if found is None else found.legs.get(leg_id)
@@ -103,7 +103,7 @@ def belief_is_fact(given: Evidence) -> Iterator[str]:
                 yield from _differs(leg_id, done, fact)
     for company, one in given.books.companies.items():
         for leg_id in one.legs:
-            if not leg_id.startswith("app/") and (company, leg_id) not in believed:
+            if not leg_id.startswith(DENIED) and (company, leg_id) not in believed:
                 yield f"{leg_id}: {company} did it, no saga knows of it"
     yield from given.books.problems()
 

@@ -6,7 +6,7 @@ import json
 import random
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -39,6 +39,8 @@ class Redemption:
     lines: tuple[tuple[str, int], ...]
     origin: str = "alipayhk"
     programme: str = "citi-alipayhk-coupons"
+    creditor: str = ""  # The account at the creditor, where it is another than `account`.
+    deduction: Mapping[str, Any] | None = None  # What the origin's own app took.
 
     @property
     def saga_id(self) -> str:
@@ -57,15 +59,22 @@ class Redemption:
 
     def body(self) -> bytes:
         """The record's value."""
-        return json.dumps(
-            {
-                "request_id": self.request_id,
-                "programme": self.programme,
-                "account": self.account,
-                "debtor_account": self.card,
-                "lines": [{"item": item, "quantity": count} for item, count in self.lines],
-            }
-        ).encode()
+        return json.dumps(self.data()).encode()
+
+    def data(self) -> dict[str, Any]:
+        """What it says."""
+        found: dict[str, Any] = {
+            "request_id": self.request_id,
+            "programme": self.programme,
+            "account": self.account,
+            "debtor_account": self.card,
+            "lines": [{"item": item, "quantity": count} for item, count in self.lines],
+        }
+        if self.creditor:
+            found["creditor_account"] = self.creditor
+        if self.deduction is not None:
+            found["deduction"] = self.deduction
+        return found
 
 
 def redemptions(count: int, seed: int, stem: str = "r") -> Iterator[Redemption]:

@@ -6,11 +6,14 @@ import signal
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from shutil import which
 from types import FrameType
 from typing import Annotated, Final
 
+import orjson
 import typer
 from confluent_kafka import KafkaException
 
@@ -18,8 +21,10 @@ from adapters.audit import database as invariants
 from adapters.cli.console import complain, emit_json, stderr, stdout
 from adapters.cli.platform import EXIT_FAILED, EXIT_USAGE, run
 from adapters.cli.playbill import Playbill, tell_end
+from adapters.cli.request import Line
+from adapters.cli.sandbox import COMPANIES
 from adapters.demo.audit import audit
-from adapters.demo.play import play
+from adapters.demo.play import LOOK_S, Before, play
 from adapters.demo.report import Report
 from adapters.demo.script import FAULTS, REQUESTS, Scene, ScriptError, read_scenes
 from adapters.demo.stage import Stage, lasting, passing
@@ -27,10 +32,15 @@ from adapters.demo.watch import Watch
 from adapters.embedded.environment import FOLDER
 from adapters.embedded.processes import EmbeddedError
 from adapters.postgres.views import AccountBalance, SagaStory, open_views
+from adapters.sandbox.app import AppError, Apps
 from adapters.sandbox.books import read_books
+from adapters.sandbox.companies import load_companies
+from orchestrator.saga.machine import IN_FLIGHT
+from schemas import catalogue
 
 REPORT: Final = Path("build/demo.json")
 SAGAS_MAX: Final = 10_000
+SETTLED_WITHIN_S: Final = 5.0
 
 
 def demo_commands(app: typer.Typer) -> None:
@@ -73,7 +83,7 @@ def demo(
     except ScriptError as error:
         complain(str(error))
         raise typer.Exit(EXIT_USAGE) from None
-    except (EmbeddedError, KafkaException) as error:
+    except (EmbeddedError, KafkaException, AppError) as error:
         complain(f"the demo cannot run: {error}\nnext: uprp doctor")
         raise typer.Exit(EXIT_FAILED) from None
     except KeyboardInterrupt:
@@ -97,11 +107,35 @@ def _perform(scenes: tuple[Scene, ...], stage: Stage, as_json: bool, began: floa
         Playbill(console, scenes) as playbill,
         Watch(servers, stage.catalogue.participants) as watch,
     ):
-        played = play(scenes, servers, watch, playbill)
-    stories, journal = run(_read(stage.endpoints.dsn))
+        played = play(scenes, servers, watch, playbill, _app(data))
+    stories, journal = _settled(stage.endpoints.dsn)
     checked = audit(stories, journal, before, read_books(data), played.results)
     proved = run(invariants.audit(stage.endpoints.dsn, stage.catalogue))
     return Report(played, stories, checked, proved, time.monotonic() - began)
+
+
+def _app(books: Path) -> Before:
+    """What a channel's own app does first: it deducts in the books what the request will state."""
+    apps = Apps(load_companies(COMPANIES), books)
+
+    def deduct(line: Line) -> Line:
+        if line.type != catalogue.REQUESTED or line.key is None:
+            return line  # A raw value is published as it stands.
+        asked = apps.deducted(line.origin, orjson.loads(line.value), datetime.now(UTC))
+        return replace(line, value=orjson.dumps(asked))
+
+    return deduct
+
+
+def _settled(dsn: str) -> tuple[list[SagaStory], list[AccountBalance]]:
+    """What the platform has once no answer is on its way to its tables."""
+    deadline = time.monotonic() + SETTLED_WITHIN_S
+    while True:
+        stories, journal = run(_read(dsn))
+        awaited = any(leg.status in IN_FLIGHT for story in stories for leg in story.saga.legs)
+        if not awaited or time.monotonic() >= deadline:
+            return stories, journal
+        time.sleep(LOOK_S)
 
 
 async def _read(dsn: str) -> tuple[list[SagaStory], list[AccountBalance]]:

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from adapters.postgres.views import AccountBalance, SagaStory
+from adapters.sandbox.banking import own_leg
 from adapters.sandbox.books import Books, LegBook
-from orchestrator.saga.instance import Leg
+from adapters.sandbox.trade import DENIED
+from orchestrator.saga.instance import Leg, Saga
 from orchestrator.saga.journal import SUSPENSE
 from orchestrator.saga.machine import Status
 from orchestrator.saga.progress import participant
@@ -97,20 +99,32 @@ def _legs(stories: Sequence[SagaStory], books: Books) -> Iterator[str]:
     believed = set()
     for story in stories:
         terms = story.saga.terms
-        definition = SAGAS[terms.definition, terms.definition_version]
         if not story.saga.ended:
             yield f"saga {terms.saga_id} ({terms.request_id}) has not ended"
         for leg in story.saga.legs:
-            leg_id = f"{terms.saga_id}/{leg.path}"
-            owner = participant(terms, definition, leg.verb)
+            owner, leg_id = standing(story.saga, leg)
+            if leg_id in believed:
+                yield f"{owner}: two sagas build upon {leg_id}"
             believed.add(leg_id)
             fact = books.companies[owner].legs.get(leg_id) if owner in books.companies else None
             if not _agree(leg, fact):
                 ours = f"{leg.status} {leg.moved:,}"
                 yield f"{owner}: {leg_id} is {ours} to us, to them {_fact(fact)}"
     for leg_id in books.legs:
-        if leg_id not in believed and not leg_id.startswith("app/"):
+        if leg_id not in believed and not leg_id.startswith(DENIED):
             yield f"{leg_id} is known to a company, not to us"
+
+
+def standing(saga: Saga, leg: Leg) -> tuple[str, str]:
+    """In whose books a leg stands, and under which id.
+
+    What a channel took itself stands under its own reference: the platform never asked for it.
+    """
+    terms = saga.terms
+    owner = participant(terms, SAGAS[terms.definition, terms.definition_version], leg.verb)
+    if terms.prededucted and leg.path == saga.legs[0].path:
+        return owner, own_leg(leg.reference or "")
+    return owner, f"{terms.saga_id}/{leg.path}"
 
 
 def _agree(leg: Leg, fact: LegBook | None) -> bool:

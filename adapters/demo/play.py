@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
-from adapters.cli.request import open_producer, publish
+from adapters.cli.request import Line, open_producer, publish
 from adapters.demo.script import Expectation, Scene
 from adapters.demo.watch import Sight, Watch
 from schemas import catalogue
@@ -17,6 +17,9 @@ from schemas.catalogue import Channel
 END_WITHIN_S: Final = 30.0
 LOOK_S: Final = 0.05
 QUIET_S: Final = 0.4  # So long nothing passes after the last request: nothing more will come.
+
+Before: TypeAlias = Callable[[Line], Line]
+"""What an origin does before it publishes a line; the line as it is published then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,7 @@ class Seen:
     code: str | None = None
     charged: int = 0
     returned: int = 0
+    return_required: int = 0
     issued: tuple[tuple[str, int], ...] = ()
     again: bool = False
     refused: str | None = None
@@ -84,7 +88,9 @@ class Played:
             yield f"{letters} records were set aside, expected were {expected}"
 
 
-def play(scenes: Iterable[Scene], servers: str, watch: Watch, audience: Audience) -> Played:
+def play(
+    scenes: Iterable[Scene], servers: str, watch: Watch, audience: Audience, before: Before
+) -> Played:
     """Publish each request when the one before has ended. Raises KafkaException."""
     sights: list[Sight] = []
 
@@ -99,11 +105,11 @@ def play(scenes: Iterable[Scene], servers: str, watch: Watch, audience: Audience
     outcomes = []
     for scene in scenes:
         audience.begins(scene)
-        before, began = len(sights), time.monotonic()
-        publish(producer, [scene.line])
-        while not _ended(scene, sights[before:]) and time.monotonic() - began < END_WITHIN_S:
+        begun, began = len(sights), time.monotonic()
+        publish(producer, [before(scene.line)])
+        while not _ended(scene, sights, begun) and time.monotonic() - began < END_WITHIN_S:
             look(LOOK_S)
-        seen = _seen(scene, sights[before:], sights[:before])
+        seen = _seen(scene, sights[begun:], sights[:begun])
         outcome = Outcome(scene, seen, tuple(_differences(scene.expect, seen)), _since(began))
         outcomes.append(outcome)
         audience.ended(outcome)
@@ -116,12 +122,26 @@ def _since(began: float) -> float:
     return round(time.monotonic() - began, 3)
 
 
-def _ended(scene: Scene, sights: Sequence[Sight]) -> bool:
-    """Whether the origin has its answer; when it was refused, whether it was set aside too."""
-    refused = any(_is_refusal(scene, sight) for sight in sights)
-    return any(_is_result(scene, s) for s in sights) or (
-        refused and any(_is_dead_letter(scene, s) for s in sights)
-    )
+def _ended(scene: Scene, sights: Sequence[Sight], begun: int) -> bool:
+    """Whether the origin has its answer, and what follows from it was seen.
+
+    What was refused is set aside, too; what the origin must give back, it acknowledges.
+    """
+    fresh = sights[begun:]
+    for sight in fresh:
+        if _is_result(scene, sight):
+            return not sight.data.get("return_required") or _given_back(sight, sights)
+    refused = any(_is_refusal(scene, sight) for sight in fresh)
+    return refused and any(_is_dead_letter(scene, sight) for sight in fresh)
+
+
+def _given_back(result: Sight, sights: Sequence[Sight]) -> bool:
+    """Whether the origin acknowledged every return of a redemption."""
+    saga_id = result.data["saga_id"]
+    returns = {s.data["leg_id"] for s in sights if s.type == catalogue.RETURN}
+    asked = {leg_id for leg_id in returns if leg_id.startswith(saga_id)}
+    done = {s.data.get("leg_id") for s in sights if s.data.get("outcome") == "CONFIRMED"}
+    return bool(asked) and asked <= done
 
 
 def _is_result(scene: Scene, sight: Sight) -> bool:
@@ -158,6 +178,7 @@ def _seen(scene: Scene, sights: Sequence[Sight], earlier: Sequence[Sight]) -> Se
         code=(data.get("reason") or {}).get("code"),
         charged=data["points"]["charged"],
         returned=data["points"]["returned"],
+        return_required=(data.get("return_required") or {}).get("points", 0),
         issued=tuple((one["item"], one["issued"]) for one in data["lines"] if one["issued"]),
         again=not spoke and any(s.id == result.id and s.data == data for s in earlier),
         dead_letter=disposition,

@@ -35,6 +35,7 @@ class Expectation(BaseModel):
     code: Code | None = None
     charged: Amount = 0
     returned: Amount = 0
+    return_required: Amount = 0  # Of what the channel took itself; acknowledged, too.
     issued: dict[str, Annotated[int, Field(ge=1)]] = {}
     again: bool = False  # The stored answer, without another word to any participant.
     refused: Code | None = None

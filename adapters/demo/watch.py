@@ -128,14 +128,20 @@ def _sight(message: Message) -> Sight:
 
 def _lines(lines: Iterable[Mapping[str, Any]], count: str = "quantity") -> Iterator[str]:
     for line in lines:
-        number = line.get(count)
-        shown = f"{number:,}" if isinstance(number, int) else repr(number)
-        yield f"{shown} {line.get('item')}"
+        yield f"{_counted(line.get(count))} {line.get('item')}"
+
+
+def _counted(number: object) -> str:
+    return f"{number:,}" if isinstance(number, int) else repr(number)
 
 
 def _requested(data: Mapping[str, Any]) -> str:
     what = ", ".join(_lines(data.get("lines", ())))
-    return f"asks for {what} for {data.get('account')} (request {data.get('request_id')})"
+    words = f"asks for {what} for {data.get('account')} (request {data.get('request_id')})"
+    taken = data.get("deduction")
+    if not isinstance(taken, dict):
+        return words
+    return f"{words}, has deducted {_counted(taken.get('points'))} ({taken.get('reference')})"
 
 
 def _inquired(data: Mapping[str, Any]) -> str:
@@ -184,6 +190,8 @@ def _result(data: Mapping[str, Any]) -> str:
     if data.get("reason"):
         parts.append(str(data["reason"]["code"]))
     parts.append(f"charged {points.get('charged', 0):,}, returned {points.get('returned', 0):,}")
+    if back := data.get("return_required"):
+        parts.append(f"to give back: {back['points']:,} of {back['reference']}")
     issued = ", ".join(line for line in _lines(data.get("lines", ()), "issued"))
     return " ".join(parts) + (f", issued {issued}" if issued else "")
 

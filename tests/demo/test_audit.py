@@ -18,6 +18,7 @@ from orchestrator.saga.machine import Status
 from schemas.results import ResultStatus
 
 SAGA = UUID("85b8050f-0322-5d0f-a696-f119a3945b46")
+OTHER = UUID("85b8050f-0322-5d0f-a696-f119a3945b47")
 TERMS = Terms(
     saga_id=SAGA,
     key_hash=1,
@@ -122,6 +123,21 @@ def one_leg(leg: Leg) -> SagaStory:
     return replace(STORY, saga=STORY.saga.with_leg(leg))
 
 
+def prededucted(**changed: Any) -> dict[str, Any]:
+    """The same redemption of points that the channel's own app took, as audit arguments."""
+    terms = replace(TERMS, prededucted=True)
+    legs = (replace(STORY.saga.legs[0], reference="APP-1"), *STORY.saga.legs[1:])
+    own = replace(DEDUCTED, leg_id="app/APP-1", **changed)
+    return {
+        "story": replace(STORY, saga=replace(STORY.saga, terms=terms, legs=legs)),
+        "citi": legs_of(CITI, own),
+    }
+
+
+def test_what_a_channel_took_itself_stands_under_its_own_reference() -> None:
+    assert audited(**prededucted()).problems == ()
+
+
 LIES: dict[str, tuple[dict[str, Any], str]] = {
     "a company did it twice": (
         {"citi": legs_of(CITI, replace(DEDUCTED, applied=2))},
@@ -169,6 +185,22 @@ LIES: dict[str, tuple[dict[str, Any], str]] = {
         {"result": {**RESULT, "saga_id": "another"}},
         "another was answered and is no saga",
     ),
+    "a channel took less than it says": (
+        prededucted(moved=24_000),
+        "app/APP-1 is confirmed 25,000 to us, to them CONFIRMED 24,000 x1",
+    ),
+    "a channel took nothing": (
+        prededucted() | {"citi": replace(CITI, legs={})},
+        "app/APP-1 is confirmed 25,000 to us, to them unknown",
+    ),
+    "a channel took something and asked for nothing": (
+        {
+            "citi": replace(
+                CITI, legs={**CITI.legs, "app/APP-2": replace(DEDUCTED, leg_id="app/APP-2")}
+            )
+        },
+        "app/APP-2 is known to a company, not to us",
+    ),
     "a saga has not ended": (
         {"story": replace(STORY, saga=replace(STORY.saga, told=None))},
         "has not ended",
@@ -181,3 +213,14 @@ def test_a_lie_is_found(lie: str) -> None:
     changes, words = LIES[lie]
     problems = audited(**changes).problems
     assert any(words in problem for problem in problems), problems
+
+
+def test_one_deduction_cannot_pay_twice() -> None:
+    given = prededucted()
+    first = given["story"]
+    second = replace(
+        first, saga=replace(first.saga, terms=replace(first.saga.terms, saga_id=OTHER))
+    )
+    after = Books({"citi": given["citi"], "alipayhk": WALLET})
+    problems = audit([first, second], JOURNAL, BEFORE, after, {}).problems
+    assert "citi: two sagas build upon app/APP-1" in problems

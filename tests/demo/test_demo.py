@@ -118,8 +118,11 @@ def check(report: dict[str, Any]) -> None:
         ("REJECTED", "BELOW_MINIMUM"),
         ("FAILED_NOTHING_DEDUCTED", "INSUFFICIENT_POINTS"),
         ("FAILED_POINTS_RETURNED", "PARTNER_DECLINED"),
+        ("REJECTED", "RATE_CHANGED"),
     ):
         assert wanted in seen
+    back = [one["seen"].get("return_required", 0) for one in report["requests"]]
+    assert sorted(points for points in back if points) == [2_000, 6_000, 9_000, 10_000]
     letters = [one["seen"].get("dead_letter") for one in report["requests"]]
     assert {"poison", "refused"} < set(letters)
     assert any(one["seen"].get("again") for one in report["requests"])
