@@ -1,14 +1,17 @@
-"""`uprp sandbox` and `uprp sandbox-books`: the simulated companies, and what they know."""
+"""`uprp sandbox`, `sandbox-books`, `sandbox-deduct`: the simulated companies and their own apps."""
 
 import signal
 import sqlite3
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
+import orjson
 import structlog
 import typer
 from confluent_kafka import KafkaException
@@ -16,6 +19,8 @@ from rich.table import Table
 
 from adapters.cli.console import complain, emit_json, stdout
 from adapters.cli.platform import read_settings
+from adapters.cli.request import LineError, read_lines
+from adapters.sandbox.app import AppError, Apps
 from adapters.sandbox.books import Books, CompanyBooks, read_books
 from adapters.sandbox.companies import CompaniesError, load_companies
 from adapters.sandbox.company import Company
@@ -36,6 +41,7 @@ def sandbox_commands(app: typer.Typer) -> None:
     """Register the commands. Exit codes: 0 well, 1 failed or books with problems, 2 wrong usage."""
     app.command("sandbox")(sandbox)
     app.command("sandbox-books")(books)
+    app.command("sandbox-deduct")(deduct)
 
 
 def sandbox(
@@ -107,6 +113,40 @@ def books(
         complain(problem)
     if problems:
         raise typer.Exit(EXIT_FAILED)
+
+
+def deduct(
+    file: Annotated[str, typer.Argument(metavar="FILE|-", help="JSON lines, or - for stdin.")],
+    *,
+    data: Data = DATA,
+    companies: Annotated[Path, typer.Option(help="Who the companies are.")] = COMPANIES,
+) -> None:
+    """Deduct, as a channel's own app does, what requests say that it deducted.
+
+    Prints the requests with the lots that were taken, for `uprp request -`. The same reference
+    again takes nothing more.
+    """
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text("utf-8")
+        lines = [line for _, line in zip(read_lines(text), _objects(text), strict=True)]
+        apps = Apps(load_companies(companies), data)
+    except (OSError, UnicodeDecodeError, LineError, CompaniesError) as error:
+        complain(f"{file}: {error}")
+        raise typer.Exit(EXIT_USAGE) from None
+    for line in lines:
+        if isinstance(line.get("data"), dict):
+            try:
+                line["data"] = apps.deducted(line["origin"], line["data"], datetime.now(UTC))
+            except AppError as error:
+                complain(f"{error}\nnext: uprp sandbox-books --data {data}")
+                raise typer.Exit(EXIT_FAILED) from None
+        sys.stdout.write(orjson.dumps(line).decode() + "\n")
+
+
+def _objects(text: str) -> Iterator[dict[str, Any]]:
+    for content in text.splitlines():
+        if content.strip() and not content.lstrip().startswith("#"):
+            yield orjson.loads(content)
 
 
 def _document(found: Books, problems: tuple[str, ...]) -> dict[str, object]:
