@@ -183,6 +183,11 @@ def test_the_error_catalogue_is_whole() -> None:
 
 
 EXAMPLES = examples()
+REDEMPTIONS = {
+    "alipayhk/w-1": ("alipayhk", "w-1", "r-2026-0001"),
+    "harbour/s-1": ("harbour", "s-1", "r-2026-0002"),
+}
+"""What the examples are about, by their key."""
 
 
 def test_the_guide_shows_every_kind_of_event_that_it_explains() -> None:
@@ -202,13 +207,14 @@ def test_every_example_in_the_guide_keeps_the_contract(number: int) -> None:
     assert example["topic"] == topic_of(who, event.channel)
     inbound = issubclass(event.data, Heard)
     assert envelope.source == (source_of(who) if inbound else PLATFORM_SOURCE)
-    assert example["key"] == partition_key("alipayhk", "w-1")
+    origin, account, request_id = REDEMPTIONS[example["key"]]
+    assert example["key"] == partition_key(origin, account)
     model = event.data.model_validate_json(data)
     if isinstance(model, Heard):
         assert list(model.unknown_fields()) == []
         heard: object = parse(event.channel, event.name, data)
         assert heard == model
-    saga = str(saga_id("alipayhk", "w-1", "r-2026-0001"))
+    saga = str(saga_id(origin, account, request_id))
     if event.name != REFUSED and not inbound:
         assert envelope.subject == saga
         assert example["value"]["saga_id"] == saga
@@ -220,3 +226,20 @@ def test_every_example_in_the_guide_keeps_the_contract(number: int) -> None:
         "messages"
     ][event.name]["headers"]
     Draft202012Validator(message_headers).validate(example["headers"])
+
+
+def test_the_channels_example_adds_up() -> None:
+    """What it took, the price of what was issued, what it gives back; told and commanded alike."""
+    asked, result, command, answer = (
+        one["value"] for one in EXAMPLES if one["key"] == "harbour/s-1"
+    )
+    taken, back = asked["deduction"], result["return_required"]
+    assert result["points"] == {
+        "charged": taken["points"] - back["points"],
+        "returned": back["points"],
+    }
+    assert {one["reference"] for one in (taken, back, command)} == {taken["reference"]}
+    for said in (taken, back, command):
+        assert sum(lot["points"] for lot in said["lots"]) == said["points"]
+    assert (command["points"], command["lots"]) == (back["points"], back["lots"])
+    assert (answer["leg_id"], answer["points"]) == (command["leg_id"], command["points"])
