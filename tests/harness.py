@@ -21,7 +21,8 @@ import random
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -29,13 +30,16 @@ import asyncpg
 
 from adapters.audit.database import Options, audit
 from adapters.audit.report import Audit
+from adapters.cli.sandbox import COMPANIES
 from adapters.embedded.kafka import EmbeddedKafka
 from adapters.embedded.processes import tail
 from adapters.kafka.topics import TopicAdmin, wanted
 from adapters.postgres.migrate import migrate
 from adapters.postgres.store import saga_from
 from adapters.postgres.views import AccountBalance, open_views
+from adapters.sandbox.app import Apps
 from adapters.sandbox.books import Books, read_books
+from adapters.sandbox.companies import load_companies
 from orchestrator.catalogue import load
 from orchestrator.saga.instance import Saga
 from orchestrator.settings import KafkaSettings, Settings
@@ -169,6 +173,15 @@ class Platform:
         self.origin.send(sent)
         self.origin.flush()
         return sent
+
+    def shop(self, requests: Sequence[Redemption]) -> list[Redemption]:
+        """Have the origins' own apps deduct what the requests say, then publish them."""
+        apps = Apps(load_companies(COMPANIES), self.books_folder)
+        now = datetime.now(UTC)
+        taken = (apps.deducted(one.origin, one.data(), now)["deduction"] for one in requests)
+        return self.publish(
+            replace(one, deduction=found) for one, found in zip(requests, taken, strict=True)
+        )
 
     @contextmanager
     def flowing(
