@@ -85,9 +85,14 @@ class Straight:
             return None
         if len(saga.legs) != 1 + len(saga.terms.lines):
             return None  # Something is being undone.
+        first = saga.legs[0]
+        if leg is first:
+            if saga.legs[1].status is not _WAITING:
+                return None  # All was asked before its database was lost.
+            return self._taken(saga, _done(leg, reference, detail), now)
+        if first.status is not _CONFIRMED:
+            return None
         done = _done(leg, reference, detail)
-        if leg is saga.legs[0]:
-            return self._taken(saga, done, now)
         legs = []
         due: int | None = None
         for known in saga.legs:
@@ -110,8 +115,6 @@ class Straight:
         policy = self._policy(terms, self._gives)
         legs, said = [done], []
         for leg in saga.legs[1:]:
-            if leg.status is not _WAITING:
-                return None  # It was asked before a database was lost.
             legs.append(asked(leg, policy, now))
             said.append(Utterance(Word.DO, leg.path, 1))
         due = now + policy.response_timeout

@@ -125,8 +125,8 @@ class Words:
     def _points(self, saga: Saga, pieces: tuple[int, ...]) -> tuple[int, int]:
         """What the member paid, and what was given back of what was deducted."""
         assert saga.told is not None, saga.terms.id
-        as_asked = saga.told.status is ResultStatus.SUCCESS and not saga.told.corrected
-        if as_asked and not any(leg.moved for leg in saga.legs_of(LOSS)):
+        plain = len(saga.legs) == 1 + len(pieces)  # Nothing was charged again, returned or lost.
+        if saga.told.status is ResultStatus.SUCCESS and plain and not saga.told.corrected:
             return price(saga.terms, pieces), 0
         now = points(saga, self.definition)
         # What an origin took itself it is told to give back: to the member, that is returned.
