@@ -72,7 +72,7 @@ class Straight:
         saga = Saga(terms, 1, tuple(legs), None, False, legs[0].due)
         return Stride(saga, self._first, (), _phase(takes))
 
-    def confirmed(
+    def confirmed(  # noqa: PLR0911  # What is not the straight way, one case after the other.
         self,
         saga: Saga,
         leg: Leg,
@@ -83,8 +83,8 @@ class Straight:
         """The saga with that leg confirmed in full."""
         if saga.told is not None or saga.withdrawn or leg.status is not _SENT:
             return None
-        if len(saga.legs) != 1 + len(saga.terms.lines):
-            return None  # Something is being undone.
+        if len(saga.legs) != 1 + len(saga.terms.lines):  # Something is being undone.
+            return None
         first = saga.legs[0]
         if leg is first:
             if saga.legs[1].status is not _WAITING:

@@ -11,7 +11,6 @@ from typing import Any, Final
 from orchestrator.saga.balance import kept, points, price, undoings
 from orchestrator.saga.definition import Definition
 from orchestrator.saga.instance import Leg, Saga
-from orchestrator.saga.journal import LOSS
 from orchestrator.saga.ladder import News
 from orchestrator.saga.machine import Event
 from orchestrator.saga.policy import Policies

@@ -84,7 +84,7 @@ class Plan:
 @pytest.mark.parametrize(
     "plan",
     (
-        Plan(31, 60, 300, 1, ("only",)),
+        Plan(31, 60, 150, 1, ("only",)),
         pytest.param(Plan(32, 150, 3_000, 3, ("one", "other")), marks=NIGHTLY),
     ),
 )
