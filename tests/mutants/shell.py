@@ -116,7 +116,7 @@ def _redelivery_is_skipped(patch: Patch) -> None:
 def _a_failed_publish_is_forgotten(patch: Patch) -> None:
     async def publish(self: Coordinator, batch: Committed) -> None:
         with suppress(Unavailable):
-            for part in self._parts(batch.decision.outgoing):
+            for part in self._parts(batch.outgoing):
                 await self._bus.publish(part)
 
     patch.setattr(Coordinator, "_publish", publish)
