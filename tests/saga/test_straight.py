@@ -17,6 +17,7 @@ from orchestrator.saga.ladder import News
 from orchestrator.saga.machine import Event, Status, Still
 from orchestrator.saga.policy import Policies, Remedy, Until
 from orchestrator.saga.progress import Engine
+from orchestrator.saga.recall import Said, SaidLeg
 from orchestrator.saga.ruling import Action, Ruling
 from orchestrator.saga.straight import Straight, Stride
 from orchestrator.saga.telling import phase
@@ -72,7 +73,7 @@ def agreed(draw: Any) -> Terms:
 Step = tuple[str, int, Event, bool, int]
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(("hear",) * 6 + ("tick", "withdraw", "asked", "rule", "lease")),
+        st.sampled_from(("hear",) * 6 + ("tick", "withdraw", "asked", "rule", "lease", "recall")),
         st.integers(0, 6),
         st.sampled_from((Event.CONFIRMED,) * 6 + VERDICTS),
         st.sampled_from((True, True, False)),
@@ -94,12 +95,24 @@ def moved(engine: Engine, saga: Saga, step: Step, now: int) -> Saga | Still:
     what, at, event, full, _ = step
     if what == "lease":
         return replace(saga, wake_at=now + 10_000) if saga.wake_at is not None else Still.STALE
+    if what == "recall":
+        return recalled(engine, saga, at, now)
     if what != "hear":
         act = {"tick": engine.tick, "withdraw": engine.withdraw, "asked": engine.asked}.get(what)
         return act(saga, now) if act is not None else ruled(engine, saga, now)
     asked = [leg for leg in saga.legs if leg.status is Status.SENT] if at < 5 else ()
     leg = (asked or saga.legs)[at % len(asked or saga.legs)]
     return engine.hear(saga, leg.path, told(leg, event, full=full), now)
+
+
+def recalled(engine: Engine, saga: Saga, count: int, now: int) -> Saga:
+    """The database was lost: more was said of the saga than its row knows."""
+    legs = saga.legs[: count + 1]
+    said = [
+        SaidLeg(leg.path, leg.asked, attempt=1, sent_at=now - 700, expires_at=now + 300)
+        for leg in legs
+    ]
+    return engine.recall(saga, Said(tuple(said)), now)
 
 
 def ruled(engine: Engine, saga: Saga, now: int) -> Saga | Still:
