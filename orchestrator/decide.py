@@ -100,6 +100,7 @@ class Decider:
                     before = said.get(arrival.saga) if said and arrival.saga else None
                     at = now if before is None else before.began
                     day = acceptance.business_date(at, programme.zone)
+                    day = day if before is None else before.day(day)
                     limits.add((acceptance.bucket(origin, account), scope, day))
         return Needs(frozenset(keys), frozenset(strays), frozenset(limits), frozenset(decisions))
 
@@ -271,6 +272,8 @@ class _Batch(Consequences):
         assert arrival.envelope is not None
         origin, trace, at = arrival.route.participant, arrival.envelope.traceparent, said.began
         terms = acceptance.draft(request, origin, programme, at, trace)
+        if terms.business_date is not None:
+            terms = replace(terms, business_date=said.day(terms.business_date))
         deducted = acceptance.deducted(request)
         engine, _ = self._tools(terms)
         if said.refused and said.result is not None:

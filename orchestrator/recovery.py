@@ -8,6 +8,7 @@ timers when the replies are (`docs/decisions/0017`).
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -15,6 +16,7 @@ from uuid import UUID
 from orchestrator.consequences import Decision, limit_key_of
 from orchestrator.decide import Decider
 from orchestrator.decode import Route
+from orchestrator.errors import Conflict
 from orchestrator.memory import Memory, spoken_topics
 from orchestrator.ports import Archive, Clock, Lost, Partition, SagaKey, Source, Store
 from orchestrator.saga.recall import Said
@@ -119,6 +121,13 @@ class Recovery:
 
         `check` is called before it is saved and before it is committed.
         """
+        while True:
+            with suppress(Conflict):  # Somebody else moved one of them meanwhile: read it again.
+                return await self._bring_up(keys, check)
+
+    async def _bring_up(
+        self, keys: Sequence[SagaKey], check: Callable[[Decision], None]
+    ) -> Decision:
         decider = self._reach.decider
         async with self._reach.store.transaction() as transaction:
             loaded = await transaction.load(keys, ())

@@ -8,6 +8,7 @@ its origin was told, and decides nothing differently (`docs/decisions/0017`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import date
 from typing import Any, Final
 
 from schemas.reasons import Code
@@ -53,6 +54,14 @@ class Said:
         """When the saga first spoke: that is when its request was decided."""
         times = [leg.sent_at for leg in self.legs if leg.attempt]
         return min(times) if times else self.result_at
+
+    def day(self, began: date) -> date:
+        """The business date, which began at `began` unless the origin was told of another.
+
+        A saga that was held when it was accepted first spoke later, perhaps past midnight.
+        """
+        told = self.result.get("business_date") if self.result is not None else None
+        return date.fromisoformat(told) if told else began
 
     @property
     def refused(self) -> bool:

@@ -72,7 +72,7 @@ class Straight:
         saga = Saga(terms, 1, tuple(legs), None, False, legs[0].due)
         return Stride(saga, self._first, (), _phase(takes))
 
-    def confirmed(  # noqa: PLR0911  # What is not the straight way, one case after the other.
+    def confirmed(
         self,
         saga: Saga,
         leg: Leg,
@@ -81,9 +81,8 @@ class Straight:
         now: int,
     ) -> Stride | None:
         """The saga with that leg confirmed in full."""
-        if saga.told is not None or saga.withdrawn or leg.status is not _SENT:
-            return None
-        if len(saga.legs) != 1 + len(saga.terms.lines):  # Something is being undone.
+        other = len(saga.legs) != 1 + len(saga.terms.lines)
+        if other or saga.told is not None or saga.withdrawn or leg.status is not _SENT:
             return None
         first = saga.legs[0]
         if leg is first:
