@@ -15,7 +15,7 @@ from schemas.catalogue import Channel, topic_of
 
 from .broker import Broker
 from .companies import Company
-from .database import Database
+from .database import Database, Row
 from .loop import NeverRests, VirtualLoop
 from .offers import decider, health
 from .origins import Origins
@@ -60,6 +60,7 @@ class World:
         self.clocks: dict[str, ProcessClock] = {}
         self.leaving: set[str] = set()
         self.backups: dict[Fault, dict[str, Any]] = {}
+        self.gone: dict[UUID, Row] = {}  # Lost with the database, and not begun again yet.
         self.healed = False
         self.over = False
         self._rest: Any = None
@@ -126,7 +127,8 @@ class World:
 
     def _reserved(self, leg_id: str, pieces: int | None) -> int:
         """What so many pieces of a credit leg's line cost; None: all that were asked for."""
-        row = self.database.sagas[UUID(leg_id[:36])]
+        saga_id = UUID(leg_id[:36])
+        row = self.database.sagas.get(saga_id) or self.gone[saga_id]
         line = row.named.terms.lines[int(leg_id[37:].split("/")[1]) - 1]
         return line.points if pieces is None else line.points_for(pieces)
 
@@ -339,6 +341,7 @@ class World:
         for process in list(self.processes.values()):
             self.kill(process)
         self.database.cut()
+        self.gone.update(self.database.sagas)
         self.database.restore(self.backups[fault])
 
     def _back(self, kind: str) -> None:
