@@ -7,11 +7,12 @@ from typing import Any, Final
 import pytest
 
 from orchestrator import consequences, decide
-from orchestrator.saga import instance, journal, progress, utterance
+from orchestrator.saga import balance, journal, ladder, progress, telling, utterance, verdict
 from orchestrator.saga.definition import Definition, Step
 from orchestrator.saga.instance import Leg, PricedLine, Saga
 from orchestrator.saga.ladder import News
-from orchestrator.saga.machine import DECIDED, TABLE, Cell, Event, Status, Still
+from orchestrator.saga.machine import DECIDED, PARKED, TABLE, Cell, Event, Status, Still
+from orchestrator.saga.policy import LegPolicy
 from orchestrator.saga.progress import Engine
 from orchestrator.sagas import words
 
@@ -31,20 +32,98 @@ def _cells(patch: Patch, to: Cell, *cells: tuple[Status, Event]) -> None:
     table = {status: dict(row) for status, row in TABLE.items()}
     for status, event in cells:
         table[status][event] = to
-    patch.setattr(progress, "TABLE", table)
+    for module in (progress, verdict):
+        patch.setattr(module, "TABLE", table)
 
 
 def _silence_is_a_no(patch: Patch) -> None:
     _cells(patch, Status.REJECTED, (Status.UNKNOWN, Event.EXHAUSTED))
 
 
+def _late_is_a_no(patch: Patch) -> None:
+    _cells(patch, Status.REJECTED, (Status.SENT, Event.TIMED_OUT))
+
+
 def _a_reading_is_a_no(patch: Patch) -> None:
-    asked = (Status.SENT, Status.UNKNOWN)
+    asked = (Status.SENT, Status.UNKNOWN, Status.CANCELLING)
     _cells(patch, Status.REJECTED, *((status, Event.NOT_RECEIVED) for status in asked))
+
+
+def _unheard_cancels_count(patch: Patch) -> None:
+    _cells(patch, Status.CANCELLED, (Status.CANCELLING, Event.EXHAUSTED))
 
 
 def _a_contradiction_wins(patch: Patch) -> None:
     _cells(patch, Status.CONFIRMED, (Status.REJECTED, Event.CONFIRMED))
+
+
+def _a_late_yes_is_dropped(patch: Patch) -> None:
+    _cells(patch, Still.STALE, (Status.CANCELLED, Event.CONFIRMED))
+    right = verdict._after_one
+
+    def after_one(saga: Saga, leg: Leg, *rest: Any) -> Cell:
+        return Still.STALE if leg.status is Status.CANCELLED else right(saga, leg, *rest)
+
+    patch.setattr(verdict, "_after_one", after_one)
+
+
+def _a_dispute_is_overwritten(patch: Patch) -> None:
+    _cells(patch, Status.OVERTURNED, (Status.DISPUTED, Event.CONFIRMED))
+
+
+def _a_decided_dispute_comes_again(patch: Patch) -> None:
+    right = verdict._after_one
+
+    def after_one(saga: Saga, leg: Leg, *rest: Any) -> Cell:
+        return right(saga, replace(leg, claim=None), *rest)
+
+    patch.setattr(verdict, "_after_one", after_one)
+
+
+def _what_was_undone_was_never_done(patch: Patch) -> None:
+    for module in (verdict, progress):
+        patch.setattr(module, "contradicts", lambda saga, leg, amount: False)
+
+
+def _a_pending_deadline_is_ignored(patch: Patch) -> None:
+    patch.setattr(LegPolicy, "overdue", lambda self, inquiries, since, now: False)
+
+
+def _asked_after_the_cancel(patch: Patch) -> None:
+    right = utterance._of_leg
+
+    def of_leg(leg: Leg) -> list[utterance.Utterance]:
+        said = right(leg)
+        if leg.status is Status.CANCELLING:
+            said.append(utterance.Utterance(utterance.Kind.DO, leg.path, leg.attempt))
+        return said
+
+    patch.setattr(utterance, "_of_leg", of_leg)
+
+
+def _resent_after_an_accepted_cancel(patch: Patch) -> None:
+    right = utterance._of_leg
+
+    def of_leg(leg: Leg) -> list[utterance.Utterance]:
+        if leg.status is Status.CANCELLED:
+            return [utterance.Utterance(utterance.Kind.DO, leg.path, leg.attempt)]
+        return right(leg)
+
+    patch.setattr(utterance, "_of_leg", of_leg)
+
+
+def _a_cancel_is_said_once(patch: Patch) -> None:
+    _cells(patch, Status.SILENT, (Status.CANCELLING, Event.TIMED_OUT))
+
+
+def _a_cancelled_leg_may_be_called_pending(patch: Patch) -> None:
+    _cells(patch, Status.PENDING, (Status.CANCELLING, Event.PENDING))
+
+    def cell_of(saga: Saga, leg: Leg, news: News, *rest: Any, **more: Any) -> Cell:
+        return right(saga, replace(leg, cancels=0), news, *rest, **more)
+
+    right = verdict.cell_of
+    patch.setattr(progress, "cell_of", cell_of)
 
 
 def _nonsense_is_a_yes(patch: Patch) -> None:
@@ -58,19 +137,84 @@ def _nonsense_is_a_yes(patch: Patch) -> None:
 
 
 def _undo_on_silence(patch: Patch) -> None:
-    patch.setattr(progress, "DECIDED", DECIDED | {Status.SILENT})
+    for module in (progress, balance):
+        patch.setattr(module, "DECIDED", DECIDED | {Status.SILENT})
+
+
+def _undone_twice(patch: Patch) -> None:
+    patch.setattr(progress, "undoings", lambda saga, leg: [])
 
 
 def _returns_the_whole_price(patch: Patch) -> None:
-    right = Engine._owed
+    right = Engine._return
 
-    def owed(self: Engine, saga: Saga, pivot: Step) -> list[tuple[Step, tuple[Leg, ...]]]:
-        return [
-            (step, tuple(replace(leg, asked=saga.terms.points) for leg in legs))
-            for step, legs in right(self, saga, pivot)
-        ]
+    def give_back(self: Engine, saga: Saga, _owed: int, now: int) -> Saga:
+        return right(self, saga, saga.terms.points, now)
 
-    patch.setattr(Engine, "_owed", owed)
+    patch.setattr(Engine, "_return", give_back)
+
+
+def _a_loss_is_not_booked(patch: Patch) -> None:
+    right = journal._of_leg
+
+    def of_leg(*found: Any) -> Iterator[journal.Transfer]:
+        return iter(()) if found[3].verb == journal.LOSS else right(*found)
+
+    patch.setattr(journal, "_of_leg", of_leg)
+
+
+def _a_loss_stays_though_it_was_none(patch: Patch) -> None:
+    patch.setattr(progress, "_recovered", lambda saga, owed: saga)
+
+
+def _a_correction_has_the_old_revision(patch: Patch) -> None:
+    right = telling.tell
+
+    def tell(saga: Saga, *rest: Any) -> Saga:
+        told = right(saga, *rest)
+        assert told.told is not None
+        if not told.told.corrected:
+            return told
+        return replace(told, told=replace(told.told, revision=told.told.revision - 1))
+
+    patch.setattr(progress, "tell", tell)
+
+
+def _corrections_are_not_told(patch: Patch) -> None:
+    patch.setattr(progress, "remembered", lambda saga: saga)
+
+
+def _a_written_off_return_is_returned(patch: Patch) -> None:
+    right = journal.transfers
+
+    def transfers(*found: Any) -> Iterator[journal.Transfer]:
+        return (one for one in right(*found) if not one.credit.endswith("/forgone"))
+
+    patch.setattr(journal, "transfers", transfers)
+    patch.setattr(consequences, "transfers", transfers)
+
+
+def _people_are_called_and_nobody_knows(patch: Patch) -> None:
+    patch.setattr(ladder, "calls", lambda leg, policy, now: False)
+
+
+def _a_call_outlives_its_answer(patch: Patch) -> None:
+    right = ladder.moved
+
+    def moved(leg: Leg, to: Status, news: News, at: ladder.Moment) -> Leg:
+        return replace(right(leg, to, news, at), called=leg.called)
+
+    patch.setattr(ladder, "moved", moved)
+
+
+def _an_unknown_line_is_not_reserved(patch: Patch) -> None:
+    right = balance._reserved
+
+    def reserved(saga: Saga, pivot: Step) -> tuple[int, bool]:
+        certain = right(saga, pivot)[1]
+        return balance.price(saga.terms, balance.kept(saga, pivot)), certain
+
+    patch.setattr(balance, "_reserved", reserved)
 
 
 def _rounds_for_the_member(patch: Patch) -> None:
@@ -85,7 +229,7 @@ def _final_said_twice(patch: Patch) -> None:
 
     def settle(self: Engine, saga: Saga, now: int) -> Saga:
         if saga.told is not None and saga.ended:
-            return progress._tell(saga, saga.told.status, saga.told.code, now)
+            return telling.tell(saga, saga.told.status, saga.told.code, now)
         return right(self, saga, now)
 
     patch.setattr(Engine, "_settle", settle)
@@ -125,15 +269,26 @@ def _pending_is_forgotten(patch: Patch) -> None:
     patch.setattr(utterance, "_of_leg", of_leg)
 
 
-def _inquiries_count_anew(patch: Patch) -> None:
-    def inquired(leg: Leg) -> int:
-        return leg.inquiries - leg.pending_from
+def _a_retry_says_the_command_again(patch: Patch) -> None:
+    right = utterance._count
 
-    patch.setattr(instance.Leg, "inquired", property(inquired))
+    def count(leg: Leg, kind: utterance.Kind) -> int:
+        parked = leg.status in PARKED and kind is utterance.Kind.DO
+        return right(leg, kind) - parked
+
+    patch.setattr(utterance, "_count", count)
+
+
+def _the_clock_steps_back_into_freshness(patch: Patch) -> None:
+    def turned(saga: Saga, now: int) -> bool:
+        fresh = saga.terms.fresh_until
+        return saga.withdrawn or saga.answered or (fresh is not None and now >= fresh)
+
+    patch.setattr(progress, "_turned", turned)
 
 
 def _the_limit_is_kept(patch: Patch) -> None:
-    patch.setattr(decide._Batch, "_release", lambda self, engine, saga: None)
+    patch.setattr(decide._Batch, "_release", lambda self, engine, was, saga: None)
 
 
 def _the_limit_is_freed_in_doubt(patch: Patch) -> None:
@@ -141,17 +296,30 @@ def _the_limit_is_freed_in_doubt(patch: Patch) -> None:
 
     def accept(self: Any, arrival: Any, was: Any, now: Saga, event: str, **detail: Any) -> None:
         right(self, arrival, was, now, event, **detail)
-        if now.parked and not (was is not None and was.parked):
-            self._release(self._tools(now.terms)[0], now)
+        unsure = any(leg.status is Status.UNKNOWN for leg in now.legs)
+        if unsure and not any(leg.status is Status.UNKNOWN for leg in was.legs):
+            limit = consequences.limit_key_of(now.terms)
+            if limit is not None:
+                self._use(limit, -now.terms.worth)
 
     patch.setattr(decide._Batch, "_accept", accept)
+
+
+def _a_correction_leaves_the_limit(patch: Patch) -> None:
+    right = decide._Batch._release
+
+    def release(self: Any, engine: Engine, was: Saga, saga: Saga) -> None:
+        if not was.ended:
+            right(self, engine, was, saga)
+
+    patch.setattr(decide._Batch, "_release", release)
 
 
 def _a_batch_is_blind(patch: Patch) -> None:
     right = decide._Batch._use
 
-    def use(self: Any, limit: Any, delta: int) -> None:
-        right(self, limit, delta)
+    def use(self: Any, limit: Any, delta: int, **more: Any) -> None:
+        right(self, limit, delta, **more)
         self.used[limit] -= delta
 
     patch.setattr(decide._Batch, "_use", use)
@@ -194,26 +362,55 @@ def _repeats_say_the_time(patch: Patch) -> None:
     patch.setattr(words.Words, "message", message)
 
 
+WALK, WORLDS, HARD, ECHO, LIMITS = (
+    "walk",
+    "worlds",
+    "hard cases",
+    "amplification",
+    "limits",
+)
 MUTANTS: Final = (
-    Mutant("an exhausted time-out is read as a no", _silence_is_a_no, ("walk", "worlds")),
-    Mutant("NOT_RECEIVED is read as a no", _a_reading_is_a_no, ("walk", "worlds")),
-    Mutant("an unusable reply is read as confirmed", _nonsense_is_a_yes, ("worlds",)),
-    Mutant("a contradiction replaces the verdict", _a_contradiction_wins, ("walk",)),
-    Mutant("undo starts from silence", _undo_on_silence, ("walk", "worlds")),
-    Mutant("the whole price is returned", _returns_the_whole_price, ("walk", "worlds")),
-    Mutant("a return is rounded up", _rounds_for_the_member, ("walk",)),
-    Mutant("the final result is said twice", _final_said_twice, ("walk",)),
-    Mutant("a refused return ends the saga", _a_return_may_be_refused, ("walk",)),
-    Mutant("withdrawn after the pivot", _withdrawn_after_the_pivot, ("walk",)),
-    Mutant("a confirmation is booked again", _booked_again, ("walk", "worlds")),
-    Mutant("nobody asks about a pending leg", _pending_is_forgotten, ("walk",)),
-    Mutant("inquiries count anew when pending", _inquiries_count_anew, ("worlds",)),
-    Mutant("the limit is never released", _the_limit_is_kept, ("worlds",)),
-    Mutant("the limit is released in doubt", _the_limit_is_freed_in_doubt, ("worlds",)),
-    Mutant("a batch does not see its own limits", _a_batch_is_blind, ("limits", "worlds")),
-    Mutant("a redelivered record says nothing", _redelivery_is_ignored, ("worlds",)),
-    Mutant("a redelivered record counts as new", _redelivery_is_new, ("worlds",)),
-    Mutant("a duplicate begins again", _a_duplicate_is_new, ("worlds",)),
-    Mutant("an echo is answered", _an_echo_is_answered, ("amplification",)),
-    Mutant("a repeat carries another time", _repeats_say_the_time, ("worlds",)),
+    Mutant("a time-out is read as a no", _late_is_a_no, (WALK, WORLDS, HARD)),
+    Mutant("an exhausted ladder is read as a no", _silence_is_a_no, (WALK,)),
+    Mutant("NOT_RECEIVED is read as a no", _a_reading_is_a_no, (WALK, WORLDS, HARD)),
+    Mutant("an unanswered cancel counts as accepted", _unheard_cancels_count, (WALK, HARD)),
+    Mutant("a cancel is said once", _a_cancel_is_said_once, (WALK, HARD)),
+    Mutant("a command is said after its cancel", _asked_after_the_cancel, (WALK,)),
+    Mutant("resent after an accepted cancel", _resent_after_an_accepted_cancel, (WALK,)),
+    Mutant("cancelled, then called pending", _a_cancelled_leg_may_be_called_pending, (WALK,)),
+    Mutant("a retry says the command again", _a_retry_says_the_command_again, (WALK,)),
+    Mutant("a pending deadline is ignored", _a_pending_deadline_is_ignored, (WALK,)),
+    Mutant("nobody is called", _people_are_called_and_nobody_knows, (WALK,)),
+    Mutant("a call outlives its answer", _a_call_outlives_its_answer, (WALK,)),
+    Mutant("an unusable reply is read as confirmed", _nonsense_is_a_yes, (WORLDS, HARD)),
+    Mutant("a contradiction replaces the verdict", _a_contradiction_wins, (WALK, HARD)),
+    Mutant("a late yes is dropped", _a_late_yes_is_dropped, (WALK, HARD)),
+    Mutant("a dispute is overwritten", _a_dispute_is_overwritten, (WALK,)),
+    Mutant("a decided dispute comes again", _a_decided_dispute_comes_again, (WALK, HARD)),
+    Mutant("what was undone was never done", _what_was_undone_was_never_done, (WALK, HARD)),
+    Mutant("undo starts from silence", _undo_on_silence, (WALK,)),
+    Mutant("undone twice", _undone_twice, (WALK, WORLDS, HARD)),
+    Mutant("the whole price is returned", _returns_the_whole_price, (WALK, HARD)),
+    Mutant("an unknown line is not reserved", _an_unknown_line_is_not_reserved, (WALK, HARD)),
+    Mutant("a return is rounded up", _rounds_for_the_member, (WALK,)),
+    Mutant("a refused return ends the saga", _a_return_may_be_refused, (WALK, HARD)),
+    Mutant("a loss is not booked", _a_loss_is_not_booked, (WALK, HARD)),
+    Mutant("a loss stays though it was none", _a_loss_stays_though_it_was_none, (WALK,)),
+    Mutant("a written off return is not booked", _a_written_off_return_is_returned, (WALK, HARD)),
+    Mutant("the final result is said twice", _final_said_twice, (WALK, HARD)),
+    Mutant("a correction keeps its revision", _a_correction_has_the_old_revision, (WALK, HARD)),
+    Mutant("a correction is not told", _corrections_are_not_told, (WALK, HARD)),
+    Mutant("withdrawn after the pivot", _withdrawn_after_the_pivot, (WALK,)),
+    Mutant("fresh again by a clock's step", _the_clock_steps_back_into_freshness, (WALK,)),
+    Mutant("a confirmation is booked again", _booked_again, (WALK, WORLDS, HARD)),
+    Mutant("nobody asks about a pending leg", _pending_is_forgotten, (WALK,)),
+    Mutant("the limit is never released", _the_limit_is_kept, (WORLDS, HARD)),
+    Mutant("the limit is released in doubt", _the_limit_is_freed_in_doubt, (WORLDS, HARD)),
+    Mutant("a correction leaves the limit", _a_correction_leaves_the_limit, (HARD,)),
+    Mutant("a batch does not see its own limits", _a_batch_is_blind, (LIMITS, WORLDS)),
+    Mutant("a redelivered record says nothing", _redelivery_is_ignored, (WORLDS, HARD)),
+    Mutant("a redelivered record counts as new", _redelivery_is_new, (WORLDS,)),
+    Mutant("a duplicate begins again", _a_duplicate_is_new, (WORLDS, HARD)),
+    Mutant("an echo is answered", _an_echo_is_answered, (ECHO, HARD)),
+    Mutant("a repeat carries another time", _repeats_say_the_time, (WORLDS,)),
 )

@@ -13,8 +13,8 @@ from orchestrator.saga.instance import Partial
 from orchestrator.saga.policy import Rung, Until
 from schemas import catalogue
 from schemas.ids import partition_key
-from tests.saga import shapes
-from tests.saga.cases import LINES
+from tests.saga import shapes, test_hard_cases
+from tests.saga.cases import LINES, NOW
 from tests.saga.memory import Platform
 from tests.saga.walk import EVENTS, VERDICTS, walk
 from tests.saga.world import World
@@ -47,6 +47,8 @@ def check_walk() -> None:
         pending_until=Until(after=shapes.PENDING_ENDS),
     )
     walk(shapes.shape("ladder", policy), EVENTS, 0)
+    fresh = replace(shapes.SHORT, cancel=True)
+    walk(shapes.shape("fresh", fresh, fresh_until=NOW + shapes.FRESH), EVENTS, 0)
     quick = replace(shapes.SHORT, times=0)
     for partial in Partial:
         walk(shapes.shape(f"parts {partial}", quick, shapes.PARTS, partial), RULED, 0)
@@ -133,9 +135,17 @@ def _greedy(worths: tuple[int, ...]) -> Iterator[int]:
             yield worth
 
 
+def check_hard_cases() -> None:
+    """The hard cases, each as it is told."""
+    for name, case in vars(test_hard_cases).items():
+        if name.startswith("test_"):
+            case()
+
+
 CHECKERS: Final[Mapping[str, Callable[[], object]]] = {
     "walk": check_walk,
     "worlds": check_worlds,
+    "hard cases": check_hard_cases,
     "amplification": check_amplification,
     "limits": check_limits,
 }

@@ -246,6 +246,46 @@ def law_cancel(edge: Edge, said: Said) -> None:
         assert cancels == ([Kind.CANCEL] if rings else []), edge
 
 
+def law_clock(edge: Edge, said: Said) -> None:
+    """What a timer does: say it again while its window lasts, then leave it to a person."""
+    was, leg = edge.was.leg(edge.path), edge.now.leg(edge.path)
+    if edge.event != "tick" or was is None or leg is None:
+        return
+    policy = edge.engine._policy(edge.now.terms, leg)
+    words = {one.kind for one in said if one.path == edge.path}
+    if was.status is Status.CANCELLING:
+        open_ = edge.at < policy.cancel_until.moment(was.sent_at)
+        assert leg.status is (Status.CANCELLING if open_ else Status.SILENT), edge
+        assert words == ({Kind.CANCEL} if open_ else set()), edge
+    if was.status is Status.PENDING:
+        until = policy.pending_until
+        ended = until is not None and edge.at >= until.moment(was.since)
+        asked = was.inquiries - was.pending_from
+        ended = ended or (policy.pending_times is not None and asked >= policy.pending_times)
+        assert leg.status is (Status.SILENT if ended else Status.PENDING), edge
+        assert bool(words) is (bool(policy.rungs) and not ended), edge
+    calls = policy.call_after is not None and edge.at >= policy.call_after.moment(was.sent_at)
+    if calls and leg.status is not Status.SENT:
+        assert is_parked(leg), f"nobody was called: {edge}"
+
+
+def law_calls(edge: Edge, _said: Said) -> None:
+    """A person is called about what is decided only while something is missing."""
+    for leg in edge.now.legs:
+        if leg.called and leg.status in KNOWN:
+            gone = edge.has.returned + edge.has.returning + edge.has.forgone
+            assert leg.status is Status.OVERTURNED, edge
+            assert gone + edge.has.reserved > edge.has.taken + edge.has.covered, edge
+
+
+def law_withdrawal(edge: Edge, _said: Said) -> None:
+    """An origin may take its request back until the value was asked for (`contract.md` 3)."""
+    if edge.event == "withdraw":
+        late = any(leg.verb == "credit" and leg.attempt for leg in edge.was.legs)
+        assert not late, f"turned round after the pivot was asked for: {edge}"
+        assert edge.now.withdrawn, edge
+
+
 def law_rungs(edge: Edge, said: Said) -> None:
     """What the participant does not offer is not used."""
     for one in said:
@@ -293,6 +333,7 @@ def law_late_verdict(edge: Edge, _said: Said) -> None:
         return
     policy = edge.engine._policy(edge.now.terms, leg)
     chain = policy.late_yes if edge.amount > was.moved else policy.late_no
+    assert edge.amount not in {was.moved, was.first, was.claim}, f"it was known: {edge}"
     cannot = impossible(edge.was, was, edge.amount)
     two_yes = was.moved > 0 and edge.amount > 0
     twice = was.status is Status.OVERTURNED
@@ -451,6 +492,9 @@ LAWS: Final[tuple[Callable[[Edge, Said], None], ...]] = (
     law_silence,
     law_order,
     law_cancel,
+    law_clock,
+    law_calls,
+    law_withdrawal,
     law_rungs,
     law_verdicts,
     law_late_verdict,

@@ -30,6 +30,8 @@ LOTS: Final = (
     {"lot": "2025", "points": 10_000, "expires_on": "2027-03-31"},
     {"lot": "2026", "points": 25_000, "expires_on": "2028-03-31"},
 )
+MANY: Final = 200
+"""Timers: more than a ladder of a day and a half has."""
 Chain = tuple[Remedy, ...]
 
 
@@ -114,9 +116,20 @@ class Story:
     def waits_until(self, word: str) -> list[str]:
         """Time passes until that is said; everything that was."""
         said: list[str] = []
-        while not any(word in one for one in said):
+        for _ in range(MANY):
             said += self.waits()
-        return said
+            if any(word in one for one in said):
+                return said
+        raise AssertionError(f"{word} was never said: {said}")
+
+    def waits_for_ever(self) -> list[str]:
+        """Time passes until no timer is left; everything that was said."""
+        said: list[str] = []
+        for _ in range(MANY):
+            if self.saga.wake_at is None:
+                return said
+            said += self.waits()
+        raise AssertionError(f"it goes on for ever: {said[-3:]}")
 
     def from_origin(self, type_: str) -> list[str]:
         """The origin inquires or withdraws."""

@@ -176,9 +176,7 @@ def test_silence_concludes_nothing_for_as_long_as_it_lasts() -> None:
     story = Story()
     story.asks(ONE)
     story.says("deduct", "CONFIRMED")
-    said = []
-    while story.saga.wake_at is not None:
-        said += story.waits()
+    said = story.waits_for_ever()
     assert [one for one in said if one.startswith("#")] == ["#r1", "#r2"]
     assert [status for _, status, _, _ in story.results] == ["PENDING", "MANUAL_REVIEW"]
     assert {one.partition("#")[0] for one in said} == {"credit/1", ""}

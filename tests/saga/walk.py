@@ -22,6 +22,7 @@ from tests.saga.cases import NOW
 from tests.saga.laws import Edge
 from tests.saga.shapes import CALLED, CANCEL_ENDS, HOUR, PENDING_ENDS, TOLD, Shape
 
+STATES_MAX: Final = 200_000
 FOREVER: Final = NOW + 30 * 24 * HOUR
 SOON: Final = NOW + 1
 VERDICTS: Final = ("confirmed", "rejected", "cancelled")
@@ -70,6 +71,7 @@ def walk(shape: Shape, events: tuple[str, ...] = EVENTS, contradictions: int = 1
             now = folded(shape.engine, edge.now)
             there = known.get(key := key_of(now))
             if there is None:
+                assert len(known) < STATES_MAX, f"{shape.name} has no end"
                 there = known[key] = len(known)
                 into.append([])
                 states.append(now)
