@@ -27,6 +27,7 @@ from .utterance import Utterance
 
 _WAITING: Final = Status.WAITING
 _SENT: Final = Status.SENT
+_WAITING: Final = Status.WAITING
 _CONFIRMED: Final = Status.CONFIRMED
 
 
@@ -83,6 +84,13 @@ class Straight:
         """The saga with that leg confirmed in full."""
         other = len(saga.legs) != 1 + len(saga.terms.lines)
         if other or saga.told is not None or saga.withdrawn or leg.status is not _SENT:
+            return None
+        first = saga.legs[0]
+        if leg is first:
+            if saga.legs[1].status is not _WAITING:
+                return None  # All was asked before its database was lost.
+            return self._taken(saga, _done(leg, reference, detail), now)
+        if first.status is not _CONFIRMED:
             return None
         first = saga.legs[0]
         if leg is first:
