@@ -92,15 +92,6 @@ class Straight:
             return self._taken(saga, _done(leg, reference, detail), now)
         if first.status is not _CONFIRMED:
             return None
-        if len(saga.legs) != 1 + len(saga.terms.lines):
-            return None
-        first = saga.legs[0]
-        if leg is first:
-            if saga.legs[1].status is not _WAITING:
-                return None  # All was asked before its database was lost.
-            return self._taken(saga, _done(leg, reference, detail), now)
-        if first.status is not _CONFIRMED:
-            return None
         done = _done(leg, reference, detail)
         legs = []
         due: int | None = None
