@@ -125,7 +125,8 @@ def test_a_backup_taken_under_load_is_restored(
             f"\nrestored {plan.times} times: {lost_sagas} sagas were lost and {recalled} recalled,"
             f" {premature} replies came too early; {len(before)} origins' answers stand"
         )
-        assert recalled >= lost_sagas > after // 2
+        # What had said nothing yet begins anew instead.
+        assert recalled >= lost_sagas * 0.9 > after // 3
         assert not premature
         for node in nodes:
             assert node.stop() == 0
