@@ -27,7 +27,6 @@ from .utterance import Utterance
 
 _WAITING: Final = Status.WAITING
 _SENT: Final = Status.SENT
-_WAITING: Final = Status.WAITING
 _CONFIRMED: Final = Status.CONFIRMED
 
 
