@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tomllib
 from pathlib import Path
 from typing import Final
 
@@ -31,25 +32,24 @@ _LATE: Final = {
     "harbour": 'late_no = ["park"]',
     "alipayhk": 'late_yes = ["reverse", "charge", "loss"]',
     "pacificair": 'late_yes = ["charge", "loss"]',
+    "unionpay": 'late_yes = ["loss"]',
 }
 """A different remedy for each, so that all are taken."""
 
 
 def short_ladders(folder: Path) -> Path:
     """Write the catalogue of `deploy/` with short ladders, and return its folder."""
-    deploy = folder / "deploy"
-    shutil.copytree(Settings().deploy / "programmes", deploy / "programmes")
+    deploy, ours = folder / "deploy", Settings().deploy
+    shutil.copytree(ours / "programmes", deploy / "programmes")
     (deploy / "participants").mkdir()
-    for name, (do, undo) in {
-        "citi": ("deduct", "return"),
-        "harbour": ("deduct", "return"),
-        "alipayhk": ("credit", "reverse"),
-        "pacificair": ("credit", "reverse"),
-    }.items():
+    for path in sorted((ours / "participants").glob("*.toml")):
+        name = path.stem
         text = f'id = "{name}"\nversion = 1\nname = "{name}"\n'
-        text += f"[legs.{do}]\n{_SHORT}{_GIVES_UP}{_LATE[name]}\n"
-        # A return is repeated for ever; of a reversal there is an end, and then a person's turn.
-        limits = "" if undo == "return" else "times = 6\n"
-        text += f"[legs.{undo}]\n{_SHORT}{limits}"
-        (deploy / "participants" / f"{name}.toml").write_text(text)
+        for verb in tomllib.loads(path.read_text("utf-8"))["legs"]:
+            text += f"[legs.{verb}]\n{_SHORT}"
+            if verb in ("deduct", "credit"):
+                text += f"{_GIVES_UP}{_LATE.get(name, '')}\n"
+            elif verb == "reverse":  # A return is repeated for ever; of this there is an end.
+                text += "times = 6\n"
+        (deploy / "participants" / path.name).write_text(text)
     return deploy

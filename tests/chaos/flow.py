@@ -15,53 +15,73 @@ from typing import Any, Final
 
 from confluent_kafka import Producer
 
+from adapters.sandbox.app import Apps
 from schemas import catalogue
 from schemas.ids import partition_key, saga_id
 from tests.wire import QUIET, Redemption, redemptions
 
 ENDLESS: Final = 10_000_000
 TICK_S: Final = 0.02
-MILES_SHARE: Final = 0.25
+MILES_SHARE: Final = 0.2
+TAKEN_SHARE: Final = 0.1
 DUPLICATES: Final = 0.03
 WITHDRAWN: Final = 0.02
 INQUIRED: Final = 0.02
 
 
-class Miles(Redemption):
-    """An exchange of Harbour's points for miles and a lounge pass: whole, or not at all."""
-
-    def body(self) -> bytes:
-        data = json.loads(super().body())
-        return json.dumps(data | {"creditor_account": f"flyer-{self.card}"}).encode()
-
-
 def mixed(seed: int) -> Iterator[Redemption]:
-    """Requests that the rules accept; a part of them for miles."""
+    """Requests of three programmes that the rules accept."""
     dice = random.Random(seed)
-    coupons, number = redemptions(ENDLESS, seed, stem=f"c{seed}"), itertools.count()
+    coupons, numbers = redemptions(ENDLESS, seed, stem=f"c{seed}"), itertools.count()
     while True:
-        if dice.random() >= MILES_SHARE:
+        drawn = dice.random()
+        if drawn < MILES_SHARE:
+            yield _miles(seed, next(numbers), dice)
+        elif drawn < MILES_SHARE + TAKEN_SHARE:
+            yield _taken(seed, next(numbers), dice)
+        else:
             yield next(coupons)
-            continue
-        one = next(number)
-        lines: tuple[tuple[str, int], ...] = (("miles", dice.randrange(500, 900)),)
-        lines += (("lounge-pass", 1),) if dice.random() < 0.5 else ()
-        yield Miles(
-            f"m{seed}-{one}",
-            f"saver-{seed}-{one // 4}",
-            f"saver-{seed}-{one // 8}",
-            lines,
-            "harbour",
-            "uprp-harbour-miles",
-        )
+
+
+def _miles(seed: int, number: int, dice: random.Random) -> Redemption:
+    """Harbour's points for miles and a lounge pass: whole, or not at all."""
+    lines: tuple[tuple[str, int], ...] = (("miles", dice.randrange(500, 900)),)
+    lines += (("lounge-pass", 1),) if dice.random() < 0.5 else ()
+    card = f"saver-{seed}-{number // 8}"
+    return Redemption(
+        f"m{seed}-{number}",
+        f"saver-{seed}-{number // 4}",
+        card,
+        lines,
+        "harbour",
+        "uprp-harbour-miles",
+        f"flyer-{card}",
+    )
+
+
+def _taken(seed: int, number: int, dice: random.Random) -> Redemption:
+    """UnionPay's coupons for points that Harbour's own app took before it asked."""
+    whole, part = dice.randrange(1, 4), dice.randrange(1, 6)
+    name = f"p{seed}-{number}"
+    return Redemption(
+        name,
+        f"user-{seed}-{number // 4}",
+        f"user-{seed}-{number // 4}",
+        (("uplan-hkd50", whole), ("instant-hkd10", part)),
+        "harbour",
+        "uprp-harbour-coupons",
+        f"upi-{seed}-{number // 4}",
+        {"reference": f"HB-{name}", "points": whole * 10_000 + part * 2_000},
+    )
 
 
 class Flow:
     """Publishes from a thread of its own until it is told to stop; nothing that it sent is lost."""
 
-    def __init__(self, servers: str, seed: int, per_s: float) -> None:
+    def __init__(self, servers: str, apps: Apps, seed: int, per_s: float) -> None:
         self.sent: set[str] = set()  # Every saga that was asked for.
         self.counts: Counter[str] = Counter()
+        self._apps = apps  # Of the channels that deduct themselves.
         self._per_s = per_s
         self._requests = mixed(seed)
         self._dice = random.Random(seed + 1)
@@ -133,13 +153,12 @@ class Flow:
         self.counts[type_] += 1
         if type_ != catalogue.INQUIRED:
             self.sent.add(str(saga_id(request.origin, request.account, request.request_id)))
-        body = request.body()
-        if type_ != catalogue.REQUESTED:
-            ids = {"request_id": request.request_id, "account": request.account}
-            body = json.dumps(ids).encode()
+        data: dict[str, Any] = {"request_id": request.request_id, "account": request.account}
+        if type_ == catalogue.REQUESTED:
+            data = self._apps.deducted(request.origin, request.data(), datetime.now(UTC))
         self._producer.produce(
             request.topic,
-            body,
+            json.dumps(data).encode(),
             partition_key(request.origin, request.account).encode(),
             headers=[
                 ("ce_specversion", "1.0"),

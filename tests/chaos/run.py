@@ -16,9 +16,12 @@ from typing import Any, Final
 
 import asyncpg
 
+from adapters.cli.sandbox import COMPANIES
 from adapters.embedded.environment import Environment
 from adapters.embedded.server import EmbeddedServer
 from adapters.postgres.store import saga_from
+from adapters.sandbox.app import Apps
+from adapters.sandbox.companies import load_companies
 from orchestrator.saga.instance import Saga
 from tests.chaos.deploy import short_ladders
 from tests.chaos.ear import Ear
@@ -289,11 +292,13 @@ def _beaten(storm: Storm, options: Options, kinds: list[Kind], notes: list[str])
     say(f"seed {options.seed}, {options.seconds:.0f} s, {len(plan)} blows:")
     for blow in plan:
         say(f"  {blow}")
-    flow = Flow(storm.kafka.bootstrap_servers, options.seed, options.per_s)
+    apps = Apps(load_companies(COMPANIES), storm.books_folder)
+    flow = Flow(storm.kafka.bootstrap_servers, apps, options.seed, options.per_s)
     storm.supervise()
     for node in storm.coordinators:
         assert node is not None
         node.wait_ready()
+    wait_until(lambda: storm.sandbox and storm.sandbox.said("sandbox ready"), 60, "companies")
     reached: Counter[str] = Counter()
     flow.start()
     began = time.monotonic()

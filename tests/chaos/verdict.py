@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from adapters.audit.report import Audit
+from adapters.demo.audit import standing
 from adapters.sandbox.books import Books, LegBook
 from orchestrator.saga.instance import Leg, Saga
 from orchestrator.saga.journal import LOSS, SUSPENSE
 from orchestrator.saga.machine import DECIDED, IN_FLIGHT, Status
-from orchestrator.saga.progress import participant
-from orchestrator.sagas import SAGAS
 from tests.chaos.ear import Ear, Told
 
 SHOWN_MAX: Final = 10
@@ -51,11 +50,9 @@ def judge(sagas: Iterator[Saga], books: Books, asked: set[str], ear: Ear) -> Ver
     for saga in sagas:
         known.add(saga.terms.id)
         _saga(verdict, saga, ear.told.get(saga.terms.id))
-        definition = SAGAS[saga.terms.definition, saga.terms.definition_version]
         for leg in saga.legs:
             if leg.verb != LOSS:
-                company = participant(saga.terms, definition, leg.verb)
-                leg_id = f"{saga.terms.id}/{leg.path}"
+                company, leg_id = standing(saga, leg)
                 believed.add((company, leg_id))
                 found = books.companies.get(company)
                 _leg(verdict, leg_id, leg, found.legs.get(leg_id) if found else None)
