@@ -213,7 +213,7 @@ class _Batch(Consequences):
         programme = self.catalogue.programmes.get(request.programme)
         assert arrival.envelope is not None
         origin, trace = arrival.route.participant, arrival.envelope.traceparent
-        terms = acceptance.draft(request, origin, programme, self.now, trace)
+        terms = acceptance.draft(request, origin, programme, self.now, trace, key=arrival.key)
         deducted = acceptance.deducted(request)
         refusal = next(acceptance.refusals(request, terms, programme, self.now), None)
         limit = limit_key_of(terms)

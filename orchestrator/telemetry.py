@@ -80,7 +80,7 @@ class Log:
         if self._lines is not None:
             self._lines.flush()
 
-    def moved(self, ts: str, **fields: Any) -> None:
+    def moved(self, ts: str, fields: dict[str, Any]) -> None:
         """The canonical line of one event of a saga; the caller flushes after its batch.
 
         In JSON it is written as structlog would write it, without its way there: there are three
@@ -89,7 +89,8 @@ class Log:
         if self._lines is None:
             self._logger.info(_MOVED, **fields)
         else:
-            self._lines.msg(_dumps({**fields, "event": _MOVED, "level": "info", "ts": ts}))
+            fields["event"], fields["level"], fields["ts"] = _MOVED, "info", ts
+            self._lines.msg(orjson.dumps(fields))
 
     def info(self, event: LogEvent, **fields: Any) -> None:
         """Something that an operator may want to follow."""

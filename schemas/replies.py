@@ -9,7 +9,7 @@ from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from .base import Heard, refuse
 from .reasons import ReasonHeard
 from .value import TextEnum
-from .values import Id, LegRef, Lot, Moment, MoneyHeard, Points, Quantity, Word
+from .values import Id, LegRef, Lot, MomentText, MoneyHeard, Points, Quantity, Word
 
 
 class Outcome(TextEnum):
@@ -37,10 +37,10 @@ class Coupon(Heard):
     face: MoneyHeard | None = None
     """What it is worth."""
 
-    usable_from: Moment
+    usable_from: MomentText
     """From when it can be used."""
 
-    expires_at: Moment | None = None
+    expires_at: MomentText | None = None
     """Until when it can be used."""
 
     min_net_spend: MoneyHeard | None = None

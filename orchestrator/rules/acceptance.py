@@ -62,9 +62,15 @@ def draft(
     programme: Programme | None,
     now: int,
     traceparent: str | None = None,
+    *,
+    key: tuple[int, UUID] | None = None,
 ) -> Terms:
-    """The terms of a request, priced where that is possible; acceptance is another question."""
-    key = saga_key(origin, request.account, request.request_id)
+    """The terms of a request, priced where that is possible; acceptance is another question.
+
+    `key` is where its saga lives, when that was computed before.
+    """
+    if key is None:
+        key = saga_key(origin, request.account, request.request_id)
     account, asked = request.account, request.lines
     if programme is None:
         return Terms(

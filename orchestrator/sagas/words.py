@@ -315,9 +315,9 @@ def _coupon(coupon: Coupon) -> dict[str, Any]:
         found["code"] = coupon.code
     if coupon.face is not None:
         found["face"] = {"amount": coupon.face.amount, "currency": coupon.face.currency}
-    found["usable_from"] = coupon.usable_from.isoformat()
+    found["usable_from"] = coupon.usable_from
     if coupon.expires_at is not None:
-        found["expires_at"] = coupon.expires_at.isoformat()
+        found["expires_at"] = coupon.expires_at
     if (spend := coupon.min_net_spend) is not None:
         found["min_net_spend"] = {"amount": spend.amount, "currency": spend.currency}
     return found

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from schemas import envelope
 from schemas.envelope import Envelope, Unreadable
-from schemas.values import Moment, moment_of
+from schemas.values import Moment, MomentText, moment_of
 
 NAMES = (
     "ce_specversion",
@@ -74,6 +74,7 @@ def test_what_nearly_everybody_sends_is_read_the_quick_way() -> None:
 
 
 MOMENT = TypeAdapter[datetime](Moment)
+MOMENT_TEXT = TypeAdapter[str](MomentText)
 DIGITS = st.sampled_from(("00", "01", "12", "23", "24", "28", "29", "30", "31", "32", "59", "60"))
 TEXTS = st.one_of(
     st.datetimes(timezones=st.timezones()).map(datetime.isoformat),
@@ -93,15 +94,32 @@ def test_a_moment_is_read_alike_from_json_and_from_text(text: str) -> None:
     try:
         known = moment_of(text)
     except ValueError:
-        with pytest.raises(ValidationError, match="is not an RFC 3339 time with an offset"):
-            MOMENT.validate_json(json.dumps(text))
+        for adapter in (MOMENT, MOMENT_TEXT):
+            with pytest.raises(ValidationError, match="is not an RFC 3339 time with an offset"):
+                adapter.validate_json(json.dumps(text))
         return
     read = MOMENT.validate_json(json.dumps(text))
     assert (read, read.isoformat()) == (known, known.isoformat())
     assert MOMENT.validate_python(text) == known
+    assert MOMENT_TEXT.validate_json(json.dumps(text)) == text
+
+
+@pytest.mark.parametrize("year", (*range(1, 60), *range(1890, 2110), 2400, 3000, 9996, 9999))
+def test_the_text_of_a_moment_knows_every_calendar_day(year: int) -> None:
+    for month in range(14):
+        for day in (0, 1, 28, 29, 30, 31, 32):
+            text = f"{year:04}-{month:02}-{day:02}T08:00:00Z"
+            try:
+                moment_of(text)
+            except ValueError:
+                with pytest.raises(ValidationError):
+                    MOMENT_TEXT.validate_python(text)
+            else:
+                assert MOMENT_TEXT.validate_python(text) == text
 
 
 @pytest.mark.parametrize("found", (b"1800000000", b"true", b"null", b"[]", b'{"at": 1}'))
 def test_what_is_no_text_is_no_moment(found: bytes) -> None:
-    with pytest.raises(ValidationError):
-        MOMENT.validate_json(found)
+    for adapter in (MOMENT, MOMENT_TEXT):
+        with pytest.raises(ValidationError):
+            adapter.validate_json(found)
