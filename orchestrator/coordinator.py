@@ -51,7 +51,7 @@ Probe = Callable[[Phase], None]
 _WAITED_MS: Final = 1_000
 _SAMPLE: Final = 32
 """How many records of a poll are looked at for their age."""
-_DECODED_AT_ONCE: Final = 64
+_DECODED_AT_ONCE: Final = 16
 """Records that are decoded before others have their turn in this process."""
 
 
