@@ -304,6 +304,7 @@ ELSEWHERE = {
     # tests/platform/test_parked.py.
     *(("parked", name) for name in ("list", "show", "resolve", "approve", "decline", "decisions")),
     ("participants",),
+    ("audit",),  # tests/audit.
 }
 
 
