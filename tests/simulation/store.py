@@ -216,15 +216,24 @@ class MemoryStore:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[MemoryTransaction]:
-        """One batch's transaction."""
-        life = self._line.life
-        found = await self._line.ask("begin", lambda: self._database.begin(life, MemoryTransaction))
-        transaction = found.through(self._line)
+        """One batch's transaction; whoever gives up before it began leaves none behind."""
+        life, begun = self._line.life, list[MemoryTransaction]()
+        wanted = True
+
+        def begin() -> MemoryTransaction:
+            if not wanted:
+                raise Unavailable("PostgreSQL: nobody waits for this session any more")
+            begun.append(self._database.begin(life, MemoryTransaction))
+            return begun[0]
+
         try:
+            transaction = (await self._line.ask("begin", begin)).through(self._line)
             yield transaction
             await self._line.ask("commit", transaction.commit)
         finally:
-            transaction.abort()
+            wanted = False
+            for one in begun:
+                one.abort()
 
     async def positions(self) -> Mapping[Partition, int]:
         """The next offset of every partition that was ever read."""
