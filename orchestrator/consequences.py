@@ -118,7 +118,9 @@ class Consequences:
     ) -> None:
         """The new revision, its timeline row, its movements, its words but those `said` before."""
         engine, _ = self._tools(now.terms)
-        wake_at = _wake_at(was, engine.due(now))
+        due = engine.due(now)
+        # A timer that has fired stands at its lease: left there, it would fire again for nothing.
+        wake_at = due if event == "timer" else _wake_at(was, due)
         saga = now if now.wake_at == wake_at else but(now, wake_at=wake_at)
         if saga.ended and was is not None:  # What is refused at once holds nothing.
             self._release(engine, was, saga)
