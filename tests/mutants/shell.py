@@ -13,12 +13,16 @@ from typing import Any, Final
 
 import pytest
 
+from orchestrator import coordinator
 from orchestrator.consequences import Consequences, Decision
 from orchestrator.coordinator import Committed, Coordinator
+from orchestrator.decide import Decider
 from orchestrator.decode import Arrival
 from orchestrator.errors import Unavailable
+from orchestrator.memory import Memory
 from orchestrator.ports import Changes, DueTimer
 from orchestrator.recent import Recent
+from orchestrator.recovery import Recovery
 from orchestrator.saga import progress, verdict
 from orchestrator.saga.machine import TABLE, Event, Status
 from tests.simulation.database import Database
@@ -146,6 +150,44 @@ def _reading_starts_at_the_end(patch: Patch) -> None:
     patch.setattr(Coordinator, "on_assigned", on_assigned)
 
 
+def _a_restored_database_is_not_noticed(patch: Patch) -> None:
+    async def looks_new(*_: Any) -> bool:
+        return False
+
+    patch.setattr(coordinator, "behind", lambda *_: {})
+    patch.setattr(coordinator, "looks_restored", looks_new)
+
+
+def _nobody_looks_back(patch: Patch) -> None:
+    async def looks_new(*_: Any) -> bool:
+        return False
+
+    patch.setattr(coordinator, "looks_restored", looks_new)
+
+
+def _replies_come_with_the_requests(patch: Patch) -> None:
+    async def lacks(*_: Any) -> bool:
+        return False
+
+    async def finished(*_: Any) -> bool:
+        return False
+
+    patch.setattr(Recovery, "_lacks", lacks)
+    patch.setattr(Recovery, "finished", finished)
+    patch.setattr(Decider, "recall", _recalls_nothing)
+
+
+def _recalls_nothing(self: Decider, *_: Any) -> Decision:
+    return Decision()
+
+
+def _what_was_told_is_forgotten(patch: Patch) -> None:
+    patch.setattr(Memory, "_of", lambda self, key: replace(_of(self, key), result=None))
+
+
+_of = Memory._of
+
+
 def _cells(patch: Patch, to: Status, *cells: tuple[Status, Event]) -> None:
     table = {status: dict(row) for status, row in TABLE.items()}
     for status, event in cells:
@@ -177,6 +219,10 @@ MUTANTS: Final = (
     Mutant("a failed publish is forgotten", _a_failed_publish_is_forgotten),
     Mutant("a lost timer is never said again", _timers_are_leased_for_ever),
     Mutant("a new assignment reads from the end", _reading_starts_at_the_end),
+    Mutant("a restored database is not noticed", _a_restored_database_is_not_noticed),
+    Mutant("a restore is seen by the offsets alone", _nobody_looks_back, 2_000),
+    Mutant("what survived a restore is not brought up", _replies_come_with_the_requests, 1_000),
+    Mutant("what was told before a restore is forgotten", _what_was_told_is_forgotten),
     Mutant("an exhausted time-out is read as a no", _silence_is_a_no),
     Mutant("NOT_RECEIVED is read as a no", _a_reading_is_a_no),
 )
