@@ -5,8 +5,18 @@ import pytest
 from tests.mutants.shell import MUTANTS, Mutant
 from tests.simulation.runs import run
 
+# Those that take many seeds to show are tried at night.
+CASES = [
+    pytest.param(
+        mutant,
+        id=mutant.name.replace(" ", "-"),
+        marks=pytest.mark.nightly if mutant.seeds > 300 else (),
+    )
+    for mutant in MUTANTS
+]
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "-"))
+
+@pytest.mark.parametrize("mutant", CASES)
 def test_a_planted_bug_is_caught(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
     mutant.plant(monkeypatch)
     tally, failed = run(range(mutant.seeds))

@@ -115,8 +115,6 @@ OFTEN: Final = (
 SELDOM: Final = (
     "killed half_published",
     "frozen half_published",
-    "lost return",
-    "applied return",
     "slow return",
     "late return",
     "twice return",
@@ -124,23 +122,31 @@ SELDOM: Final = (
     "pending reverse then yes",
     "unknown_code return",
     "mute cancel",
-    "cancel of a pending leg",
-    "decided write-off of refused",
     "decided write-off of overturned",
     "log breaker.opened",
     "saga parked",
-    "refuse reverse",
     "no after yes of deduct",
     "expired deduct",
     "expired credit",
 )
 """Seen by a thousand."""
 
+RARELY: Final = (
+    "lost return",
+    "applied return",
+    "cancel of a pending leg",
+    "decided write-off of refused",
+    "refuse reverse",
+)
+"""Seen by ten thousand."""
+
 SEEDS_FOR_OFTEN: Final = 300
 SEEDS_FOR_SELDOM: Final = 1_000
+SEEDS_FOR_RARELY: Final = 10_000
 
 
 def wanted(seeds: int) -> tuple[str, ...]:
     """What a run of so many seeds must see."""
-    often = OFTEN if seeds >= SEEDS_FOR_OFTEN else ()
-    return often + (SELDOM if seeds >= SEEDS_FOR_SELDOM else ())
+    found = OFTEN if seeds >= SEEDS_FOR_OFTEN else ()
+    found += SELDOM if seeds >= SEEDS_FOR_SELDOM else ()
+    return found + (RARELY if seeds >= SEEDS_FOR_RARELY else ())

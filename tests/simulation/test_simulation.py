@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .cells import OFTEN, SELDOM, wanted
+from .cells import OFTEN, RARELY, SELDOM, wanted
 from .runs import Outcome, Tally, run
 
 ROOT = Path(__file__).parents[2]
@@ -44,7 +44,8 @@ def test_thirty_thousand_seeds() -> None:
 
 
 def test_no_cell_is_listed_twice() -> None:
-    assert len(set(OFTEN + SELDOM)) == len(OFTEN + SELDOM)
+    cells = OFTEN + SELDOM + RARELY
+    assert len(set(cells)) == len(cells)
 
 
 def test_one_seed_is_one_run_in_every_process() -> None:
