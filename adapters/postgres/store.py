@@ -61,6 +61,16 @@ AWAY: Final = (
 """What heals when the same thing is tried again later."""
 
 
+BY_KEY: Final = {
+    "plan_cache_mode": "force_generic_plan",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_seqscan": "off",
+}
+"""Every row of a batch is reached by its primary key. A small or unknown table tempts the planner
+to scan it whole instead, once a batch, and it keeps to that while the table grows."""
+
+
 def _ms(found: datetime | None) -> int | None:
     return None if found is None else round(found.timestamp() * 1000)
 
@@ -101,6 +111,7 @@ class PostgresStore:
                 server_settings={
                     "application_name": "uprp-coordinator",
                     "jit": "off",
+                    **BY_KEY,
                     # A process that stands still in a transaction must not hold its locks for ever.
                     "idle_in_transaction_session_timeout": f"{round(self._idle * 1000)}ms",
                 },

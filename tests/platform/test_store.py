@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,8 @@ import pytest
 
 from adapters.embedded.postgres import EmbeddedPostgres
 from adapters.postgres.migrate import check, migrate, migrations
-from adapters.postgres.store import PostgresStore
+from adapters.postgres.queries import queries
+from adapters.postgres.store import BY_KEY, PostgresStore
 from orchestrator.errors import SchemaTooOld, Unavailable
 from orchestrator.ports import Changes
 from tests.laws.store import TABLES, Counts, StoreLaws, load, save
@@ -65,6 +67,28 @@ class TestPostgresStore(StoreLaws):
 
 
 # -- what is written ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(name for name, query in queries().items() if query.hot))
+@pytest.mark.parametrize("rows", (0, 5_000))
+async def test_a_hot_statement_never_scans_a_table(dsn: str, db: Any, name: str, rows: int) -> None:
+    """Whatever the planner believes of the tables: nothing is known of them, or all of it."""
+    if rows:
+        await db.execute(
+            "insert into account_limit select n % 4096, 's' || n, date '2026-09-21', 0"
+            f" from generate_series(1, {rows}) n"
+        )
+        await db.execute(f"analyze {', '.join(TABLES)}")
+    connection = await asyncpg.connect(dsn, server_settings=BY_KEY)
+    try:
+        sql = queries()[name].sql
+        nulls = ", ".join("null" for _ in set(re.findall(r"\$\d+", sql)))
+        await connection.execute(f"prepare hot as {sql}")
+        plan = await connection.fetch(f"explain execute hot({nulls})")
+    finally:
+        await connection.close()
+    text = "\n".join(row[0] for row in plan)
+    assert "Seq Scan" not in text, text
 
 
 async def test_a_batch_writes_every_table_and_counts_its_rows(
