@@ -147,6 +147,6 @@ SEEDS_FOR_RARELY: Final = 10_000
 
 def wanted(seeds: int) -> tuple[str, ...]:
     """What a run of so many seeds must see."""
-    found = OFTEN if seeds >= SEEDS_FOR_OFTEN else ()
+    found: tuple[str, ...] = OFTEN if seeds >= SEEDS_FOR_OFTEN else ()
     found += SELDOM if seeds >= SEEDS_FOR_SELDOM else ()
     return found + (RARELY if seeds >= SEEDS_FOR_RARELY else ())
