@@ -13,6 +13,8 @@ from tests.chaos.schedule import Kind, schedule
 SECONDS = 60.0
 
 
+# Nightly while one run in four on real time leaves a leg unexplained (seed 1, 24 November).
+@pytest.mark.nightly
 @pytest.mark.servers
 @pytest.mark.timeout(600)
 def test_everything_at_once(tmp_path: Path) -> None:
