@@ -125,16 +125,13 @@ class Ladder(BaseModel):
         rungs = self.rungs
         if rungs is None:
             rungs = self._rungs(verbs)
-        cancel = self._cancels(verbs) if self.cancel is None else self.cancel
+        cancel = verbs.cancel if self.cancel is None else self.cancel
         return LegPolicy(**found, rungs=rungs, cancel=cancel)
 
     def _rungs(self, verbs: Verbs) -> tuple[Rung, ...]:
         if verbs.inquire:
             return (Rung.INQUIRE,)
         return (Rung.RESEND,) if verbs.idempotent else ()
-
-    def _cancels(self, verbs: Verbs) -> bool:
-        return verbs.cancel
 
     def problems(self, verbs: Verbs) -> list[tuple[str, str]]:
         """What the ladder wants of the participant that it does not offer: key and why."""
