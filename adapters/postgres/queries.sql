@@ -22,18 +22,6 @@ from unnest($1::smallint[], $2::text[], $3::date[]) as k (key_hash, scope, busin
 join account_limit l
   on l.key_hash = k.key_hash and l.scope = k.scope and l.business_date = k.business_date
 
--- insert_sagas (hot) --
--- New sagas; one that exists already is a conflict, seen by the primary key.
-insert into saga (key_hash, saga_id, revision, due_at, status, origin, account, request_id,
-                  programme, programme_version, accepted_at, terms, state)
-select v.key_hash, v.saga_id, v.revision, v.due_at, v.status, v.origin, v.account, v.request_id,
-       v.programme, v.programme_version, v.accepted_at, v.terms, v.state
-from unnest($1::smallint[], $2::uuid[], $3::integer[], $4::timestamptz[], $5::text[], $6::text[],
-            $7::text[], $8::text[], $9::text[], $10::integer[], $11::timestamptz[], $12::text[],
-            $13::text[])
-  as v (key_hash, saga_id, revision, due_at, status, origin, account, request_id, programme,
-        programme_version, accepted_at, terms, state)
-
 -- update_sagas (hot) --
 -- Compare and set: a saga that is not at the revision that was read is left alone, seen by the count.
 update saga s
@@ -42,21 +30,6 @@ from unnest($1::smallint[], $2::uuid[], $3::integer[], $4::integer[], $5::timest
             $7::text[])
   as v (key_hash, saga_id, expected, revision, due_at, status, state)
 where s.key_hash = v.key_hash and s.saga_id = v.saga_id and s.revision = v.expected
-
--- insert_timeline (hot) --
--- One row per accepted event.
-insert into timeline (key_hash, saga_id, revision, at, event, detail)
-select v.key_hash, v.saga_id, v.revision, v.at, v.event, v.detail
-from unnest($1::smallint[], $2::uuid[], $3::integer[], $4::timestamptz[], $5::text[], $6::text[])
-  as v (key_hash, saga_id, revision, at, event, detail)
-
--- insert_transfers (hot) --
--- One row per movement; never updated, never deleted.
-insert into transfer (key_hash, saga_id, seq, debit, credit, unit, amount)
-select v.key_hash, v.saga_id, v.seq, v.debit, v.credit, v.unit, v.amount
-from unnest($1::smallint[], $2::uuid[], $3::integer[], $4::text[], $5::text[], $6::text[],
-            $7::bigint[])
-  as v (key_hash, saga_id, seq, debit, credit, unit, amount)
 
 -- begin_limits (hot) --
 -- Limits that were read as unused, or not read; the new usage tells whether they were.

@@ -61,6 +61,27 @@ AWAY: Final = (
 """What heals when the same thing is tried again later."""
 
 
+COLUMNS: Final = {
+    "saga": (
+        "key_hash",
+        "saga_id",
+        "revision",
+        "due_at",
+        "status",
+        "origin",
+        "account",
+        "request_id",
+        "programme",
+        "programme_version",
+        "accepted_at",
+        "terms",
+        "state",
+    ),
+    "timeline": ("key_hash", "saga_id", "revision", "at", "event", "detail"),
+    "transfer": ("key_hash", "saga_id", "seq", "debit", "credit", "unit", "amount"),
+}
+"""What is only ever added goes in by COPY, in binary: an array of each column costs the coordinator
+two microseconds a row more. A row that exists is a conflict, seen by the primary key."""
 BY_KEY: Final = {
     "plan_cache_mode": "force_generic_plan",
     "enable_hashjoin": "off",
@@ -266,17 +287,15 @@ class PostgresTransaction:
         await self._insert([change for change in ordered if change.was is None])
         await self._update([change for change in ordered if change.was is not None])
         await self._limits(changes.limits)
-        await self._many(
+        await self._copy(
             "timeline",
-            "insert_timeline",
             [
                 (*row.key, row.revision, _time(row.at), row.event, row.detail)
                 for row in changes.timeline
             ],
         )
-        await self._many(
+        await self._copy(
             "transfer",
-            "insert_transfers",
             [
                 (*row.key, row.seq, moved.debit, moved.credit, moved.unit, moved.amount)
                 for row in changes.movements
@@ -327,7 +346,7 @@ class PostgresTransaction:
                     encode_state(saga),
                 )
             )
-        await self._many("saga", "insert_sagas", rows)
+        await self._copy("saga", rows)
 
     async def _update(self, changes: Sequence[Change]) -> None:
         rows = []
@@ -364,6 +383,15 @@ class PostgresTransaction:
                     raise Conflict("an account limit that was unused is used now")
         freed = [(*key, -change.delta) for key, change in ordered if change.delta < 0]
         await self._many("account_limit", "release_limits", freed)
+
+    async def _copy(self, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Append rows, in the order of COLUMNS."""
+        if rows:
+            self.statements += 1
+            await self._connection.copy_records_to_table(
+                table, records=rows, columns=COLUMNS[table]
+            )
+            self.rows[table] += len(rows)
 
     async def _many(self, table: str, name: str, rows: Sequence[tuple[Any, ...]]) -> int:
         """Run a statement over rows, column by column; how many rows it wrote."""

@@ -44,6 +44,9 @@ class Nowhere:
     async def execute(self, _sql: str, *columns: Sequence[Any]) -> str:
         return f"INSERT 0 {len(columns[0])}"
 
+    async def copy_records_to_table(self, _table: str, *, records: Any, columns: Any) -> None:
+        """Take every row."""
+
     async def fetch(self, sql: str, *columns: Sequence[Any]) -> list[dict[str, Any]]:
         if "account_limit" in sql and "insert" in sql:
             keys = ("key_hash", "scope", "business_date", "used")

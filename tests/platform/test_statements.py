@@ -89,7 +89,14 @@ def test_the_hot_statements_touch_every_sharded_table() -> None:
         for table in sharded()
         if re.search(rf"\b(from|join|update|into)\s+{table}\b", query.sql)
     }
-    assert touched == sharded()
+    assert touched | set(store.COLUMNS) == sharded()
+
+
+@pytest.mark.parametrize("table", sorted(store.COLUMNS))
+def test_what_is_copied_names_every_column_and_the_key_first(table: str) -> None:
+    columns = re.findall(r"^    (\w+) +(?:small)?[a-z]+", schema()[table], re.MULTILINE)
+    assert store.COLUMNS[table] == tuple(name for name in columns if name != "primary")
+    assert store.COLUMNS[table][0] == KEY
 
 
 @pytest.mark.parametrize(
