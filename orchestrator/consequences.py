@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
-from uuid import UUID
 
 import orjson
 
@@ -37,10 +36,11 @@ from orchestrator.sagas.words import Words, moment
 from schemas.catalogue import Channel
 from schemas.dead_letters import Disposition
 from schemas.envelope import Unreadable, rfc3339
+from schemas.ids import SagaId
 from schemas.results import ResultStatus
 from schemas.value import but, value
 
-_NOTHING: Final[Mapping[UUID, Said]] = {}
+_NOTHING: Final[Mapping[SagaId, Said]] = {}
 Kits = Mapping[tuple[str, int], tuple[Engine, Words]]
 """The engine and the vocabulary of every version of every saga."""
 
@@ -68,7 +68,7 @@ class Decision:
     counts: Counter[str] = field(default_factory=Counter)
     taken: Mapping[str, Taken] = field(default_factory=dict)  # What participants got that is new.
     outcomes: Outcomes = field(default_factory=Outcomes)  # What was seen of them.
-    recalled: list[UUID] = field(default_factory=list)  # Lost with a database, and here again.
+    recalled: list[SagaId] = field(default_factory=list)  # Lost with a database, and here again.
     new_records: int = 0
     poison: int = 0
 
@@ -80,11 +80,11 @@ class Consequences:
         self,
         kits: Kits,
         group: str,
-        sagas: dict[UUID, Saga],
+        sagas: dict[SagaId, Saga],
         used: dict[LimitKey, int],
         now: int,
         *,
-        said: Mapping[UUID, Said] = _NOTHING,
+        said: Mapping[SagaId, Said] = _NOTHING,
     ) -> None:
         self.said = said  # Before the database was lost, about sagas that may have to begin again.
         self.kits = kits
@@ -96,9 +96,9 @@ class Consequences:
         self.moment = moment(now)
         self.at = rfc3339(self.moment)
         self.decision = Decision()
-        self.repeated: set[tuple[UUID, Utterance]] = set()
+        self.repeated: set[tuple[SagaId, Utterance]] = set()
 
-    def finish(self, loaded: Mapping[UUID, Saga]) -> Decision:
+    def finish(self, loaded: Mapping[SagaId, Saga]) -> Decision:
         """The decision, with every saga that is not what was loaded."""
         changes = self.decision.changes
         for saga_id, saga in self.sagas.items():

@@ -50,7 +50,7 @@ class Courier:
 
 def record_of(decision: DueDecision, now: int) -> Outgoing:
     """The record that carries a decision to its saga; `now` in milliseconds."""
-    ruling, saga = decision.ruling, str(decision.saga_id)
+    ruling, saga = decision.ruling, decision.saga_id
     envelope = Envelope(
         id=f"{saga}#d{ruling.number}",
         source=PLATFORM_SOURCE,

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, cast
-from uuid import UUID
 
 from orchestrator import speak
 from orchestrator.catalogue import Catalogue
@@ -33,7 +32,7 @@ from schemas.catalogue import Channel
 from schemas.dead_letters import Disposition
 from schemas.decisions import OperatorDecided
 from schemas.envelope import Unreadable
-from schemas.ids import partition_key, result_event_id
+from schemas.ids import SagaId, partition_key, result_event_id
 from schemas.reasons import Code, reason
 from schemas.replies import LegAnswered
 from schemas.requests import RedemptionInquired, RedemptionRequested, RedemptionWithdrawn
@@ -43,7 +42,7 @@ from schemas.value import but
 _NONE: Final[Mapping[int, Audited]] = {}
 _ANY: Final[Mapping[str, Allowance]] = {}
 
-NOTHING: Final[Mapping[UUID, Said]] = {}
+NOTHING: Final[Mapping[SagaId, Said]] = {}
 """What was said before the database was lost, when none was."""
 
 
@@ -52,7 +51,7 @@ class Needs:
     """What must be read before a batch can be decided."""
 
     keys: frozenset[SagaKey]
-    strays: frozenset[UUID]
+    strays: frozenset[SagaId]
     limits: frozenset[LimitKey]
     decisions: frozenset[DecisionKey] = frozenset()
 
@@ -77,11 +76,11 @@ class Decider:
         object.__setattr__(self, "ways", ways)
 
     def needs(
-        self, arrivals: Sequence[Arrival], now: int, said: Mapping[UUID, Said] = NOTHING
+        self, arrivals: Sequence[Arrival], now: int, said: Mapping[SagaId, Said] = NOTHING
     ) -> Needs:
         """Which sagas and limits the batch touches."""
         keys: set[SagaKey] = set()
-        strays: set[UUID] = set()
+        strays: set[SagaId] = set()
         limits: set[LimitKey] = set()
         decisions: set[DecisionKey] = set()
         for arrival in arrivals:
@@ -107,13 +106,13 @@ class Decider:
     def decide(
         self,
         arrivals: Sequence[Arrival],
-        loaded: Mapping[UUID, Saga],
+        loaded: Mapping[SagaId, Saga],
         used: Mapping[LimitKey, int],
         now: int,
         *,
         made: Mapping[int, Audited] = _NONE,
         allowances: Mapping[str, Allowance] = _ANY,
-        said: Mapping[UUID, Said] = NOTHING,
+        said: Mapping[SagaId, Said] = NOTHING,
     ) -> Decision:
         """Apply the arrivals in order.
 
@@ -126,7 +125,7 @@ class Decider:
             batch.apply(arrival)
         return batch.finish(loaded)
 
-    def lags(self, said: Mapping[UUID, Said], loaded: Mapping[UUID, Saga], now: int) -> bool:
+    def lags(self, said: Mapping[SagaId, Said], loaded: Mapping[SagaId, Saga], now: int) -> bool:
         """Whether something was said that these sagas do not imply: their database is older."""
         for saga_id, words in said.items():
             saga = loaded.get(saga_id)
@@ -139,8 +138,8 @@ class Decider:
 
     def recall(
         self,
-        said: Mapping[UUID, Said],
-        loaded: Mapping[UUID, Saga],
+        said: Mapping[SagaId, Said],
+        loaded: Mapping[SagaId, Saga],
         used: Mapping[LimitKey, int],
         now: int,
     ) -> Decision:
@@ -157,10 +156,10 @@ class _Batch(Consequences):
     def __init__(
         self,
         decider: Decider,
-        sagas: dict[UUID, Saga],
+        sagas: dict[SagaId, Saga],
         used: dict[LimitKey, int],
         now: int,
-        said: Mapping[UUID, Said],
+        said: Mapping[SagaId, Said],
     ) -> None:
         super().__init__(decider.kits, decider.group, sagas, used, now, said=said)
         self.catalogue = decider.catalogue
@@ -207,7 +206,7 @@ class _Batch(Consequences):
             self._tell_again(arrival, known)
 
     def _begin(self, arrival: Arrival, request: RedemptionRequested) -> None:
-        if self.said and (said := self.said.get(cast("UUID", arrival.saga))) is not None:
+        if self.said and (said := self.said.get(cast("SagaId", arrival.saga))) is not None:
             self._begin_again(arrival, request, said)
             return
         programme = self.catalogue.programmes.get(request.programme)
@@ -433,9 +432,9 @@ class _Batch(Consequences):
     def _withdrawn(self, arrival: Arrival, request: RedemptionWithdrawn) -> None:
         saga = self.sagas.get(arrival.saga) if arrival.saga else None
         if saga is None:
-            said = self.said.get(cast("UUID", arrival.saga))
+            said = self.said.get(cast("SagaId", arrival.saga))
             at = self.now if said is None else said.began
-            self.decision.recalled += [] if said is None else [cast("UUID", arrival.saga)]
+            self.decision.recalled += [] if said is None else [cast("SagaId", arrival.saga)]
             stone = acceptance.tombstone(request, arrival.route.participant, at)
             self._accept(arrival, None, stone, "withdrawn", said)
         elif arrival.redelivered:
@@ -466,7 +465,7 @@ def _differs(told: OperatorDecided, made: Audited | None) -> str | None:
         return "is not a decision that anybody made"
     ruling = made.ruling
     said = (told.saga_id, told.leg, told.action, told.amount, told.reference)
-    if said != (str(made.saga_id), made.leg, ruling.action, ruling.amount, ruling.reference):
+    if said != (made.saga_id, made.leg, ruling.action, ruling.amount, ruling.reference):
         return "differs from its audited row"
     if ruling.action in TWO_PERSONS and not made.approved:
         return "was not approved by a second person"

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
 from orchestrator.ports import Record, SagaKey
 from orchestrator.rules.acceptance import saga_key
 from schemas import catalogue
 from schemas.catalogue import Channel
 from schemas.envelope import PLATFORM_SOURCE, Envelope, Unreadable, read, source_of
-from schemas.ids import key_hash
+from schemas.ids import SagaId, key_hash
 from schemas.value import value
 
 
@@ -34,7 +33,7 @@ class Arrival:
     redelivered: bool  # Below the stored position: committed before, perhaps not published.
     envelope: Envelope | None = None
     event: catalogue.Event | None = None
-    saga: UUID | None = None
+    saga: SagaId | None = None
     key: SagaKey | None = None  # None when the record's key does not say where the saga lives.
     problem: Unreadable | None = None
     restored: bool = False  # It came before the database was restored, and is read once more.
@@ -67,7 +66,7 @@ def decode(record: Record, route: Route, *, redelivered: bool) -> Arrival:
     if route.channel is Channel.REQUESTS:  # isinstance is dear on pydantic's metaclass.
         key = saga_key(route.participant, event.account, event.request_id)
         return Arrival(record, route, redelivered, envelope, event, key[1], key)
-    saga = UUID(event.leg_id[:36] if route.participant else event.saga_id)
+    saga = event.leg_id[:36] if route.participant else event.saga_id
     # A reply carries the key of its command. Whoever forgets it is slower, not wrong.
     hint = (key_hash(record.key), saga) if record.key else None
     return Arrival(record, route, redelivered, envelope, event, saga, hint)

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
-from uuid import UUID
 
 import orjson
 
@@ -15,7 +14,7 @@ from orchestrator.saga.recall import Said, SaidLeg
 from schemas import catalogue
 from schemas.catalogue import Channel, topic_of
 from schemas.envelope import PLATFORM_SOURCE
-from schemas.ids import key_hash
+from schemas.ids import SagaId, key_hash
 from schemas.reasons import Code
 from schemas.value import but
 
@@ -45,12 +44,12 @@ class Memory:
         kind = (headers.get("ce_type") or b"").decode()
         data = orjson.loads(record.value)
         if kind == catalogue.RESULT and data["revision"]:
-            key = (key_hash(record.key), UUID(data["saga_id"]))
+            key = (key_hash(record.key), data["saga_id"])
             known = self._results.get(key)
             if known is None or known["revision"] < data["revision"]:
                 self._results[key] = data
         elif kind in _LEG_TYPES:
-            key = (key_hash(record.key), UUID(data["saga_id"]))
+            key = (key_hash(record.key), data["saga_id"])
             legs = self._legs.setdefault(key, {})
             path = data["leg_id"][_LEG_CHARS:]
             legs[path] = _more(legs.get(path) or SaidLeg(path), kind, data)
@@ -59,7 +58,7 @@ class Memory:
         """The sagas about which something was said."""
         return sorted(self._legs.keys() | self._results.keys())
 
-    def said(self) -> dict[UUID, Said]:
+    def said(self) -> dict[SagaId, Said]:
         """What was said, by saga id."""
         return {key[1]: self._of(key) for key in self.keys()}
 

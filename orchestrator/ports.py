@@ -7,7 +7,6 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Protocol
-from uuid import UUID
 
 from orchestrator.rules.admission import Part
 from orchestrator.rules.health import Breaker, Window
@@ -15,11 +14,12 @@ from orchestrator.saga.instance import Saga
 from orchestrator.saga.journal import Transfer
 from orchestrator.saga.ruling import Ruling
 from schemas.dead_letters import DeadLetter
+from schemas.ids import SagaId
 from schemas.value import value
 
 Partition = tuple[str, int]
 """A topic and the number of one of its partitions."""
-SagaKey = tuple[int, UUID]
+SagaKey = tuple[int, SagaId]
 """A key hash and a saga id: where a saga's rows live."""
 
 
@@ -110,7 +110,7 @@ DecisionKey = tuple[int, int]
 class Audited:
     """A person's decision as it stands in its audited row."""
 
-    saga_id: UUID
+    saga_id: SagaId
     leg: str
     ruling: Ruling
     approved: bool  # By a second person.
@@ -131,12 +131,12 @@ class Settled:
 class Changes:
     """Everything that one batch writes, in one transaction."""
 
-    sagas: dict[UUID, Change] = field(default_factory=dict)
+    sagas: dict[SagaId, Change] = field(default_factory=dict)
     timeline: list[TimelineEntry] = field(default_factory=list)
     movements: list[Movement] = field(default_factory=list)
     limits: dict[LimitKey, LimitChange] = field(default_factory=dict)
     dead_letters: list[DeadLetter] = field(default_factory=list)
-    cases: dict[UUID, Case] = field(default_factory=dict)
+    cases: dict[SagaId, Case] = field(default_factory=dict)
     settled: list[Settled] = field(default_factory=list)
     positions: dict[Partition, tuple[int | None, int]] = field(default_factory=dict)
     in_flight: dict[str, int] = field(default_factory=dict)  # Legs, more or fewer, by participant.
@@ -145,7 +145,7 @@ class Changes:
 class Transaction(Protocol):
     """One batch's transaction: what it overwrites is what it read, or it is a conflict."""
 
-    async def load(self, keys: Iterable[SagaKey], strays: Iterable[UUID]) -> dict[UUID, Saga]:
+    async def load(self, keys: Iterable[SagaKey], strays: Iterable[SagaId]) -> dict[SagaId, Saga]:
         """The sagas that exist; strays not found by key are sought in every bucket: slow."""
 
     async def limits(self, keys: Iterable[LimitKey]) -> dict[LimitKey, int]:
@@ -167,7 +167,7 @@ class Transaction(Protocol):
 class DueTimer:
     """A saga whose timer has come, at the revision at which it was leased."""
 
-    saga_id: UUID
+    saga_id: SagaId
     revision: int
     origin: str
     account: str
@@ -177,7 +177,7 @@ class DueTimer:
 class DueDecision:
     """A decision that is to be published: approved where two persons are needed, not settled."""
 
-    saga_id: UUID
+    saga_id: SagaId
     leg: str
     ruling: Ruling
     origin: str

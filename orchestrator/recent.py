@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from uuid import UUID
-
 from orchestrator.consequences import Decision
 from orchestrator.decide import Needs
 from orchestrator.errors import Conflict
 from orchestrator.ports import SagaKey, Transaction
 from orchestrator.saga.instance import Saga
+from schemas.ids import SagaId
 
 
 class Recent:
@@ -21,14 +20,14 @@ class Recent:
 
     def __init__(self, count_max: int) -> None:
         self._count_max = count_max
-        self._sagas: dict[UUID, Saga] = {}
+        self._sagas: dict[SagaId, Saga] = {}
         self._at_hand: list[SagaKey] = []  # Of what was loaded last, what was not read.
 
     def forget(self) -> None:
         """Somebody else may have moved any of them."""
         self._sagas.clear()
 
-    async def load(self, transaction: Transaction, needs: Needs) -> dict[UUID, Saga]:
+    async def load(self, transaction: Transaction, needs: Needs) -> dict[SagaId, Saga]:
         """The sagas that a batch needs: those at hand, and the others from the database."""
         recent = self._sagas
         self._at_hand = [key for key in needs.keys if key[1] in recent]

@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
-from uuid import UUID
 
 from orchestrator.consequences import Decision, limit_key_of
 from orchestrator.decide import Decider
@@ -21,6 +20,7 @@ from orchestrator.memory import Memory, spoken_topics
 from orchestrator.ports import Archive, Clock, Lost, Partition, SagaKey, Source, Store
 from orchestrator.saga.recall import Said
 from schemas.catalogue import Channel
+from schemas.ids import SagaId
 
 MARGIN_MS: Final = 300_000
 """How far clocks may differ, and a batch may last, for nothing that was said to be missed."""
@@ -82,7 +82,7 @@ class Recovery:
         self, reach: Reach, lost: Mapping[Partition, Lost], held: Iterable[Partition]
     ) -> None:
         self.until = {partition: one.until for partition, one in lost.items()}
-        self.said: Mapping[UUID, Said] = {}
+        self.said: Mapping[SagaId, Said] = {}
         self.recalled = False  # Whether what survived was brought up to what was said.
         self.records = 0  # How many were read back.
         self.survived = 0  # How many sagas were there, and behind what was said of them.
@@ -90,7 +90,7 @@ class Recovery:
         self._reach = reach
         self._keys: list[SagaKey] = []
         self._paused = frozenset(held)
-        self._explained: set[UUID] = set()
+        self._explained: set[SagaId] = set()
         reach.source.pause(self._paused)
 
     async def remember(self, still: Callable[[], Awaitable[bool]]) -> bool:
@@ -141,11 +141,11 @@ class Recovery:
         self.survived += decision.counts["recalled_sagas"]
         return decision
 
-    def explain(self, sagas: Iterable[UUID]) -> None:
+    def explain(self, sagas: Iterable[SagaId]) -> None:
         """These sagas exist now."""
         self._explained.update(sagas)
 
-    def unexplained(self) -> list[UUID]:
+    def unexplained(self) -> list[SagaId]:
         """The sagas that were spoken of and whose requests are not on the topics any more."""
         return sorted(self.said.keys() - self._explained)
 

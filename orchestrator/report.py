@@ -48,7 +48,7 @@ class Report:
                 self._log.moved(
                     at,
                     {
-                        "saga_id": saga.terms.id,
+                        "saga_id": saga.terms.saga_id,
                         "revision": saga.revision,
                         "on": moved.event,
                         "leg": moved.leg,

@@ -6,7 +6,6 @@ from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
-from uuid import UUID
 
 import orjson
 from pydantic import BaseModel
@@ -19,7 +18,7 @@ from schemas import catalogue
 from schemas.catalogue import DEAD_LETTER_TOPIC, Channel, topic_of
 from schemas.dead_letters import DeadLetter, Disposition
 from schemas.envelope import PLATFORM_SOURCE, VALUE_BYTES_MAX, Envelope, Unreadable, rfc3339
-from schemas.ids import partition_key
+from schemas.ids import SagaId, partition_key
 from schemas.reasons import Code, reason
 from schemas.results import RequestRefused
 
@@ -148,13 +147,15 @@ def _printable(text: str | None) -> str | None:
     return text.encode("ascii", "replace").decode()[:128]
 
 
-def result_envelope(saga_id: UUID, event_id: str, caused_by: str | None, now: datetime) -> Envelope:
+def result_envelope(
+    saga_id: SagaId, event_id: str, caused_by: str | None, now: datetime
+) -> Envelope:
     """The envelope of a result about a saga that does not exist."""
     return Envelope(
         id=event_id,
         source=PLATFORM_SOURCE,
         type=catalogue.RESULT,
         time=rfc3339(now),
-        subject=str(saga_id),
+        subject=saga_id,
         causation_id=caused_by,
     )

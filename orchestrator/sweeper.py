@@ -79,12 +79,12 @@ def _fired(timer: DueTimer, now: int) -> Outgoing:
         source=PLATFORM_SOURCE,
         type=TIMER,
         time=rfc3339(moment(now)),
-        subject=str(timer.saga_id),
+        subject=timer.saga_id,
     )
     return Outgoing(
         INTERNAL_TOPIC,
         partition_key(timer.origin, timer.account).encode(),
-        _json(TimerFired(saga_id=str(timer.saga_id), revision=timer.revision)),
+        _json(TimerFired(saga_id=timer.saga_id, revision=timer.revision)),
         envelope.headers(),
     )
 

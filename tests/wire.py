@@ -45,7 +45,7 @@ class Redemption:
     @property
     def saga_id(self) -> str:
         """The saga that it becomes."""
-        return str(saga_id(self.origin, self.account, self.request_id))
+        return saga_id(self.origin, self.account, self.request_id)
 
     @property
     def topic(self) -> str:

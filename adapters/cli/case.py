@@ -156,14 +156,15 @@ def age(since: datetime, now: datetime) -> str:
 
 def command(saga: Saga, leg: Leg, action: Action) -> str:
     """What a person types to decide so."""
-    return f"uprp parked resolve {saga.terms.id} {leg.path} {action} --reason TEXT --evidence TEXT"
+    what = f"{saga.terms.saga_id} {leg.path} {action}"
+    return f"uprp parked resolve {what} --reason TEXT --evidence TEXT"
 
 
 def case_data(case: Case) -> dict[str, Any]:
     """The case for a program."""
     terms = case.saga.terms
     return {
-        "saga_id": terms.id,
+        "saga_id": terms.saga_id,
         "revision": case.saga.revision,
         "status": phase(case.saga),
         "origin": terms.origin,
@@ -209,7 +210,7 @@ def decision_data(line: DecisionLine) -> dict[str, Any]:
 
     return {
         "decision": line.id,
-        "saga_id": str(line.saga_id),
+        "saga_id": line.saga_id,
         "leg": line.leg,
         "action": line.action,
         "amount": line.amount,

@@ -59,7 +59,7 @@ async def cases_of(desk: Desk, parked: Iterable[Parked]) -> list[Case]:
 async def story_of(desk: Desk, saga_id: str) -> SagaStory:
     """The saga of that id with its history; exits when it is none, or there is none."""
     try:
-        wanted = UUID(saga_id)
+        wanted = str(UUID(saga_id))
     except ValueError:
         refuse(EXIT_USAGE, f"{saga_id!r} is not a saga id\nnext: uprp parked list")
     story = await desk.saga(wanted)

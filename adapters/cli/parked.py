@@ -63,7 +63,7 @@ def parked_list(
         if number:
             out.print()
         out.print(
-            f"[bold]{terms.id}[/]  {age(case.since, case.now)}"
+            f"[bold]{terms.saga_id}[/]  {age(case.since, case.now)}"
             f"  [red]{case.stake:,} {escape(terms.unit)} in suspense[/]"
             f"  {escape(f'{terms.origin}/{terms.account} request {terms.request_id}')}"
         )
@@ -92,7 +92,7 @@ def parked_show(saga_id: SagaId, *, as_json: AsJson = False) -> None:
             case_data(case)
             if case is not None
             else {
-                "saga_id": story.saga.terms.id,
+                "saga_id": story.saga.terms.saga_id,
                 "legs": [],
                 "decisions": [decision_data(one) for one in story.decisions],
             }
@@ -152,5 +152,5 @@ def parked_decisions(
     for line in found:
         why = line.why or line.reason
         cells = (line.leg, line.action, line.actor, line.approved_by or "", line.status, why)
-        table.add_row(str(line.id), str(line.saga_id), *(escape(cell) for cell in cells))
+        table.add_row(str(line.id), line.saga_id, *(escape(cell) for cell in cells))
     stdout().print(table)

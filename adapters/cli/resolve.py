@@ -114,7 +114,7 @@ def parked_approve(
             )
         if line.status == "approved":
             refuse(EXIT_CONFLICT, f"decision {decision} {standing(line)} already")
-        saga = (await story_of(desk, str(line.saga_id))).saga
+        saga = (await story_of(desk, line.saga_id)).saga
         foreseen = _allowed(saga, line.leg, line.ruling, decline=decision)
         if dry_run:
             return foreseen, line
@@ -173,7 +173,7 @@ def _allowed(saga: Saga, path: str, ruling: Ruling, *, decline: int = 0) -> Fore
     now = round(datetime.now(UTC).timestamp() * 1000)
     found = foresee(engine, saga, path, ruling, now)
     if isinstance(found, str):
-        show = f"parked show {saga.terms.id}"
+        show = f"parked show {saga.terms.saga_id}"
         then = f"parked decline {decline} --reason TEXT" if decline else show
         refuse(EXIT_REFUSED, f"{found}\nnext: uprp {then}")
     return found

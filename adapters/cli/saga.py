@@ -58,7 +58,7 @@ def saga_list(
         for line in found:
             accepted = f"{line.accepted_at:%Y-%m-%d %H:%M:%S}"
             table.add_row(
-                str(line.saga_id),
+                line.saga_id,
                 _coloured(line.status),
                 *(escape(t) for t in (line.origin, line.account, line.request_id)),
                 accepted,
@@ -74,7 +74,7 @@ def saga_show(
 ) -> None:
     """Show what was asked of whom, when, what came back, and what the saga waits for now."""
     try:
-        wanted = UUID(saga_id)
+        wanted = str(UUID(saga_id))
     except ValueError:
         complain(f"{saga_id!r} is not a saga id\nnext: uprp saga list")
         raise typer.Exit(EXIT_USAGE) from None

@@ -159,7 +159,7 @@ def _members(journal: Iterable[AccountBalance], balances: Iterable[Balance]) -> 
 def _answers(
     stories: Iterable[SagaStory], results: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[str]:
-    known = {str(story.saga.terms.saga_id) for story in stories}
+    known = {story.saga.terms.saga_id for story in stories}
     for saga_id in sorted(known ^ set(results)):
         what = "was answered and is no saga" if saga_id in results else "has no final answer"
         yield f"saga {saga_id} {what}"
@@ -173,7 +173,7 @@ def _told(
     units: dict[str, str] = {}
     for story in stories:
         terms = story.saga.terms
-        result = results.get(str(terms.saga_id))
+        result = results.get(terms.saga_id)
         if result is None:
             continue
         if terms.debtor:

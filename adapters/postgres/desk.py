@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from uuid import UUID
 
 from orchestrator.saga.instance import Saga
 from orchestrator.saga.ruling import Action
+from schemas.ids import SagaId
 
 from . import migrate
 from .queries import sql
@@ -62,7 +62,7 @@ class Desk(Views):
         rows = await self._connection.fetch(sql("list_decisions"), open_only or None, limit)
         return [decision_from(row) for row in rows]
 
-    async def propose(self, key_hash: int, saga_id: UUID, proposal: Proposal) -> int | None:
+    async def propose(self, key_hash: int, saga_id: SagaId, proposal: Proposal) -> int | None:
         """Write a decision down; its number, or None when one is open for the leg already."""
         number: int | None = await self._connection.fetchval(
             sql("propose_decision"),

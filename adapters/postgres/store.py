@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any, Final
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import asyncpg
 import orjson
@@ -36,6 +36,7 @@ from orchestrator.saga.instance import Saga
 from orchestrator.saga.ruling import Action, Ruling
 from orchestrator.saga.telling import phase
 from orchestrator.telemetry import Metrics
+from schemas.ids import SagaId
 
 from . import migrate
 from .queries import sql
@@ -179,14 +180,17 @@ class PostgresStore:
         """Take sagas whose timer is due, and push their timers."""
         rows = await self._fetch("lease_due", _time(now), _time(until), count)
         return [
-            DueTimer(row["saga_id"], row["revision"], row["origin"], row["account"]) for row in rows
+            DueTimer(str(row["saga_id"]), row["revision"], row["origin"], row["account"])
+            for row in rows
         ]
 
     async def lease_decisions(self, now: int, until: int, count: int) -> Sequence[DueDecision]:
         """Take decisions that are to be published, and push them by a lease."""
         rows = await self._fetch("lease_decisions", _time(now), _time(until), count)
         return [
-            DueDecision(row["saga_id"], row["leg"], _ruling(row), row["origin"], row["account"])
+            DueDecision(
+                str(row["saga_id"]), row["leg"], _ruling(row), row["origin"], row["account"]
+            )
             for row in rows
         ]
 
@@ -231,19 +235,20 @@ class PostgresTransaction:
         self.statements = 0
         self.rows: Counter[str] = Counter()
 
-    async def load(self, keys: Iterable[SagaKey], strays: Iterable[UUID]) -> dict[UUID, Saga]:
+    async def load(self, keys: Iterable[SagaKey], strays: Iterable[SagaId]) -> dict[SagaId, Saga]:
         """The sagas that exist."""
         found = await self._load(set(keys))
         return found | await self._load_strays(set(strays) - found.keys())
 
-    async def _load(self, keys: set[SagaKey]) -> dict[UUID, Saga]:
+    async def _load(self, keys: set[SagaKey]) -> dict[SagaId, Saga]:
         if not keys:
             return {}
         hashes, ids = zip(*sorted(keys), strict=True)
         rows = await self._fetch("load_sagas", hashes, ids)
-        return {row["saga_id"]: saga_from(row) for row in rows}
+        sagas = [saga_from(row) for row in rows]
+        return {saga.terms.saga_id: saga for saga in sagas}
 
-    async def _load_strays(self, ids: set[UUID]) -> dict[UUID, Saga]:
+    async def _load_strays(self, ids: set[SagaId]) -> dict[SagaId, Saga]:
         """Look in every bucket for sagas whose records came without their key."""
         keys: set[SagaKey] = set()
         for saga_id in ids:
@@ -267,7 +272,7 @@ class PostgresTransaction:
         rows = await self._fetch("load_decisions", *zip(*wanted, strict=True))
         return {
             row["id"]: Audited(
-                row["saga_id"], row["leg"], _ruling(row), row["approved"], row["settled"]
+                str(row["saga_id"]), row["leg"], _ruling(row), row["approved"], row["settled"]
             )
             for row in rows
         }
@@ -413,7 +418,7 @@ def saga_from(row: Mapping[str, Any]) -> Saga:
     """The saga that a row of the table holds."""
     terms = decode_terms(
         row["terms"],
-        saga_id=row["saga_id"],
+        saga_id=str(row["saga_id"]),
         key_hash=row["key_hash"],
         origin=row["origin"],
         account=row["account"],
@@ -457,6 +462,6 @@ def _letter(letter: Any) -> tuple[Any, ...]:
         letter.message.replace("\0", "?"),
         letter.disposition.value,
         letter.fingerprint,
-        UUID(letter.saga_id) if letter.saga_id else None,
+        letter.saga_id,
         letter.failed_at,
     )

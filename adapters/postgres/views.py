@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 import orjson
@@ -16,6 +15,7 @@ from orchestrator.errors import Unavailable
 from orchestrator.ports import SagaKey
 from orchestrator.saga.instance import Saga
 from orchestrator.saga.ruling import TWO_PERSONS, Action, Ruling
+from schemas.ids import SagaId
 
 from .queries import sql
 from .store import AWAY, saga_from
@@ -25,7 +25,7 @@ from .store import AWAY, saga_from
 class SagaLine:
     """One saga in a list."""
 
-    saga_id: UUID
+    saga_id: SagaId
     status: str
     origin: str
     account: str
@@ -63,7 +63,7 @@ class DecisionLine:
 
     id: int
     key_hash: int
-    saga_id: UUID
+    saga_id: SagaId
     leg: str
     action: Action
     amount: int | None
@@ -97,7 +97,8 @@ class DecisionLine:
 
 def decision_from(row: Mapping[str, Any]) -> DecisionLine:
     """The decision that a row of the table holds."""
-    return DecisionLine(**{**row, "action": Action(row["action"])})
+    known = {"action": Action(row["action"]), "saga_id": str(row["saga_id"])}
+    return DecisionLine(**{**row, **known})
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +136,9 @@ class Views:
     ) -> list[SagaLine]:
         """The newest sagas that match."""
         rows = await self._connection.fetch(sql("list_sagas"), status, account, programme, limit)
-        return [SagaLine(**dict(row)) for row in rows]
+        return [SagaLine(**{**row, "saga_id": str(row["saga_id"])}) for row in rows]
 
-    async def saga(self, saga_id: UUID) -> SagaStory | None:
+    async def saga(self, saga_id: SagaId) -> SagaStory | None:
         """One saga with its history; a probe in every bucket, since only the id is known."""
         row = await self._connection.fetchrow(sql("find_saga"), saga_id)
         if row is None:

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from hashlib import blake2b
-from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from orchestrator.saga.instance import Deducted, PricedLine, Saga, Terms, Told
-from schemas.ids import key_hash, partition_key, saga_id
+from schemas.ids import SagaId, key_hash, partition_key, saga_id
 from schemas.reasons import Code
 from schemas.requests import RedemptionRequested, RedemptionWithdrawn
 from schemas.results import ResultStatus
@@ -63,7 +62,7 @@ def draft(
     now: int,
     traceparent: str | None = None,
     *,
-    key: tuple[int, UUID] | None = None,
+    key: tuple[int, SagaId] | None = None,
 ) -> Terms:
     """The terms of a request, priced where that is possible; acceptance is another question.
 
@@ -219,6 +218,6 @@ def tombstone(request: RedemptionWithdrawn, origin: str, now: int) -> Saga:
     return Saga(terms=terms, revision=1, told=told)
 
 
-def saga_key(origin: str, account: str, request_id: str) -> tuple[int, UUID]:
+def saga_key(origin: str, account: str, request_id: str) -> tuple[int, SagaId]:
     """Where the saga of a request lives: its bucket and its id."""
     return bucket(origin, account), saga_id(origin, account, request_id)

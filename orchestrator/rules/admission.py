@@ -122,7 +122,9 @@ class Objection:
 
     def next_look(self, now: int, terms: Terms) -> int:
         """When a held saga is looked at again: spread, so that not all come at once."""
-        there_may_be_room = max(now + LOOK_MS, self.until or 0) + terms.saga_id.int % LOOK_MS
+        there_may_be_room = (
+            max(now + LOOK_MS, self.until or 0) + int(terms.saga_id[-8:], 16) % LOOK_MS
+        )
         return min(there_may_be_room, terms.accepted_at + self.hold_for)
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from datetime import date
 from typing import Any
-from uuid import UUID
 
 import orjson
 
+from schemas.ids import SagaId
 from schemas.reasons import Code
 from schemas.results import ResultStatus
 
@@ -53,7 +53,7 @@ def encode_terms(terms: Terms) -> str:
 def decode_terms(
     text: str,
     *,
-    saga_id: UUID,
+    saga_id: SagaId,
     key_hash: int,
     origin: str,
     account: str,

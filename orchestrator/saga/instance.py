@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import replace
 from datetime import date
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any
-from uuid import UUID
 
+from schemas.ids import SagaId
 from schemas.reasons import Code
 from schemas.results import ResultStatus
 from schemas.value import but, keyed, value
@@ -48,7 +48,7 @@ class PricedLine:
 class Terms:
     """What was agreed when the request was accepted, frozen with its versions (`domain.md` 4.4)."""
 
-    saga_id: UUID
+    saga_id: SagaId
     key_hash: int
     programme: str
     origin: str
@@ -74,10 +74,6 @@ class Terms:
     prededucted: bool = False  # The origin took the points before it asked.
     loss_bearer: str = "platform"  # Who bears what can neither be undone nor charged.
     fresh_until: int | None = None  # Past it, what is confirmed late is not built upon.
-    id: str = field(init=False, compare=False)  # The saga's id as text: said again and again.
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "id", str(self.saga_id))
 
     @property
     def points(self) -> int:

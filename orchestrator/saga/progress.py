@@ -117,7 +117,7 @@ class Engine:
                 cell = TABLE[leg.status][event]
                 assert isinstance(cell, Status), (leg, event)
                 news = News(event=event, code=leg.code or Code.TIMEOUT)
-                looked = ladder.moved(leg, cell, news, Moment(now, policy, saga.terms.id))
+                looked = ladder.moved(leg, cell, news, Moment(now, policy, saga.terms.saga_id))
             if ladder.calls(looked, policy, now):
                 looked = but(looked, called=now)
             tells = tells or ladder.tells(looked, policy, now)
@@ -220,7 +220,7 @@ class Engine:
 
     def _moved(self, saga: Saga, leg: Leg, cell: Status, news: News, now: int) -> Saga:
         policy = self._policy(saga.terms, leg)
-        changed = ladder.moved(leg, cell, news, Moment(now, policy, saga.terms.id))
+        changed = ladder.moved(leg, cell, news, Moment(now, policy, saga.terms.saga_id))
         was = saga
         told_otherwise = saga.ended and spoken(changed) != spoken(leg)
         if told_otherwise or cell is Status.WRITTEN_OFF:

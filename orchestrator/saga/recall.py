@@ -87,7 +87,9 @@ class Said:
         for said in self.legs:
             leg = saga.leg(said.path)
             if leg is not None and said.asked not in (0, leg.asked):
-                return f"{saga.terms.id}/{leg.path} asked for {said.asked}, now for {leg.asked}"
+                return (
+                    f"{saga.terms.saga_id}/{leg.path} asked for {said.asked}, now for {leg.asked}"
+                )
         return None
 
 

@@ -67,7 +67,7 @@ class Words:
         leg = saga.leg(utterance.path)
         assert leg is not None, (saga.terms.saga_id, utterance)
         verb = leg.verb
-        leg_id = f"{saga.terms.id}/{leg.path}"
+        leg_id = f"{saga.terms.saga_id}/{leg.path}"
         to = participant(saga.terms, self.definition, verb)
         number = utterance.number
         if utterance.kind is Kind.INQUIRE:
@@ -89,14 +89,14 @@ class Words:
         told = saga.told
         assert told is not None, saga.terms.saga_id
         terms = saga.terms
-        event_id = result_event_id(terms.id, told.revision)
+        event_id = result_event_id(terms.saga_id, told.revision)
         if told.words is not None:
             again = dict(told.words)
             return Message(terms.origin, Channel.RESULTS, event_id, self.definition.answer, again)
         pieces = kept(saga, self.definition.pivot)
         charged, returned = self._points(saga, pieces)
         result: dict[str, Any] = {
-            "saga_id": terms.id,
+            "saga_id": terms.saga_id,
             "request_id": terms.request_id,
             "account": terms.account,
             "revision": told.revision,
@@ -123,7 +123,7 @@ class Words:
 
     def _points(self, saga: Saga, pieces: tuple[int, ...]) -> tuple[int, int]:
         """What the member paid, and what was given back of what was deducted."""
-        assert saga.told is not None, saga.terms.id
+        assert saga.told is not None, saga.terms.saga_id
         plain = len(saga.legs) == 1 + len(pieces)  # Nothing was charged again, returned or lost.
         if saga.told.status is ResultStatus.SUCCESS and plain and not saga.told.corrected:
             return price(saga.terms, pieces), 0
@@ -184,7 +184,7 @@ def _return(saga: Saga, leg: Leg, _expires: str) -> dict[str, Any]:
     found: dict[str, Any] = {
         "account": saga.terms.debtor_account,
         "points": leg.asked,
-        "deduction_leg_id": f"{saga.terms.id}/{done.path}",
+        "deduction_leg_id": f"{saga.terms.saga_id}/{done.path}",
         "reference": done.reference,
         "reason": _why(saga),
     }
@@ -233,7 +233,7 @@ def _reverse(saga: Saga, leg: Leg, _expires: str) -> dict[str, Any]:
     done = _undone(saga, leg)
     return {
         "account": saga.terms.creditor_account,
-        "credit_leg_id": f"{saga.terms.id}/{done.path}",
+        "credit_leg_id": f"{saga.terms.saga_id}/{done.path}",
         "reference": done.reference,
         "quantity": leg.asked,
         "reason": _why(saga),

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
-from uuid import UUID
 
 import orjson
 
@@ -33,7 +32,7 @@ from orchestrator.settings import ROOT
 from schemas import catalogue
 from schemas.catalogue import Channel, topic_of
 from schemas.envelope import PLATFORM_SOURCE, Envelope, source_of
-from schemas.ids import partition_key, saga_id
+from schemas.ids import SagaId, partition_key, saga_id
 
 ACCOUNT: Final = "member"
 """What the account of every saga begins with; the saga's own name follows."""
@@ -175,7 +174,7 @@ class Scene:
     async def rule(self, path: str, action: Action) -> None:
         """Two persons decide about a leg."""
         found = Audited(self.saga_id, path, Ruling(1, action), approved=True, settled=False)
-        said = {"decision": 1, "saga_id": str(self.saga_id), "leg": path, "action": action}
+        said = {"decision": 1, "saga_id": self.saga_id, "leg": path, "action": action}
         decision = await self.stage.hear("", catalogue.DECIDED, self.key, said, {1: found})
         assert decision.changes.sagas, f"{action} was refused"
 
@@ -195,7 +194,7 @@ class Scene:
             saga = await self.saga()
             assert saga.wake_at is not None, f"{self.name} waits for no timer"
             self.stage.now = max(self.stage.now, saga.wake_at)
-            data = {"saga_id": str(self.saga_id), "revision": saga.revision}
+            data = {"saga_id": self.saga_id, "revision": saga.revision}
             await self.stage.hear("", catalogue.TIMER, self.key, data)
 
     async def until(self, status: str, path: str) -> None:
@@ -209,7 +208,7 @@ class Scene:
 
     async def saga(self) -> Saga:
         """The saga, from the database."""
-        wanted: UUID = self.saga_id
+        wanted: SagaId = self.saga_id
         async with self.stage.store.transaction() as batch:
             found = await batch.load([], [wanted])
         return found[wanted]

@@ -16,7 +16,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
-from uuid import UUID
 
 import orjson
 
@@ -32,7 +31,7 @@ from orchestrator.report import Report
 from orchestrator.saga.instance import Saga
 from orchestrator.settings import ROOT
 from orchestrator.telemetry import Log, Metrics, _Lines
-from schemas.ids import murmur2
+from schemas.ids import SagaId, murmur2
 
 START_MS: Final = 1_800_000_000_000
 TIME: Final = "2027-01-15T08:00:00.123+00:00"
@@ -154,7 +153,7 @@ class Line:
         transaction = PostgresTransaction(Nowhere(), "bench")
         with self.part("load"):
             needs = self.decider.needs(arrivals, self.now)
-            loaded: Mapping[UUID, Saga] = await self.recent.load(transaction, needs)
+            loaded: Mapping[SagaId, Saga] = await self.recent.load(transaction, needs)
             used = await transaction.limits(needs.limits)
         with self.part("decide"):
             decision = self.decider.decide(arrivals, loaded, used, self.now)

@@ -152,7 +152,7 @@ class Flow:
     def _publish(self, type_: str, request: Redemption) -> None:
         self.counts[type_] += 1
         if type_ != catalogue.INQUIRED:
-            self.sent.add(str(saga_id(request.origin, request.account, request.request_id)))
+            self.sent.add(saga_id(request.origin, request.account, request.request_id))
         data: dict[str, Any] = {"request_id": request.request_id, "account": request.account}
         if type_ == catalogue.REQUESTED:
             data = self._apps.deducted(request.origin, request.data(), datetime.now(UTC))

@@ -48,8 +48,8 @@ def judge(sagas: Iterator[Saga], books: Books, asked: set[str], ear: Ear) -> Ver
     known: set[str] = set()
     believed: set[tuple[str, str]] = set()
     for saga in sagas:
-        known.add(saga.terms.id)
-        _saga(verdict, saga, ear.told.get(saga.terms.id))
+        known.add(saga.terms.saga_id)
+        _saga(verdict, saga, ear.told.get(saga.terms.saga_id))
         for leg in saga.legs:
             if leg.verb != LOSS:
                 company, leg_id = standing(saga, leg)
@@ -71,13 +71,13 @@ def judge(sagas: Iterator[Saga], books: Books, asked: set[str], ear: Ear) -> Ver
 def _saga(verdict: Verdict, saga: Saga, told: Told | None) -> None:
     verdict.looked_at["sagas"] += 1
     if not saga.ended and not saga.parked:
-        verdict.problem("lost", f"{saga.terms.id} has neither ended nor an owner: {saga.legs}")
+        verdict.problem("lost", f"{saga.terms.saga_id} has neither ended nor an owner: {saga.legs}")
     if saga.told is None:
         return
     if told is None:
-        verdict.problem("lost", f"{saga.terms.id}: nobody told its origin {saga.told}")
+        verdict.problem("lost", f"{saga.terms.saga_id}: nobody told its origin {saga.told}")
     elif (told.revision, told.status) != (saga.told.revision, saga.told.status):
-        verdict.problem("unexplained", f"{saga.terms.id}: told {told}, should be {saga.told}")
+        verdict.problem("unexplained", f"{saga.terms.saga_id}: told {told}, should be {saga.told}")
 
 
 def _leg(verdict: Verdict, leg_id: str, leg: Leg, fact: LegBook | None) -> None:

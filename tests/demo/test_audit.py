@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
 
 import pytest
 
@@ -17,8 +16,8 @@ from orchestrator.saga.journal import SUSPENSE
 from orchestrator.saga.machine import Status
 from schemas.results import ResultStatus
 
-SAGA = UUID("85b8050f-0322-5d0f-a696-f119a3945b46")
-OTHER = UUID("85b8050f-0322-5d0f-a696-f119a3945b47")
+SAGA = "85b8050f-0322-5d0f-a696-f119a3945b46"
+OTHER = "85b8050f-0322-5d0f-a696-f119a3945b47"
 TERMS = Terms(
     saga_id=SAGA,
     key_hash=1,

@@ -95,7 +95,7 @@ def test_a_refusal_counts_before_a_hold_and_a_short_patience_before_a_long_one()
 
 def of(number: int) -> Terms:
     """The same terms for another saga."""
-    return replace(TERMS, saga_id=UUID(int=number))
+    return replace(TERMS, saga_id=str(UUID(int=number)))
 
 
 def test_held_sagas_are_looked_at_again_when_there_may_be_room_and_not_all_at_once() -> None:

@@ -20,7 +20,7 @@ from tests.saga.memory import START, Platform
 
 LINES: Final[Any] = REQUEST["lines"]
 KEY: Final = "alipayhk/w-1"
-SAGA: Final = str(saga_id("alipayhk", "w-1", "r-1"))
+SAGA: Final = saga_id("alipayhk", "w-1", "r-1")
 YES: Final = {"outcome": "CONFIRMED", "reference": "R-1"}
 NO: Final = {"outcome": "REJECTED", "reason": {"code": "PARTNER_DECLINED"}}
 LATER: Final = {"outcome": "PENDING"}

@@ -88,7 +88,7 @@ class StoreLaws:
     async def test_what_does_not_exist_is_not_there(self, store: Store) -> None:
         assert await load(store, saga()) is None
         async with store.transaction() as batch:
-            assert await batch.load([], [uuid4()]) == {}
+            assert await batch.load([], [str(uuid4())]) == {}
             assert await batch.limits([(1, "nobody", DAY)]) == {}
             assert await batch.limits([]) == {}
 

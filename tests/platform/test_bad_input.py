@@ -43,7 +43,7 @@ from tests.wire import Heard, Redemption, redemptions
 
 pytestmark = pytest.mark.servers
 
-OPEN_SAGA = str(saga_id("harbour", OPEN["account"], OPEN["request_id"]))
+OPEN_SAGA = saga_id("harbour", OPEN["account"], OPEN["request_id"])
 CASES = tuple(bad_inputs(BASE.saga_id, OPEN_SAGA))
 LARGEST = "as large as may be"
 ALL_THROUGH = {"UPRP_COORDINATOR__DEAD_LETTER_SHARE_MAX": "1"}
@@ -139,7 +139,7 @@ def _all_at_once(platform: Platform, sender: Sender) -> tuple[dict[str, Place], 
 
 def _until_all_is_said(platform: Platform, sender: Sender, good: Sequence[Redemption]) -> None:
     asked = {one.saga_id for one in good} | {_saga_of(one) for one in REFUSALS}
-    asked |= {str(saga_id(ORIGIN, ACCOUNT, name)) for name in (LARGEST, "bad")}
+    asked |= {saga_id(ORIGIN, ACCOUNT, name) for name in (LARGEST, "bad")}
     wait_until(lambda: asked <= platform.tape.finals(), 40, "every request has a final result")
     wait_until(
         lambda: len(platform.tape.of("dead-letters")) >= len(CASES), 20, "all were set aside"
@@ -187,7 +187,7 @@ def _gathered(
 
 
 def _saga_of(refused: Refused) -> str:
-    return str(saga_id(refused.origin, ACCOUNT, refused.body["request_id"]))
+    return saga_id(refused.origin, ACCOUNT, refused.body["request_id"])
 
 
 def _id(place: Place) -> str:
@@ -286,7 +286,7 @@ def test_what_can_be_read_gets_a_row_and_a_final_result(
 def test_the_good_ones_succeed(aftermath: Aftermath) -> None:
     asked = [one.saga_id for one in aftermath.good]
     # The largest value that may be, and an id that a refused record did not use up.
-    asked += [str(saga_id(ORIGIN, ACCOUNT, name)) for name in (LARGEST, "bad")]
+    asked += [saga_id(ORIGIN, ACCOUNT, name) for name in (LARGEST, "bad")]
     assert {aftermath.final(saga)["status"] for saga in asked} == {"SUCCESS"}
     assert aftermath.platform.books().problems() == ()
 
@@ -307,7 +307,7 @@ def test_every_record_is_accounted_for(aftermath: Aftermath) -> None:
     # What was not set aside became a saga, or is word about one.
     asked = [one.saga_id for one in (BASE, *aftermath.good)] + [OPEN_SAGA]
     asked += [_saga_of(one) for one in REFUSALS]
-    asked += [str(saga_id(ORIGIN, ACCOUNT, name)) for name in (LARGEST, "bad")]
+    asked += [saga_id(ORIGIN, ACCOUNT, name) for name in (LARGEST, "bad")]
     assert set(aftermath.sagas) == set(asked)
     requests = [one for one in aftermath.inbound if one.channel == "requests"]
     bad = [case for case in CASES if case.channel == "requests"]

@@ -56,7 +56,7 @@ MILES: dict[str, Any] = {
     "creditor_account": "f-1",
     "lines": [{"item": "miles", "quantity": 1_000}],
 }
-NOBODY_THERE = str(saga_id("harbour", "s-1", "nobody-there"))
+NOBODY_THERE = saga_id("harbour", "s-1", "nobody-there")
 
 
 def short_ladders(folder: Path) -> Path:

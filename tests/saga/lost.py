@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
-from uuid import UUID
 
 from orchestrator.consequences import Decision, limit_key_of
 from orchestrator.decode import Arrival
@@ -15,7 +14,7 @@ from orchestrator.memory import Memory
 from orchestrator.ports import Partition, Record
 from orchestrator.saga.machine import Status
 from orchestrator.saga.recall import Said
-from schemas.ids import partition_key, saga_id
+from schemas.ids import SagaId, partition_key, saga_id
 from schemas.value import but
 from tests.saga.memory import LIMIT, Platform, TooMuch
 from tests.saga.world import World
@@ -38,7 +37,7 @@ TURNS: Final = ("requests", "replies", "internal")
 class LosingPlatform(Platform):
     """A coordinator and a database that can be backed up, lost and restored."""
 
-    said: Mapping[UUID, Said] = field(default_factory=dict)
+    said: Mapping[SagaId, Said] = field(default_factory=dict)
     until: dict[Partition, int] = field(default_factory=dict)
     backup: dict[str, Any] = field(default_factory=dict)
     recalled: int = 0
@@ -115,7 +114,7 @@ class LosingWorld(World):
 
     def _key(self, leg_id: str) -> str:
         for origin, data in self.asked:
-            if str(saga_id(origin, data["account"], data["request_id"])) == leg_id[:36]:
+            if saga_id(origin, data["account"], data["request_id"]) == leg_id[:36]:
                 return partition_key(origin, data["account"])
         return super()._key(leg_id)
 

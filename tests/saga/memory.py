@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
-from uuid import UUID
 
 import orjson
 
@@ -24,7 +23,7 @@ from orchestrator.saga.policy import LegPolicy, Policies
 from schemas import catalogue
 from schemas.catalogue import Channel, topic_of
 from schemas.envelope import PLATFORM_SOURCE, Envelope, source_of
-from schemas.ids import partition_key
+from schemas.ids import SagaId, partition_key
 from tests.saga.sums import accounts, pieces, sums
 
 DEPLOY: Final = Path(__file__).parents[2] / "deploy"
@@ -58,18 +57,18 @@ class Platform:
 
     decider: Decider = field(default_factory=lambda: Decider(_CATALOGUE, "uprp"))
     now: int = START
-    rows: dict[UUID, tuple[Saga, str, str, int, int | None]] = field(default_factory=dict)
+    rows: dict[SagaId, tuple[Saga, str, str, int, int | None]] = field(default_factory=dict)
     used: Counter[LimitKey] = field(default_factory=Counter)
     books: Counter[tuple[str, str]] = field(default_factory=Counter)
     log: dict[Partition, list[Record]] = field(default_factory=dict)
     positions: Counter[Partition] = field(default_factory=Counter)
     offsets: Counter[Partition] = field(default_factory=Counter)
-    timeline: set[tuple[UUID, int]] = field(default_factory=set)
-    movements: set[tuple[UUID, int]] = field(default_factory=set)
+    timeline: set[tuple[SagaId, int]] = field(default_factory=set)
+    movements: set[tuple[SagaId, int]] = field(default_factory=set)
     published: dict[str, bytes | None] = field(default_factory=dict)
     outgoing: list[Outgoing] = field(default_factory=list)
     letters: list[Any] = field(default_factory=list)
-    cases: dict[UUID, Case] = field(default_factory=dict)
+    cases: dict[SagaId, Case] = field(default_factory=dict)
     made: dict[int, Audited] = field(default_factory=dict)
     refusals: dict[int, str] = field(default_factory=dict)
     _events: int = 0
@@ -145,7 +144,7 @@ class Platform:
         made = {id_: self.made[id_] for _, id_ in needs.decisions if id_ in self.made}
         return self.decider.decide(arrivals, loaded, used, self.now, made=made)
 
-    def saga(self, saga_id: UUID) -> Saga:
+    def saga(self, saga_id: SagaId) -> Saga:
         """The saga, from its row."""
         kept, terms_json, state, revision, wake_at = self.rows[saga_id]
         named = kept.terms
@@ -247,7 +246,7 @@ class Platform:
             kept, _, _, revision, _ = self.rows[saga_id]
             self._write(self.saga(saga_id), revision, self.now + LEASE_MS)
             key = partition_key(kept.terms.origin, kept.terms.account)
-            fired = {"saga_id": str(saga_id), "revision": revision}
+            fired = {"saga_id": saga_id, "revision": revision}
             self.arrive("", catalogue.TIMER, key, fired)
         return len(due)
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
-from uuid import UUID
 
 import orjson
 
@@ -66,12 +65,12 @@ class Story:
     def __post_init__(self) -> None:
         self.platform = Platform(Decider(self.offer, "uprp"))
         self.origin = ORIGINS[self.programme]
-        self.id = str(saga_id(self.origin, "w-1", "r-1"))
+        self.id = saga_id(self.origin, "w-1", "r-1")
 
     @property
     def saga(self) -> Saga:
         """The redemption."""
-        return self.platform.saga(UUID(self.id))
+        return self.platform.saga(self.id)
 
     # -- what happens -------------------------------------------------------------------------
 
@@ -141,8 +140,8 @@ class Story:
         """People decide about a leg, both of them."""
         self.decisions += 1
         ruling = Ruling(self.decisions, action, amount)
-        self.platform.made[ruling.number] = Audited(UUID(self.id), path, ruling, True, False)
-        due = DueDecision(UUID(self.id), path, ruling, self.origin, "w-1")
+        self.platform.made[ruling.number] = Audited(self.id, path, ruling, True, False)
+        due = DueDecision(self.id, path, ruling, self.origin, "w-1")
         data = orjson.loads(record_of(due, START).value or b"")
         self.platform.arrive("", catalogue.DECIDED, self._key, data)
         return self.batch()

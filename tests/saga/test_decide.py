@@ -13,7 +13,7 @@ from schemas.ids import saga_id
 from tests.saga.checkers import REQUEST
 from tests.saga.memory import START, Platform
 
-SAGA: Final = str(saga_id("alipayhk", "w-1", "r-1"))
+SAGA: Final = saga_id("alipayhk", "w-1", "r-1")
 KEY: Final = "alipayhk/w-1"
 IDS: Final = {"request_id": "r-1", "account": "w-1"}
 YES: Final = {"outcome": "CONFIRMED", "reference": "R-1"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
-from uuid import UUID
 
 import orjson
 import pytest
@@ -29,7 +28,7 @@ REQUEST: Final = {
     "debtor_account": "card-1",
     "lines": [{"item": "hkd50", "quantity": 2}],
 }
-SAGA: Final = str(saga_id("alipayhk", "w-1", "r-1"))
+SAGA: Final = saga_id("alipayhk", "w-1", "r-1")
 KEY: Final = "alipayhk/w-1"
 YES: Final[Mapping[str, Any]] = {"outcome": "CONFIRMED", "reference": "R-1"}
 NO: Final[Mapping[str, Any]] = {"outcome": "REJECTED", "reason": {"code": "PARTNER_DECLINED"}}
@@ -61,7 +60,7 @@ class Desk:
     @property
     def saga(self) -> Saga:
         """The redemption."""
-        return self.platform.saga(UUID(SAGA))
+        return self.platform.saga(SAGA)
 
     @property
     def told(self) -> tuple[str, bool]:
@@ -87,7 +86,7 @@ class Desk:
     ) -> Audited:
         """An audited row."""
         self._number += 1
-        made = Audited(UUID(SAGA), leg, Ruling(self._number, action, amount), approved, False)
+        made = Audited(SAGA, leg, Ruling(self._number, action, amount), approved, False)
         self.platform.made[self._number] = made
         return made
 
@@ -130,7 +129,7 @@ def test_a_no_on_evidence_gives_the_points_back() -> None:
     desk = parked_at_the_credit()
     decision = desk.decide("credit/1", Action.REJECT)
     assert said(decision) == ["/deduct/return#1"]
-    assert decision.changes.cases[UUID(SAGA)].closed
+    assert decision.changes.cases[SAGA].closed
     (entry,) = decision.changes.timeline
     detail = orjson.loads(entry.detail)
     assert entry.event == "decided"
@@ -161,7 +160,7 @@ def test_asking_again_needs_no_second_person() -> None:
     assert Action.RETRY not in TWO_PERSONS
     decision = desk.decide("credit/1", Action.RETRY, approved=False)
     assert said(decision) == ["/credit/1#inquire3"]
-    assert decision.changes.cases[UUID(SAGA)].closed
+    assert decision.changes.cases[SAGA].closed
     desk.silence()
     assert desk.saga.parked, "still nobody answers"
 

@@ -12,7 +12,7 @@ from schemas import catalogue
 from schemas.ids import saga_id
 from tests.saga.memory import Platform
 
-SAGA: Final = str(saga_id("harbour", "s-1", "r-1"))
+SAGA: Final = saga_id("harbour", "s-1", "r-1")
 KEY: Final = "harbour/s-1"
 LOTS: Final = [
     {"lot": "early", "points": 8_000, "expires_on": "2030-06-30"},

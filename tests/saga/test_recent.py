@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
-from uuid import UUID
 
 import pytest
 
@@ -12,6 +11,7 @@ from orchestrator.errors import Conflict
 from orchestrator.ports import Audited, Change, Changes, DecisionKey, LimitKey, SagaKey
 from orchestrator.recent import Recent
 from orchestrator.saga.instance import Saga
+from schemas.ids import SagaId
 from tests.platform.rows import saga
 
 
@@ -22,7 +22,7 @@ class Rows:
         self.rows = {one.terms.saga_id: one for one in sagas}
         self.loads = 0
 
-    async def load(self, keys: Iterable[SagaKey], strays: Iterable[UUID]) -> dict[UUID, Saga]:
+    async def load(self, keys: Iterable[SagaKey], strays: Iterable[SagaId]) -> dict[SagaId, Saga]:
         self.loads += 1
         return {key[1]: self.rows[key[1]] for key in keys if key[1] in self.rows}
 

@@ -167,7 +167,7 @@ class World:
                 self.air.append((name, self._key(answer["leg_id"]), answer))
 
     def _key(self, leg_id: str) -> str:
-        terms = next(s.terms for s in self.platform.sagas() if str(s.terms.saga_id) == leg_id[:36])
+        terms = next(s.terms for s in self.platform.sagas() if s.terms.saga_id == leg_id[:36])
         return partition_key(terms.origin, terms.account)
 
     # -- how it ends --------------------------------------------------------------------------
@@ -237,7 +237,7 @@ class World:
 
     def _check_end(self, saga: Saga) -> None:
         """I1 against the companies' own books: it ended as they say, or a person was told."""
-        saga_id = str(saga.terms.saga_id)
+        saga_id = saga.terms.saga_id
         if not saga.ended:
             assert saga.parked, f"{saga_id} has neither ended nor parked"
             return

@@ -6,7 +6,7 @@ from typing import Any
 
 from schemas.ids import saga_id
 
-SAGA = str(saga_id("alipayhk", "w-1", "r-1"))
+SAGA = saga_id("alipayhk", "w-1", "r-1")
 REQUEST: dict[str, Any] = {
     "request_id": "r-1",
     "programme": "citi-alipayhk-coupons",

@@ -214,7 +214,7 @@ def test_every_example_in_the_guide_keeps_the_contract(number: int) -> None:
         assert list(model.unknown_fields()) == []
         heard: object = parse(event.channel, event.name, data)
         assert heard == model
-    saga = str(saga_id(origin, account, request_id))
+    saga = saga_id(origin, account, request_id)
     if event.name != REFUSED and not inbound:
         assert envelope.subject == saga
         assert example["value"]["saga_id"] == saga

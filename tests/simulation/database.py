@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
-from uuid import UUID
 
 from orchestrator.errors import Unavailable
 from orchestrator.ports import (
@@ -29,6 +28,7 @@ from orchestrator.saga import codec
 from orchestrator.saga.instance import Saga
 from orchestrator.saga.ruling import Ruling
 from schemas.dead_letters import DeadLetter
+from schemas.ids import SagaId
 
 from .line import Server
 from .loop import Life
@@ -86,7 +86,7 @@ class DecisionRow:
     """The audited row of what a person decided, approved by a second one."""
 
     key_hash: int
-    saga_id: UUID
+    saga_id: SagaId
     leg: str
     ruling: Ruling
     due: int | None
@@ -111,14 +111,14 @@ class Database(Server):
 
     def __init__(self) -> None:
         super().__init__("PostgreSQL")
-        self.sagas: dict[UUID, Row] = {}
-        self.timeline: dict[tuple[UUID, int], TimelineEntry] = {}
-        self.movements: dict[tuple[UUID, int], Movement] = {}
+        self.sagas: dict[SagaId, Row] = {}
+        self.timeline: dict[tuple[SagaId, int], TimelineEntry] = {}
+        self.movements: dict[tuple[SagaId, int], Movement] = {}
         self.used: dict[LimitKey, int] = {}
         self.positions: dict[Partition, int] = {}
         self.lost: dict[Partition, Lost] = {}
         self.letters: dict[str, DeadLetter] = {}
-        self.cases: dict[UUID, Case] = {}
+        self.cases: dict[SagaId, Case] = {}
         self.decisions: dict[int, DecisionRow] = {}
         self.in_flight: Counter[tuple[str, str]] = Counter()  # By coordinator and participant.
         self.breakers: dict[str, Breaker] = {}

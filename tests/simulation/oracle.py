@@ -39,9 +39,9 @@ class Rest:
                 self.facts[leg_id[:36]][leg_id[37:]] = fact
         for (saga_id, _), movement in self.world.database.movements.items():
             if movement.transfer.debit.endswith("/loss"):
-                self.losses[str(saga_id)] += movement.transfer.amount
+                self.losses[saga_id] += movement.transfer.amount
             if movement.transfer.credit.endswith("/forgone"):
-                self.forgone[str(saga_id)] += movement.transfer.amount
+                self.forgone[saga_id] += movement.transfer.amount
 
     def settled(self) -> Iterator[tuple[str, Saga, dict[str, Any]]]:
         """The sagas that ended and that nobody needs to look at, with their last result."""

@@ -77,7 +77,7 @@ class Origins:
             ("content-type", b"application/json"),
         ]
         key = partition_key(ask.origin, wish.account).encode()
-        saga = str(saga_id(ask.origin, wish.account, request_id))
+        saga = saga_id(ask.origin, wish.account, request_id)
         heard = len(self.results.get(saga, ()))
         topic = topic_of(ask.origin, Channel.REQUESTS)
         record = self.broker.append(topic, key, orjson.dumps(data), headers)

@@ -60,7 +60,7 @@ class Person:
 
     def _rule(self, saga: Saga, leg: Leg, allowed: tuple[Action, ...]) -> Ruling | None:
         number = len(self._database.decisions) + 1
-        fact = self._fact(f"{saga.terms.id}/{leg.path}")
+        fact = self._fact(f"{saga.terms.saga_id}/{leg.path}")
         done = fact.moved if fact is not None else 0
         if Action.RETRY in allowed and self._rounds == 1 and self._random.random() < 0.3:
             return Ruling(number, Action.RETRY)
@@ -71,7 +71,7 @@ class Person:
             # What the company tells a person it will not do, it does not do.
             definition = self._decider.kits[_version(saga)][0].definition
             owner = participant(saga.terms, definition, leg.verb)
-            self._companies[owner].cancel(f"{saga.terms.id}/{leg.path}")
+            self._companies[owner].cancel(f"{saga.terms.saga_id}/{leg.path}")
             return Ruling(number, Action.REJECT)
         for action in (Action.WRITE_OFF, Action.RETRY):
             if action in allowed:

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
-from uuid import UUID
 
 from orchestrator.errors import Conflict, Fenced, Unavailable
 from orchestrator.ports import (
@@ -31,6 +30,7 @@ from orchestrator.rules.admission import Part
 from orchestrator.rules.health import Breaker
 from orchestrator.saga import codec
 from orchestrator.saga.instance import Saga
+from schemas.ids import SagaId
 
 from .database import Database, LockKey, Row
 from .line import Line
@@ -78,12 +78,12 @@ class MemoryTransaction:
 
         return await self._line.ask(operation, alive)
 
-    async def load(self, keys: Iterable[SagaKey], strays: Iterable[UUID]) -> dict[UUID, Saga]:
+    async def load(self, keys: Iterable[SagaKey], strays: Iterable[SagaId]) -> dict[SagaId, Saga]:
         """The sagas that exist."""
         rows = self._database.sagas
         wanted, loose = sorted(set(keys)), sorted(set(strays))
 
-        def serve() -> dict[UUID, Saga]:
+        def serve() -> dict[SagaId, Saga]:
             found = [
                 saga_id
                 for key_hash, saga_id in wanted
@@ -92,7 +92,7 @@ class MemoryTransaction:
             found += [saga_id for saga_id in loose if saga_id in rows and saga_id not in found]
             return {saga_id: rows[saga_id].saga() for saga_id in found}
 
-        found: dict[UUID, Saga] = await self._ask("load", serve)
+        found: dict[SagaId, Saga] = await self._ask("load", serve)
         return found
 
     async def limits(self, keys: Iterable[LimitKey]) -> dict[LimitKey, int]:
@@ -145,7 +145,7 @@ class MemoryTransaction:
                 raise Conflict("a decision was settled since it was read")
         await self._ask("save", lambda: self._changes.append(changes))
 
-    def _compare(self, saga_id: UUID, changes: Changes) -> None:
+    def _compare(self, saga_id: SagaId, changes: Changes) -> None:
         row, was = self._database.sagas.get(saga_id), changes.sagas[saga_id].was
         if was is None and row is not None:
             raise Conflict("a saga that was absent exists now")

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, Final
-from uuid import UUID
 
 from orchestrator.errors import Stop
 from orchestrator.settings import CoordinatorSettings
 from schemas.catalogue import Channel, topic_of
+from schemas.ids import SagaId
 
 from .broker import Broker
 from .companies import Company
@@ -60,7 +60,7 @@ class World:
         self.clocks: dict[str, ProcessClock] = {}
         self.leaving: set[str] = set()
         self.backups: dict[Fault, dict[str, Any]] = {}
-        self.gone: dict[UUID, Row] = {}  # Lost with the database, and not begun again yet.
+        self.gone: dict[SagaId, Row] = {}  # Lost with the database, and not begun again yet.
         self.healed = False
         self.over = False
         self._rest: Any = None
@@ -127,7 +127,7 @@ class World:
 
     def _reserved(self, leg_id: str, pieces: int | None) -> int:
         """What so many pieces of a credit leg's line cost; None: all that were asked for."""
-        saga_id = UUID(leg_id[:36])
+        saga_id = leg_id[:36]
         row = self.database.sagas.get(saga_id) or self.gone[saga_id]
         line = row.named.terms.lines[int(leg_id[37:].split("/")[1]) - 1]
         return line.points if pieces is None else line.points_for(pieces)
