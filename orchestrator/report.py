@@ -47,14 +47,12 @@ class Report:
             if self._log.says_moves:
                 self._log.moved(
                     at,
-                    {
-                        "saga_id": saga.terms.saga_id,
-                        "revision": saga.revision,
-                        "on": moved.event,
-                        "leg": moved.leg,
-                        "outcome": moved.outcome,
-                        "status": moved.phase,
-                    },
+                    saga_id=saga.terms.saga_id,
+                    revision=saga.revision,
+                    on=moved.event,
+                    leg=moved.leg,
+                    outcome=moved.outcome,
+                    status=moved.phase,
                 )
         self._log.flush()
         self._metrics.started.inc(started)
