@@ -38,10 +38,12 @@ class Rest:
             for leg_id, fact in company.facts.items():
                 self.facts[leg_id[:36]][leg_id[37:]] = fact
         for (saga_id, _), movement in self.world.database.movements.items():
-            if movement.transfer.debit.endswith("/loss"):
-                self.losses[saga_id] += movement.transfer.amount
-            if movement.transfer.credit.endswith("/forgone"):
-                self.forgone[saga_id] += movement.transfer.amount
+            moved = movement.transfer
+            for account, way in ((moved.debit, 1), (moved.credit, -1)):
+                if account.endswith("/loss"):
+                    self.losses[saga_id] += way * moved.amount
+                if account.endswith("/forgone"):
+                    self.forgone[saga_id] -= way * moved.amount
 
     def settled(self) -> Iterator[tuple[str, Saga, dict[str, Any]]]:
         """The sagas that ended and that nobody needs to look at, with their last result."""
