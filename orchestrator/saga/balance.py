@@ -61,11 +61,13 @@ def promised(leg: Leg) -> int:
 
 def contradicts(saga: Saga, leg: Leg, amount: int) -> bool:
     """Whether so much cannot be true of a leg, given what was undone, or given up, of it."""
-    gone = [
-        undo.asked if undo.status is Status.WRITTEN_OFF else promised(undo)
-        for undo in undoings(saga, leg)
-    ]
-    if amount < sum(gone):
+    gone = 0
+    for undo in undoings(saga, leg):
+        if undo.status is Status.WRITTEN_OFF:
+            gone += undo.asked
+        elif undo.status is not Status.REFUSED:  # Declined: perhaps because there was nothing.
+            gone += promised(undo)
+    if amount < gone:
         return True
     done = saga.leg(leg.undoes) if leg.undoes is not None else None
     return done is not None and amount > done.moved

@@ -109,7 +109,7 @@ _ROWS: Final[Mapping[Status, tuple[Cell, ...]]] = {
                  S.OVERTURNED, S.OVERTURNED, NO, NO),
     S.REFUSED: (S.CONFIRMED, STALE, STALE, S.PENDING, STALE, STALE,
                 STALE, STALE, STALE,
-                S.CONFIRMED, NO, S.UNKNOWN, S.WRITTEN_OFF),
+                S.CONFIRMED, S.REJECTED, S.UNKNOWN, S.WRITTEN_OFF),
     # Two persons gave up; that it was done after all is believed.
     S.WRITTEN_OFF: (S.OVERTURNED, STALE, STALE, STALE, STALE, STALE,
                     STALE, STALE, STALE,

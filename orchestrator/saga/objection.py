@@ -11,7 +11,9 @@ from .progress import Engine
 from .ruling import Action, Ruling, news_of
 
 
-def objection(engine: Engine, saga: Saga, path: str, ruling: Ruling) -> str:
+def objection(  # noqa: PLR0911  # One reason after the other.
+    engine: Engine, saga: Saga, path: str, ruling: Ruling
+) -> str:
     """What stands against a ruling that `Engine.decided` did not take."""
     leg = saga.leg(path)
     if leg is None:
@@ -22,6 +24,8 @@ def objection(engine: Engine, saga: Saga, path: str, ruling: Ruling) -> str:
     if ruling.action not in allowed:
         if ruling.action is Action.REJECT and contradicts(saga, leg, 0):
             return f"{path} was undone, or may be: it cannot be that it was never done"
+        if ruling.action is Action.REJECT and leg.status is Status.REFUSED:
+            return f"{leg.undoes} stands: {path} gives back what it took, so there is something"
         return f"{path} is {leg.status}: allowed is {' or '.join(allowed)}"
     if ruling.number <= leg.decision:
         return f"decision {leg.decision} about {path} came later and was applied"

@@ -157,7 +157,7 @@ class Engine:
             for action in Action
             if isinstance(TABLE[leg.status][event_of(action)], Status)
             and (retries or action is not Action.RETRY)
-            and not (action is Action.REJECT and contradicts(saga, leg, 0))
+            and _can_be(saga, leg, action)
         )
 
     def decided(self, saga: Saga, path: str, ruling: Ruling, now: int) -> Saga | Still:
@@ -179,9 +179,12 @@ class Engine:
             settled = saga.with_leg(but(leg, called=0, decision=ruling.number))
             settled = self._lost(settled, short, now)
             return self._settle(but(settled, revision=saga.revision + 1), now)
-        if news.event is Event.AGAIN and leg.cancels:
-            cell = Status.CANCELLING  # After a cancel nothing else is said under this leg.
-        ruled = but(leg, decision=ruling.number, called=0)
+        number = ruling.number
+        if news.event is Event.AGAIN:
+            number = leg.decision  # Nothing is said of what became of it.
+            if leg.cancels:
+                cell = Status.CANCELLING  # After a cancel nothing else is said under this leg.
+        ruled = but(leg, decision=number, called=0)
         return self._moved(saga, ruled, cell, news, now)
 
     def recall(self, saga: Saga, said: Said, now: int) -> Saga:
@@ -378,6 +381,18 @@ class Engine:
         if told is not None and stands(saga, self.definition, status):
             return but(saga, told=but(told, words=None))
         return tell(saga, status, code, now)
+
+
+def _can_be(saga: Saga, leg: Leg, action: Action) -> bool:
+    """Whether what a person would say does not contradict what is known.
+
+    There was nothing to give back where what was taken turned out not to be; and only there.
+    """
+    if action is not Action.REJECT:
+        return not contradicts(saga, leg, leg.asked)
+    if leg.status is Status.REFUSED:
+        return contradicts(saga, leg, leg.asked)
+    return not contradicts(saga, leg, 0)
 
 
 def _cause(saga: Saga, pivot: str) -> Leg:

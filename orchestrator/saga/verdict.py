@@ -20,6 +20,9 @@ def cell_of(saga: Saga, leg: Leg, news: News, policy: LegPolicy, *, only_late: b
     cell = TABLE[leg.status][news.event]
     if cell is Status.PENDING and leg.cancels:
         return Still.STALE  # It may still be settled; after a cancel nothing else is said.
+    if leg.status is Status.REFUSED and contradicts(saga, leg, leg.asked):
+        # What it would give back was not taken after all: that it was given is another claim.
+        return Status.DISPUTED if cell is Status.CONFIRMED else Still.STALE
     if only_late and (cell is Status.REJECTED or cell is Status.CANCELLED):
         return Status.REFUSED
     return cell
@@ -40,6 +43,8 @@ def _after_one(saga: Saga, leg: Leg, news: News, policy: LegPolicy, only_late: b
         return Status.DISPUTED
     if status is Status.WRITTEN_OFF:
         return TABLE[status][news.event]
+    if leg.decision:
+        return Status.DISPUTED  # No reply overrules people who decided on evidence.
     chain = policy.late_yes if amount > leg.moved else policy.late_no
     if only_late or chain[0] is Remedy.PARK:
         return Status.DISPUTED

@@ -80,6 +80,19 @@ def _a_decided_dispute_comes_again(patch: Patch) -> None:
     patch.setattr(verdict, "_after_one", after_one)
 
 
+def _a_reply_overrules_people(patch: Patch) -> None:
+    right = verdict._after_one
+
+    def after_one(saga: Saga, leg: Leg, *rest: Any) -> Cell:
+        return right(saga, replace(leg, decision=0), *rest)
+
+    patch.setattr(verdict, "_after_one", after_one)
+
+
+def _there_was_nothing_to_give_back(patch: Patch) -> None:
+    patch.setattr(progress, "_can_be", lambda saga, leg, action: True)
+
+
 def _what_was_undone_was_never_done(patch: Patch) -> None:
     for module in (verdict, progress):
         patch.setattr(module, "contradicts", lambda saga, leg, amount: False)
@@ -387,6 +400,8 @@ MUTANTS: Final = (
     Mutant("a late yes is dropped", _a_late_yes_is_dropped, (WALK, HARD)),
     Mutant("a dispute is overwritten", _a_dispute_is_overwritten, (WALK,)),
     Mutant("a decided dispute comes again", _a_decided_dispute_comes_again, (WALK, HARD)),
+    Mutant("a reply overrules people", _a_reply_overrules_people, (WALK,)),
+    Mutant("nothing was to be given back", _there_was_nothing_to_give_back, (WALK,)),
     Mutant("what was undone was never done", _what_was_undone_was_never_done, (WALK, HARD)),
     Mutant("undo starts from silence", _undo_on_silence, (WALK,)),
     Mutant("undone twice", _undone_twice, (WALK, WORLDS, HARD)),

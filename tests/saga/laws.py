@@ -42,7 +42,7 @@ MAY_DECIDE: Final = {
     Status.PENDING: {"confirm", "reject"},
     Status.CANCELLING: {"confirm", "reject"},
     Status.DISPUTED: {"confirm", "reject"},
-    Status.REFUSED: {"confirm", "retry", "write-off"},
+    Status.REFUSED: {"confirm", "reject", "retry", "write-off"},
     Status.OVERTURNED: {"write-off"},
 }
 
@@ -122,8 +122,11 @@ def check_forbidden(engine: Engine, was: Saga, leg: Leg, action: Action, amount:
     if action is Action.RETRY and may:
         policy = engine._policy(was.terms, leg)
         may = bool(policy.rungs or (policy.cancel and leg.cancels))
-    if action in (Action.CONFIRM, Action.REJECT) and may:
-        may = not impossible(was, leg, amount)
+    if may and leg.status is Status.REFUSED and action is Action.REJECT:
+        may = impossible(was, leg, leg.asked)
+    elif may:
+        certain = action in (Action.CONFIRM, Action.REJECT)
+        may = not impossible(was, leg, amount if certain else leg.asked)
     if leg.status is Status.OVERTURNED and may:
         now = sums(was)
         gone = now.returned + now.returning + now.forgone
@@ -341,7 +344,7 @@ def law_late_verdict(edge: Edge, _said: Said) -> None:
         assert leg.status is Status.DISPUTED, edge
     elif was.status is Status.WRITTEN_OFF:
         assert leg.status is Status.OVERTURNED, edge
-    elif two_yes or twice or chain[0] == "park" or leg.verb == "return":
+    elif two_yes or twice or was.decision or chain[0] == "park" or leg.verb == "return":
         assert leg.status is Status.DISPUTED, edge
     else:
         assert leg.status is Status.OVERTURNED, edge

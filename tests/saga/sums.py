@@ -118,7 +118,8 @@ def undone(saga: Saga, leg: Leg) -> int:
     found = 0
     for other in saga.legs:
         if other.path.rpartition("/" + other.verb)[0] == leg.path and other.path != leg.path:
-            stands = other.status in KNOWN - {Status.WRITTEN_OFF} | {Status.DISPUTED}
+            standing = {Status.DISPUTED, Status.REFUSED} | KNOWN - {Status.WRITTEN_OFF}
+            stands = other.status in standing
             found += other.moved if stands else other.asked
     return found
 

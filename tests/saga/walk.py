@@ -25,6 +25,8 @@ from tests.saga.shapes import CALLED, CANCEL_ENDS, HOUR, PENDING_ENDS, TOLD, Sha
 STATES_MAX: Final = 200_000
 FOREVER: Final = NOW + 30 * 24 * HOUR
 SOON: Final = NOW + 1
+RULED: Final = (Status.CONFIRMED, Status.REJECTED)
+"""Where it matters that people decided so: elsewhere another verdict is a dispute anyway."""
 VERDICTS: Final = ("confirmed", "rejected", "cancelled")
 READINGS: Final = ("pending", "not_received", "unusable")
 ORIGIN: Final = ("withdraw", "asked")
@@ -122,8 +124,11 @@ def key_of(saga: Saga) -> object:
 
 
 def folded(engine: Engine, saga: Saga) -> Saga:
-    """The state without what grows for ever."""
-    legs = tuple([_folded(leg, engine._policy(saga.terms, leg)) for leg in saga.legs])
+    """The state without what grows for ever; of what people decided, with one leg of it."""
+    ruled = next((leg for leg in saga.legs if leg.decision and leg.status in RULED), None)
+    legs = tuple(
+        [_folded(leg, engine._policy(saga.terms, leg), ruled=leg is ruled) for leg in saga.legs]
+    )
     held = NOW if saga.held else 0
     return Saga(saga.terms, 1, legs, _as_told(saga.told, legs), saga.withdrawn, None, held)
 
@@ -137,7 +142,7 @@ def _as_told(told: Told | None, legs: tuple[Leg, ...]) -> Told | None:
     return but(told, at=NOW, revision=1, moved=moved, code=code)
 
 
-def _folded(leg: Leg, policy: LegPolicy) -> Leg:
+def _folded(leg: Leg, policy: LegPolicy, *, ruled: bool) -> Leg:
     status = leg.status
     common: dict[str, Any] = {
         "path": leg.path,
@@ -149,6 +154,7 @@ def _folded(leg: Leg, policy: LegPolicy) -> Leg:
         "first": leg.first,
         "claim": leg.claim,
         "called": NOW if leg.called else 0,
+        "decision": int(ruled),
     }
     if status not in IN_FLIGHT:
         kept = leg.cancels if status in PARKED else 0
@@ -237,7 +243,7 @@ def _timers(engine: Engine, was: Saga, leg: Leg) -> Iterator[Edge]:
 def _decisions(engine: Engine, was: Saga, leg: Leg) -> Iterator[Edge]:
     for action in Action:
         for amount in (None, *_amounts(leg)) if action is Action.CONFIRM else (None,):
-            ruling = Ruling(1, action, amount)
+            ruling = Ruling(leg.decision + 1, action, amount)
             now = engine.decided(was, leg.path, ruling, NOW)
             if not isinstance(now, Saga):
                 says = amount or leg.claim or leg.asked
@@ -248,7 +254,7 @@ def _decisions(engine: Engine, was: Saga, leg: Leg) -> Iterator[Edge]:
             again = engine.decided(now, leg.path, ruling, NOW)
             assert isinstance(again, Still), f"decided twice by one record: {leg} {action}"
             yield Edge(engine, was, action.value, leg.path, amount or 0, NOW, now)
-        older = engine.decided(was, leg.path, Ruling(0, action), NOW)
+        older = engine.decided(was, leg.path, Ruling(leg.decision, action), NOW)
         assert isinstance(older, Still), f"an older decision counts: {leg} {action}"
 
 
