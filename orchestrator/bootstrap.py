@@ -183,8 +183,9 @@ async def _first_of(main: Coroutine[Any, Any, None], *others: Coroutine[Any, Any
     tasks = [asyncio.create_task(main), *(asyncio.create_task(other) for other in others)]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
+        for task in tasks:  # The main one first, and not by chance.
+            if task in done:
+                task.result()
     finally:
         for task in tasks:
             task.cancel()

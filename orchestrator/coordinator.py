@@ -188,8 +188,9 @@ class Coordinator:
         tasks = (work, publisher, beat)
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            for task in tasks:  # In this order: which failure is told does not depend on chance.
+                if task in done:
+                    task.result()
         finally:
             self._set_ready(False)
             for task in tasks:
@@ -300,8 +301,10 @@ class Coordinator:
         """Read on from Kafka's offsets, or from ours where the database is behind them."""
         self._leaving = False
         mine = list(partitions)
-        stored = await self._patiently(self._store.positions)
+        # Offsets first: they follow the positions, so that whatever somebody else commits meanwhile
+        # does not look like a database that is behind; and the ends last, which positions precede.
         committed = await self._patiently(lambda: self._source.committed(mine))
+        stored = await self._patiently(self._store.positions)
         bounds = await self._patiently(lambda: self._source.bounds(mine))
         if found := behind(stored, committed, bounds):
             await self._patiently(lambda: self._store.begin_recovery(found))
