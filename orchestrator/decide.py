@@ -38,9 +38,13 @@ from schemas.replies import LegAnswered
 from schemas.requests import RedemptionInquired, RedemptionRequested, RedemptionWithdrawn
 from schemas.results import PointsTotal, RedemptionResult, ResultStatus, TimerFired
 from schemas.value import but
+from schemas.values import moment_of
 
 _NONE: Final[Mapping[int, Audited]] = {}
 _ANY: Final[Mapping[str, Allowance]] = {}
+
+CLOCKS_APART_MAX: Final = 60_000
+"""How far the clocks of two of our processes may differ, in milliseconds."""
 
 NOTHING: Final[Mapping[SagaId, Said]] = {}
 """What was said before the database was lost, when none was."""
@@ -195,15 +199,28 @@ class _Batch(Consequences):
         known = self.sagas.get(saga_id)
         if known is None:
             self._begin(arrival, request)
-        elif known.terms.content and known.terms.content != acceptance.content_digest(request):
+        elif _is_other(known, request):
             problem = Unreadable("request_id", "was used before for a different redemption")
             problem.code, problem.event_id = Code.DUPLICATE_MISMATCH, event_id_of(arrival)
             self._set_aside(arrival, problem, Disposition.REFUSED)
         elif arrival.redelivered:
             self._repeat(arrival, known)
-        else:
+        elif not self._gave_back(arrival, known, request):
             self.decision.counts["duplicate_requests"] += 1
             self._tell_again(arrival, known)
+
+    def _gave_back(self, arrival: Arrival, known: Saga, request: RedemptionRequested) -> bool:
+        """What an origin took for a request that it had withdrawn before is asked back."""
+        deducted = acceptance.deducted(request) if not known.terms.content else None
+        if deducted is None:
+            return False
+        engine, _ = self._tools(known.terms)
+        moved = engine.give_back(known, deducted, request.programme, self.now)
+        if isinstance(moved, Still):
+            return False
+        said = self.said.get(known.terms.saga_id)
+        self._accept(arrival, known, moved, "requested", said, points=deducted.points)
+        return True
 
     def _begin(self, arrival: Arrival, request: RedemptionRequested) -> None:
         if self.said and (said := self.said.get(cast("SagaId", arrival.saga))) is not None:
@@ -351,10 +368,11 @@ class _Batch(Consequences):
             self.decision.counts["stale_timers"] += 1
         else:
             engine, _ = self._tools(saga.terms)
-            if saga.held and saga.held <= self.now:
+            at = self._rang_at(arrival, engine.due(saga))
+            if saga.held and saga.held <= at:
                 self._look_at_held(arrival, saga)
                 return
-            moved = engine.tick(saga, self.now)
+            moved = engine.tick(saga, at)
             if not isinstance(moved, Still):
                 self._accept(arrival, saga, moved, "timer")
             elif (due := engine.due(saga)) != saga.wake_at:
@@ -362,6 +380,17 @@ class _Batch(Consequences):
                 self.sagas[saga.terms.saga_id] = replace(
                     saga, revision=saga.revision + 1, wake_at=due
                 )
+
+    def _rang_at(self, arrival: Arrival, due: int | None) -> int:
+        """When a timer rang: by the clock of whoever found it due, where that is ahead of ours.
+
+        Otherwise it would ring in vain until our clock is there too. Never later than what was due,
+        and from no further ahead than clocks may differ: a record cannot drive a saga on.
+        """
+        assert arrival.envelope is not None
+        if due is None or due <= self.now or due > self.now + CLOCKS_APART_MAX:
+            return self.now
+        return due if due <= moment_of(arrival.envelope.time).timestamp() * 1000 else self.now
 
     def _decided(self, arrival: Arrival, told: OperatorDecided) -> None:
         """What a person decided: only as its audited row has it, and only once."""
@@ -444,8 +473,10 @@ class _Batch(Consequences):
             moved = engine.withdraw(saga, self.now)
             if isinstance(moved, Still):
                 self._tell_again(arrival, saga)
-            else:
-                self._accept(arrival, saga, moved, "withdrawn")
+                return
+            self._accept(arrival, saga, moved, "withdrawn")
+            if moved.parked and moved.told is saga.told:  # A person is waited for: for how long?
+                self._tell_again(arrival, moved)
 
 
 _HANDLERS: Final[Mapping[type, str]] = {
@@ -457,6 +488,19 @@ _HANDLERS: Final[Mapping[type, str]] = {
     RedemptionWithdrawn: "_withdrawn",
 }
 _REFUSED = Disposition.REFUSED
+
+
+def _is_other(known: Saga, request: RedemptionRequested) -> bool:
+    """Whether a request asks for something else under an id that was used before (I9).
+
+    Any meets a tombstone, but only one deduction is given back for it.
+    """
+    if known.terms.content:
+        return known.terms.content != acceptance.content_digest(request)
+    deducted, taken = acceptance.deducted(request), known.leg("deduct")
+    if deducted is None or taken is None:
+        return False
+    return (deducted.reference, deducted.points) != (taken.reference, taken.moved)
 
 
 def _differs(told: OperatorDecided, made: Audited | None) -> str | None:

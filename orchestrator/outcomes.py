@@ -101,7 +101,7 @@ def _compare(
     terms = now.terms
     sides, names = _SIDES_OF[terms.definition][terms.definition_version], _names(terms)
     before = was.legs if was is not None else ()
-    came, comes = was is not None and _on_its_way(was), _on_its_way(now)
+    came, comes = was is not None and bool(before) and _on_its_way(was), _on_its_way(now)
     known = len(before)
     for at, leg in enumerate(now.legs):
         old = before[at] if at < known else None

@@ -213,6 +213,11 @@ def tombstone(request: RedemptionWithdrawn, origin: str, now: int) -> Saga:
         content="",
         accepted_at=now,
         programme="",
+        # If the request brings a deduction after all, that is given back.
+        prededucted=True,
+        debtor=origin,
+        debtor_account=request.account,
+        unit=f"{origin}-points",
     )
     told = Told(1, ResultStatus.CANCELLED, True, Code.WITHDRAWN, None, now)
     return Saga(terms=terms, revision=1, told=told)

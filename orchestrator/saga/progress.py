@@ -62,6 +62,18 @@ class Engine:
         legs = (_given(self.definition.steps[0].name, deducted),)
         return self._settle(but(saga, legs=legs), now)
 
+    def give_back(self, stone: Saga, deducted: Deducted, programme: str, now: int) -> Saga | Still:
+        """What an origin took for a request that it had withdrawn before it came (`0009`)."""
+        path, told = self.definition.steps[0].name, stone.told
+        if not stone.terms.prededucted or stone.leg(path) is not None:
+            return Still.STALE
+        if told is not None and "return_required" not in (told.words or {}):
+            told = but(told, words=None, moved=(0,))  # It spoke of no deduction.
+        leg = _given(path, deducted)  # The terms of a tombstone name no programme.
+        legs = (but(leg, detail={**(leg.detail or {}), "programme": programme}), *stone.legs)
+        found = but(stone, legs=legs, told=told, withdrawn=True, revision=stone.revision + 1)
+        return self._settle(found, now)
+
     def _legs(self, terms: Terms, deducted: Deducted | None) -> tuple[Leg, ...]:
         legs: list[Leg] = []
         for step in self.definition.steps:

@@ -146,7 +146,7 @@ def _common(saga: Saga, leg_id: str, attempt: int, at: int) -> dict[str, Any]:
     return {
         "leg_id": leg_id,
         "saga_id": leg_id[:36],
-        "programme": saga.terms.programme,
+        "programme": saga.terms.programme or (saga.legs[0].detail or {}).get("programme", ""),
         "attempt": attempt,
         "issued_at": text_of(at),
     }

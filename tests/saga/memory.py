@@ -85,7 +85,8 @@ class Platform:
         topic = catalogue.INTERNAL_TOPIC if internal else topic_of(participant, channel)
         source = PLATFORM_SOURCE if internal else source_of(participant)
         self._events += 1
-        envelope = Envelope(f"e-{self._events}", source, type_, "2027-01-15T08:00:00Z", **head)
+        time = head.pop("time", "2027-01-15T08:00:00Z")
+        envelope = Envelope(f"e-{self._events}", source, type_, time, **head)
         log = self.log.setdefault((topic, 0), [])
         headers = tuple(envelope.headers())
         value = orjson.dumps(data)

@@ -7,8 +7,10 @@ import orjson
 import pytest
 
 from orchestrator.consequences import Decision
+from orchestrator.sagas.words import moment
 from schemas import catalogue
 from schemas.catalogue import DEAD_LETTER_TOPIC
+from schemas.envelope import rfc3339
 from schemas.ids import saga_id
 from tests.saga.checkers import REQUEST
 from tests.saga.memory import START, Platform
@@ -266,6 +268,44 @@ def test_a_ladder_runs_out_into_a_person_and_a_late_answer_still_counts() -> Non
     assert len(said(reply(platform, "deduct", **YES))) == 2
 
 
+def rings(platform: Platform, fired_at: int) -> Decision:
+    """The saga's timer, as a sweeper whose clock says `fired_at` publishes it."""
+    time = rfc3339(moment(fired_at))
+    fired = {"saga_id": SAGA, "revision": only(platform).revision}
+    platform.arrive("", catalogue.TIMER, KEY, fired, time=time)
+    return platform.batch()
+
+
+def test_a_timer_of_a_clock_ahead_of_ours_does_not_ring_in_vain() -> None:
+    platform = begun()
+    platform.now = START + 2_000
+    assert said(rings(platform, START + 5_003)) == ["citi.commands /deduct#inquire1"]
+    assert only(platform).wake_at == START + 8_000, "as of when it was due"
+
+
+@pytest.mark.parametrize("fired_at", (START, START + 4_999))
+def test_a_timer_that_rang_too_early_does_nothing(fired_at: int) -> None:
+    platform = begun()
+    assert_unchanged(rings(platform, fired_at))
+
+
+@pytest.mark.parametrize("ahead", (60_001, 3_600_000))
+def test_a_timer_from_the_far_future_drives_nothing_on(ahead: int) -> None:
+    """A pending leg is looked at in an hour: no record makes that now."""
+    platform = begun()
+    reply(platform, "deduct", outcome="PENDING")
+    due = only(platform).leg("deduct").due
+    platform.now = due - ahead
+    rings(platform, START + 10**12)
+    assert only(platform).leg("deduct").inquiries == 0
+    platform.now = due - 60_000
+    rings(platform, START + 10**12)
+    assert only(platform).leg("deduct").inquiries == 1
+    platform.now += 1
+    rings(platform, START + 10**12)
+    assert only(platform).leg("deduct").inquiries == 1, "never beyond what was due"
+
+
 # -- inquiries and withdrawals ----------------------------------------------------------------
 
 
@@ -298,6 +338,21 @@ def test_a_withdrawal_turns_the_redemption_round_before_the_credit() -> None:
     assert (result["status"], result["reason"]["code"]) == ("CANCELLED", "WITHDRAWN")
     assert result["points"] == {"charged": 0, "returned": 40_000}
     assert not +platform.used
+
+
+def test_who_withdraws_what_a_person_looks_at_hears_so_at_once() -> None:
+    """The interim answer again, unchanged (`contract.md` 3); the final one when it is decided."""
+    platform = begun()
+    shown: list[dict[str, Any]] = []
+    while (due := only(platform).wake_at) is not None:
+        shown = results(ring(platform, due)) or shown
+    decision = ask(platform, catalogue.WITHDRAWN)
+    assert only(platform).withdrawn
+    assert results(decision) == shown
+    assert (shown[0]["status"], shown[0]["final"]) == ("MANUAL_REVIEW", False)
+    reply(platform, "deduct", **YES)
+    (result,) = results(reply(platform, "deduct/return", **YES))
+    assert (result["status"], result["final"]) == ("CANCELLED", True)
 
 
 def test_a_withdrawal_after_the_credit_was_asked_for_changes_nothing() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.consequences import Decision
 from schemas import catalogue
+from schemas.commands import ReturnPoints
 from schemas.ids import saga_id
 from tests.saga.memory import Platform
 
@@ -208,3 +209,58 @@ def test_a_redelivered_request_says_the_same_return_again() -> None:
     assert {(one.topic, one.value) for one in again.outgoing} == {
         (one.topic, one.value) for one in first.outgoing
     }
+
+
+def withdrawn_first() -> tuple[Platform, dict[str, Any]]:
+    """A withdrawal that overtook its request, and what the channel was told."""
+    platform = Platform()
+    platform.arrive("harbour", catalogue.WITHDRAWN, KEY, {"request_id": "r-1", "account": "s-1"})
+    (stone,) = told(platform.batch())
+    assert (stone["status"], stone["final"]) == ("CANCELLED", True)
+    return platform, stone
+
+
+def test_what_was_taken_for_a_withdrawn_request_is_given_back() -> None:
+    platform, _ = withdrawn_first()
+    platform.request(REQUEST, "harbour")
+    decision = platform.batch(published=0)
+    (result,) = told(decision)
+    assert (result["status"], result["revision"], result["corrected"]) == ("CANCELLED", 2, True)
+    assert result["points"] == {"charged": 0, "returned": 14_000}
+    assert result["return_required"] == {"reference": "HB-1", "points": 14_000, "lots": LOTS}
+    (command,) = returns(decision)
+    ReturnPoints.model_validate(command, strict=False)
+    assert (command["programme"], command["points"]) == ("uprp-harbour-coupons", 14_000)
+    assert (command["account"], command["lots"]) == ("s-1", LOTS)
+    assert {(one.topic, one.value) for one in platform.batch().outgoing} == {
+        (one.topic, one.value) for one in decision.outgoing
+    }, "redelivered: said again"
+    platform.request(REQUEST, "harbour")
+    assert told(again := platform.batch()) == [result]
+    assert returns(again) == [], "one deduction is given back once"
+    assert answered(platform, "deduct/return", "harbour", **YES).outgoing == []
+    (saga,) = platform.sagas()
+    assert saga.wake_at is None
+    assert not any(platform.books.values())
+
+
+def test_its_return_is_asked_for_until_it_is_acknowledged() -> None:
+    platform, _ = withdrawn_first()
+    platform.request(REQUEST, "harbour")
+    platform.batch()
+    due = platform.next_due()
+    assert due is not None
+    platform.now = due
+    platform.ring()
+    (command,) = returns(platform.batch())
+    assert (command["attempt"], command["programme"]) == (2, "uprp-harbour-coupons")
+
+
+def test_another_deduction_under_a_withdrawn_id_is_another_redemption() -> None:
+    platform, _ = withdrawn_first()
+    platform.request(REQUEST, "harbour")
+    platform.batch()
+    other = {"reference": "HB-2", "points": 14_000, "lots": LOTS}
+    platform.request(REQUEST | {"deduction": other}, "harbour")
+    (letter,) = platform.batch().changes.dead_letters
+    assert letter.error_class == "DUPLICATE_MISMATCH"

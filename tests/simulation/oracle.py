@@ -49,12 +49,8 @@ class Rest:
         """The sagas that ended and that nobody needs to look at, with their last result."""
         for saga_id, saga in self.sagas.items():
             told = self.world.origins.latest(saga_id)
-            if saga.ended and not (saga.parked or self.is_tombstone(saga_id)) and told is not None:
+            if saga.ended and not saga.parked and told is not None:
                 yield saga_id, saga, told
-
-    def is_tombstone(self, saga_id: str) -> bool:
-        """Whether it was withdrawn before it was asked for."""
-        return saga_id in self.sagas and not self.sagas[saga_id].terms.content
 
     def moved(self, saga_id: str, verb: str, line: int | None = None) -> int:
         """How much of a verb the companies really did for a saga."""
@@ -82,11 +78,8 @@ def everybody_has_an_answer(rest: Rest) -> Iterator[str]:
             told = origins.latest(saga_id)
             if told is None or not (told["final"] or told["status"] == "MANUAL_REVIEW"):
                 yield f"{saga_id}: the last that the origin heard is {told}"
-        # What is withdrawn while a person looks at it is answered when that is decided.
-        saga = rest.sagas.get(saga_id)
-        waits = sent.ask.kind == "withdraw" and saga is not None and not saga.ended
         heard = len(origins.results.get(saga_id, ()))
-        if not (refused or waits) and heard <= sent.heard_before:
+        if not refused and heard <= sent.heard_before:
             yield f"{saga_id}: {sent.ask.kind} was never answered"
 
 
@@ -115,8 +108,7 @@ def belief_is_fact(rest: Rest) -> Iterator[str]:
     for saga_id, facts in rest.facts.items():
         known = {leg.path for leg in rest.sagas[saga_id].legs} if saga_id in rest.sagas else set()
         for path, fact in facts.items():
-            # A channel that withdrew before it asked was told CANCELLED: it knows what it took.
-            if path not in known and not rest.is_tombstone(saga_id):
+            if path not in known:
                 yield f"{saga_id}/{path}: was done, no saga knows of it: {fact}"
             if fact.outcome not in DECIDED:
                 yield f"{saga_id}/{path}: is {fact.outcome} though all is at rest"
