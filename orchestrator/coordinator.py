@@ -450,10 +450,18 @@ class Coordinator:
                 loaded = await self._recent.load(transaction, needs)
                 used = await transaction.limits(needs.limits)
                 made = await transaction.decisions(needs.decisions)
+                aside = await transaction.set_aside(needs.places)
             with self._metrics.stage.labels("decide").time():
                 allowances = self._gatekeeper.allowances(now)
                 decision = self._decider.decide(
-                    arrivals, loaded, used, now, made=made, allowances=allowances, said=said
+                    arrivals,
+                    loaded,
+                    used,
+                    now,
+                    made=made,
+                    allowances=allowances,
+                    aside=aside,
+                    said=said,
                 )
                 decision.outcomes = self._gatekeeper.observe(decision.changes.sagas.values())
                 decision.changes.in_flight = decision.outcomes.in_flight

@@ -14,7 +14,15 @@ from orchestrator.catalogue import Catalogue
 from orchestrator.consequences import Consequences, Decision, Kits, event_id_of, limit_key_of
 from orchestrator.decode import Arrival
 from orchestrator.errors import SaidOtherwise
-from orchestrator.ports import Audited, DecisionKey, LimitKey, SagaKey, Settled
+from orchestrator.ports import (
+    Audited,
+    DecisionKey,
+    LimitKey,
+    Place,
+    SagaKey,
+    SetAside,
+    Settled,
+)
 from orchestrator.rules import acceptance
 from orchestrator.rules.admission import Allowance, Gate, Objection
 from orchestrator.saga.instance import Saga, Terms
@@ -41,6 +49,7 @@ from schemas.value import but
 from schemas.values import moment_of
 
 _NONE: Final[Mapping[int, Audited]] = {}
+_NOWHERE: Final[Mapping[Place, SetAside]] = {}
 _ANY: Final[Mapping[str, Allowance]] = {}
 
 CLOCKS_APART_MAX: Final = 60_000
@@ -58,6 +67,7 @@ class Needs:
     strays: frozenset[SagaId]
     limits: frozenset[LimitKey]
     decisions: frozenset[DecisionKey] = frozenset()
+    places: frozenset[Place] = frozenset()  # Of what comes again, and may have been set aside.
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +97,7 @@ class Decider:
         strays: set[SagaId] = set()
         limits: set[LimitKey] = set()
         decisions: set[DecisionKey] = set()
+        places = {_place(one) for one in arrivals if one.redelivered and one.problem is None}
         for arrival in arrivals:
             if arrival.key is not None:
                 keys.add(arrival.key)
@@ -105,7 +116,13 @@ class Decider:
                     day = acceptance.business_date(at, programme.zone)
                     day = day if before is None else before.day(day)
                     limits.add((acceptance.bucket(origin, account), scope, day))
-        return Needs(frozenset(keys), frozenset(strays), frozenset(limits), frozenset(decisions))
+        return Needs(
+            frozenset(keys),
+            frozenset(strays),
+            frozenset(limits),
+            frozenset(decisions),
+            frozenset(places),
+        )
 
     def decide(
         self,
@@ -116,15 +133,18 @@ class Decider:
         *,
         made: Mapping[int, Audited] = _NONE,
         allowances: Mapping[str, Allowance] = _ANY,
+        aside: Mapping[Place, SetAside] = _NOWHERE,
         said: Mapping[SagaId, Said] = NOTHING,
     ) -> Decision:
         """Apply the arrivals in order.
 
         `made` are the decisions of people that they name; `allowances` bound what participants get
-        that is new; `said` is what was said before the database was lost.
+        that is new; `aside` is what was set aside when it first came; `said` is what was said
+        before the database was lost.
         """
         batch = _Batch(self, dict(loaded), dict(used), now, said)
         batch.admit(dict(made), Gate(allowances))
+        batch.aside = aside
         for arrival in arrivals:
             batch.apply(arrival)
         return batch.finish(loaded)
@@ -168,6 +188,7 @@ class _Batch(Consequences):
         super().__init__(decider.kits, decider.group, sagas, used, now, said=said)
         self.catalogue = decider.catalogue
         self.ways = decider.ways
+        self.aside = _NOWHERE
         self.admit({}, Gate({}))
 
     def admit(self, made: dict[int, Audited], gate: Gate) -> None:
@@ -185,6 +206,11 @@ class _Batch(Consequences):
             return
         event = arrival.event
         if event is None:
+            return
+        if arrival.redelivered and (why := self.aside.get(_place(arrival))) is not None:
+            problem = Unreadable(why.field, why.message, event_id_of(arrival))
+            problem.code = Code(why.error_class)
+            self._set_aside(arrival, problem, Disposition(why.disposition))
             return
         if arrival.route.channel is not Channel.INTERNAL and cast("Heard", event).has_unknown():
             self.decision.counts["unknown_fields"] += 1
@@ -514,6 +540,11 @@ def _differs(told: OperatorDecided, made: Audited | None) -> str | None:
     if ruling.action in TWO_PERSONS and not made.approved:
         return "was not approved by a second person"
     return None
+
+
+def _place(arrival: Arrival) -> Place:
+    record = arrival.record
+    return record.topic, record.partition, record.offset
 
 
 def _told(path: str, reply: LegAnswered, news: News) -> dict[str, Any]:

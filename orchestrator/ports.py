@@ -117,6 +117,20 @@ class Audited:
     settled: bool  # Applied, refused or declined: no record of it has any effect any more.
 
 
+Place = tuple[str, int, int]
+"""A topic, the number of one of its partitions and an offset in it."""
+
+
+@value
+class SetAside:
+    """Why a record was set aside, as its row has it."""
+
+    error_class: str
+    field: str
+    message: str
+    disposition: str
+
+
 @value
 class Settled:
     """What became of a decision: applied to the saga at a revision, or refused, and why."""
@@ -153,6 +167,9 @@ class Transaction(Protocol):
 
     async def decisions(self, keys: Iterable[DecisionKey]) -> dict[int, Audited]:
         """The audited rows that exist, by their number."""
+
+    async def set_aside(self, places: Iterable[Place]) -> dict[Place, SetAside]:
+        """Why the records there were set aside; those that were not are missing."""
 
     async def save(self, changes: Changes) -> None:
         """Write everything.

@@ -107,6 +107,12 @@ from unnest($1::text[], $2::integer[], $3::bigint[], $4::bytea[], $5::bytea[], $
             $13::timestamptz[]) as v
 on conflict do nothing
 
+-- why_set_aside --
+-- Why records were set aside, of those that were: what is redelivered is set aside again so.
+select d.topic, d.partition, d."offset", d.error_class, d.field, d.message, d.disposition
+from unnest($1::text[], $2::integer[], $3::bigint[]) as v (topic, partition, "offset")
+join dead_letter d using (topic, partition, "offset")
+
 -- save_cases (hot) --
 -- Sagas that wait for a person, or do not any more; a case that is opened again is a new one.
 insert into parked_case as c (key_hash, saga_id, opened_at, leg, why, stake, unit, closed_at)

@@ -28,7 +28,9 @@ from orchestrator.ports import (
     LimitKey,
     Lost,
     Partition,
+    Place,
     SagaKey,
+    SetAside,
     Settled,
 )
 from orchestrator.saga.codec import decode_state, decode_terms, encode_state, encode_terms
@@ -273,6 +275,19 @@ class PostgresTransaction:
         return {
             row["id"]: Audited(
                 str(row["saga_id"]), row["leg"], _ruling(row), row["approved"], row["settled"]
+            )
+            for row in rows
+        }
+
+    async def set_aside(self, places: Iterable[Place]) -> dict[Place, SetAside]:
+        """Why the records there were set aside; those that were not are missing."""
+        wanted = sorted(set(places))
+        if not wanted:
+            return {}
+        rows = await self._fetch("why_set_aside", *zip(*wanted, strict=True))
+        return {
+            (row["topic"], row["partition"], row["offset"]): SetAside(
+                row["error_class"], row["field"], row["message"], row["disposition"]
             )
             for row in rows
         }

@@ -14,7 +14,7 @@ from uuid import uuid4
 import pytest
 
 from orchestrator.errors import Conflict, Fenced
-from orchestrator.ports import Change, Changes, LimitChange, LimitKey, Store
+from orchestrator.ports import Change, Changes, LimitChange, LimitKey, SetAside, Store
 from orchestrator.saga.instance import Saga, Told
 from orchestrator.saga.machine import Status
 from schemas.reasons import Code
@@ -266,6 +266,13 @@ class StoreLaws:
         await save(store, Changes(dead_letters=[first]))
         await save(store, Changes(dead_letters=[replace(first, message="again"), letter(10)]))
         assert (await counts())["dead_letter"] == 2
+        place = (first.topic, first.partition, first.offset)
+        other = (first.topic, first.partition, 10**9)
+        async with store.transaction() as batch:
+            assert await batch.set_aside([]) == {}
+            assert await batch.set_aside([other, place]) == {
+                place: SetAside(first.error_class, first.field, first.message, first.disposition)
+            }
 
     async def test_a_due_timer_is_leased_once_and_pushed(self, store: Store) -> None:
         due, later, never = (

@@ -16,12 +16,21 @@ from orchestrator import catalogue as catalogues
 from orchestrator.consequences import Decision
 from orchestrator.decide import Decider
 from orchestrator.decode import Arrival, decode, routes
-from orchestrator.ports import Audited, Case, LimitKey, Outgoing, Partition, Record
+from orchestrator.ports import (
+    Audited,
+    Case,
+    LimitKey,
+    Outgoing,
+    Partition,
+    Record,
+    SetAside,
+)
 from orchestrator.saga import codec, utterance
 from orchestrator.saga.instance import Saga
 from orchestrator.saga.policy import LegPolicy, Policies
 from schemas import catalogue
 from schemas.catalogue import Channel, topic_of
+from schemas.dead_letters import DeadLetter
 from schemas.envelope import PLATFORM_SOURCE, Envelope, source_of
 from schemas.ids import SagaId, partition_key
 from tests.saga.sums import accounts, pieces, sums
@@ -46,6 +55,11 @@ def short_catalogue(times: int = 2) -> catalogues.Catalogue:
 
 def _short(policy: LegPolicy, times: int) -> LegPolicy:
     return replace(policy, times=policy.times and times)
+
+
+def why_of(letter: DeadLetter) -> SetAside:
+    """What a dead letter's row tells of why it is one."""
+    return SetAside(letter.error_class, letter.field, letter.message, letter.disposition)
 
 
 _CATALOGUE: Final = short_catalogue()
@@ -143,7 +157,12 @@ class Platform:
         loaded = {saga_id: self.saga(saga_id) for saga_id in wanted if saga_id in self.rows}
         used = {key: self.used[key] for key in needs.limits if key in self.used}
         made = {id_: self.made[id_] for _, id_ in needs.decisions if id_ in self.made}
-        return self.decider.decide(arrivals, loaded, used, self.now, made=made)
+        aside = {
+            (letter.topic, letter.partition, letter.offset): why_of(letter)
+            for letter in self.letters
+            if (letter.topic, letter.partition, letter.offset) in needs.places
+        }
+        return self.decider.decide(arrivals, loaded, used, self.now, made=made, aside=aside)
 
     def saga(self, saga_id: SagaId) -> Saga:
         """The saga, from its row."""

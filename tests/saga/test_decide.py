@@ -161,6 +161,23 @@ def test_a_reply_that_comes_before_its_command() -> None:
     assert "not been asked for yet" in letter.message
 
 
+def test_a_reply_that_was_set_aside_before_a_crash_is_published_when_it_comes_again() -> None:
+    """As it was set aside then, once in the table, whatever became of the saga meanwhile."""
+    platform = begun()
+    data = {"leg_id": f"{SAGA}/credit/1"} | YES
+    platform.arrive("alipayhk", catalogue.ANSWERED, KEY, data)
+    first = platform.batch(published=0)
+    decision = reply(platform, "deduct", **YES)
+    (letter,) = platform.letters
+    again = [one for one in decision.outgoing if one.topic == DEAD_LETTER_TOPIC]
+    assert [one.value for one in first.outgoing] == [one.value for one in again]
+    heads = dict(again[0].headers)
+    assert heads["x-dlq-id"] == letter.id.encode()
+    assert heads["__dlq.errors.message"] == f"{letter.field}: {letter.message}".encode()
+    assert "not been asked for yet" in letter.message
+    assert only(platform).leg("credit/1").status == "sent", "it counts as little as before"
+
+
 def test_a_reply_without_a_key_is_slower_not_wrong() -> None:
     platform = begun()
     data = {"leg_id": f"{SAGA}/deduct"} | YES

@@ -8,7 +8,16 @@ import pytest
 from orchestrator.consequences import Decision
 from orchestrator.decide import Needs
 from orchestrator.errors import Conflict
-from orchestrator.ports import Audited, Change, Changes, DecisionKey, LimitKey, SagaKey
+from orchestrator.ports import (
+    Audited,
+    Change,
+    Changes,
+    DecisionKey,
+    LimitKey,
+    Place,
+    SagaKey,
+    SetAside,
+)
 from orchestrator.recent import Recent
 from orchestrator.saga.instance import Saga
 from schemas.ids import SagaId
@@ -30,6 +39,9 @@ class Rows:
         return {}
 
     async def decisions(self, keys: Iterable[DecisionKey]) -> dict[int, Audited]:
+        return {}
+
+    async def set_aside(self, places: Iterable[Place]) -> dict[Place, SetAside]:
         return {}
 
     async def save(self, changes: Changes) -> None:

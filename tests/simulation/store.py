@@ -22,7 +22,9 @@ from orchestrator.ports import (
     LimitKey,
     Lost,
     Partition,
+    Place,
     SagaKey,
+    SetAside,
     Shared,
     Sight,
 )
@@ -30,6 +32,7 @@ from orchestrator.rules.admission import Part
 from orchestrator.rules.health import Breaker
 from orchestrator.saga import codec
 from orchestrator.saga.instance import Saga
+from schemas.dead_letters import DeadLetter
 from schemas.ids import SagaId
 
 from .database import Database, LockKey, Row
@@ -102,6 +105,21 @@ class MemoryTransaction:
             return {}
         found: dict[LimitKey, int] = await self._ask(
             "limits", lambda: {key: used[key] for key in wanted if key in used}
+        )
+        return found
+
+    async def set_aside(self, places: Iterable[Place]) -> dict[Place, SetAside]:
+        """Why the records there were set aside."""
+        wanted, letters = sorted(set(places)), self._database.letters
+        if not wanted:
+            return {}
+        found: dict[Place, SetAside] = await self._ask(
+            "set aside",
+            lambda: {
+                place: _why(letters[name])
+                for place in wanted
+                if (name := "/".join(map(str, place))) in letters
+            },
         )
         return found
 
@@ -318,3 +336,7 @@ class MemoryBoard:
             del database.heard[name]
             for key in [key for key in database.sights if key[0] == name]:
                 del database.sights[key]
+
+
+def _why(letter: DeadLetter) -> SetAside:
+    return SetAside(letter.error_class, letter.field, letter.message, letter.disposition)
