@@ -43,6 +43,13 @@ FOUND: Final = {
         Fault("late", "alipayhk/credit", 1, 4_000),
         flavour=_LOSS_AT_ONCE,
     ),
+    # The loss of it was none in the end, and the sums here went on counting it.
+    "a deduction that was denied, and then all that was given for it": plan(
+        Fault("no_after_yes", "citi/deduct", 1, 9_000),
+        Fault("no_after_yes", "alipayhk/credit", 1, 9_000),
+        Fault("no_after_yes", "alipayhk/credit", 2, 9_000),
+        flavour=_LOSS_AT_ONCE,
+    ),
 }
 
 
