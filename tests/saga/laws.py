@@ -111,7 +111,8 @@ def check_still(was: Saga, leg: Leg, reply: str, amount: int, still: Cell) -> No
     if reply in VERDICTS and not early:
         known = {leg.moved, leg.first, leg.claim} - {None}
         says = amount if reply == "confirmed" else 0
-        assert says in known or leg.status in STOPPED, f"{reply} {amount} is dropped: {leg} {was}"
+        stopped = leg.status in STOPPED - {Status.SILENT}
+        assert says in known or stopped, f"{reply} {amount} is dropped: {leg} {was}"
     late = leg.status in KNOWN - {Status.WRITTEN_OFF} or leg.status is Status.DISPUTED
     assert (still is Still.UNFIT) == (reply == "unusable" and late and not early), (still, leg)
 

@@ -220,6 +220,8 @@ class Search:
             case _:
                 raise AssertionError(event)
         if isinstance(now, Still):
+            if event[0] == "heard":
+                laws.check_still(saga, _leg(saga, path), name, amount, now)
             return None
         laws.check(Edge(engine, saga, name, path, amount, at, now))
         return Move(self._number(now), _orders_of(newly(saga, now)))
