@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from schemas import catalogue
 from schemas.values import moment_of
 
 Choose = Callable[[int], int]
 """A number below the given one; 0 is what a company does on a good day."""
+
+OTHER_LOTS: Final = [{"lot": "none-of-ours", "points": 1}]
 
 
 @dataclass
@@ -98,10 +100,13 @@ class Company:
 def garbled(answer: dict[str, Any], choose: Choose) -> dict[str, Any]:
     """The same leg in words that say nothing that may be used."""
     leg_id = answer["leg_id"]
+    wrong_unit = "points" if "/credit" in leg_id else "quantity"
     return (
         {"leg_id": leg_id, "outcome": "DONE"},
         {"leg_id": leg_id, "outcome": "REJECTED", "reason": {"code": "E-51"}},
         {"leg_id": leg_id, "outcome": "CONFIRMED", "reference": "X", "points": 10**9}
         | {"quantity": 10**9},
         {"leg_id": leg_id, "outcome": "REJECTED", "reason": {"code": "TIMEOUT"}},
-    )[choose(4)]
+        {"leg_id": leg_id, "outcome": "CONFIRMED", "reference": "X", wrong_unit: 1},
+        {"leg_id": leg_id, "outcome": "CONFIRMED", "reference": "X", "lots": OTHER_LOTS},
+    )[choose(6)]

@@ -25,6 +25,7 @@ from orchestrator.ports import (
     Record,
     SetAside,
 )
+from orchestrator.rules.admission import Allowance
 from orchestrator.saga import codec, utterance
 from orchestrator.saga.instance import Saga
 from orchestrator.saga.policy import LegPolicy, Policies
@@ -85,6 +86,7 @@ class Platform:
     cases: dict[SagaId, Case] = field(default_factory=dict)
     made: dict[int, Audited] = field(default_factory=dict)
     refusals: dict[int, str] = field(default_factory=dict)
+    allowances: Mapping[str, Allowance] = field(default_factory=dict)  # What participants can take.
     _events: int = 0
 
     # -- the way in ---------------------------------------------------------------------------
@@ -162,7 +164,15 @@ class Platform:
             for letter in self.letters
             if (letter.topic, letter.partition, letter.offset) in needs.places
         }
-        return self.decider.decide(arrivals, loaded, used, self.now, made=made, aside=aside)
+        return self.decider.decide(
+            arrivals,
+            loaded,
+            used,
+            self.now,
+            made=made,
+            aside=aside,
+            allowances=self.allowances,
+        )
 
     def saga(self, saga_id: SagaId) -> Saga:
         """The saga, from its row."""
@@ -221,7 +231,7 @@ class Platform:
         self.letters += changes.dead_letters
         for saga_id, case in changes.cases.items():
             if case.closed:
-                del self.cases[saga_id]
+                self.cases.pop(saga_id, None)  # It may have been opened in the same batch.
             else:
                 self.cases[saga_id] = case
         self._check_limits()

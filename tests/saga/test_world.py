@@ -1,12 +1,17 @@
 """Belief equals fact, whatever is lost, late, doubled, garbled or out of order."""
 
+from typing import Final
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.saga import checkers
+from tests.saga.hostile import Hostile
 from tests.saga.memory import Platform
 from tests.saga.world import World
+
+HOSTILE: Final = 200
 
 
 @settings(max_examples=120, deadline=None, derandomize=True, database=None)
@@ -22,9 +27,33 @@ def test_worlds_of_every_kind_are_seen() -> None:
         assert ends[end] > 5, ends
 
 
+@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@given(st.lists(st.integers(0, 255), min_size=20, max_size=300))
+def test_what_differs_is_on_the_record_or_has_an_owner(tape: list[int]) -> None:
+    Hostile(tape).live()
+
+
+def test_hostile_worlds_of_every_kind_are_seen() -> None:
+    seen = checkers.check_worlds(range(HOSTILE), Hostile)
+    print(f"{HOSTILE} hostile worlds: {dict(seen)}")
+    for kind in (
+        "SUCCESS",
+        "PARTIAL_SUCCESS",
+        "REJECTED",
+        "FAILED_POINTS_RETURNED",
+        "CANCELLED",
+        "corrected",
+        "decided",
+        "prededucted",
+        "overturned",
+    ):
+        assert seen[kind] > 5, (kind, seen)
+
+
 @pytest.mark.nightly
 def test_many_more_worlds() -> None:
     checkers.check_worlds(range(1_000, 9_000))
+    checkers.check_worlds(range(1_000, 21_000), Hostile)
 
 
 def test_companies_that_echo_cause_no_extra_command() -> None:
