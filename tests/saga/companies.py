@@ -10,7 +10,7 @@ from schemas.values import moment_of
 Choose = Callable[[int], int]
 """A number below the given one; 0 is what a company does on a good day."""
 
-OTHER_LOTS: Final = [{"lot": "none-of-ours", "points": 1}]
+OTHER_LOTS: Final = [{"lot": "none-of-ours", "points": 10**8}]
 
 
 @dataclass
