@@ -109,7 +109,8 @@ def check_still(was: Saga, leg: Leg, reply: str, amount: int, still: Cell) -> No
     early = leg.status is Status.WAITING or leg.verb == "loss"
     assert (still is Still.PREMATURE) == early, (still, leg)
     if reply in VERDICTS and not early:
-        known = {leg.moved, leg.first, leg.claim} - {None}
+        decided = leg.status in KNOWN
+        known = {leg.moved, leg.first, leg.claim} - {None} if decided else set()
         says = amount if reply == "confirmed" else 0
         stopped = leg.status in STOPPED - {Status.SILENT}
         assert says in known or stopped, f"{reply} {amount} is dropped: {leg} {was}"

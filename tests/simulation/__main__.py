@@ -1,6 +1,6 @@
 """`make simulate SEEDS=1000`: the shipped coordinator on a virtual clock, one seed one run.
 
-Exit codes: 0 nothing found, 1 a seed failed, 3 something that must be seen was never reached.
+Exit codes: 0 nothing found, 1 a seed failed, 3 something that must be seen was not, or too seldom.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from .cells import wanted
+from .cells import missing, report
 from .plan import Plan, draw, kept
 from .runs import Outcome, Tally, live, run, shrink
 
@@ -34,11 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if failed is not None:
         _show(failed, options.shrink_s)
         return 1
-    cells = wanted(options.seeds)
-    missing = tally.unreached(cells)
-    print(f"reached {len(cells) - len(missing)} of the {len(cells)} cells that must be")
-    if missing:
-        print("never reached: " + ", ".join(missing))
+    print("\n".join(report(tally.reached, options.seeds)))
+    if lost := missing(tally.reached, options.seeds):
+        print("reached too seldom: " + ", ".join(lost))
         return 3
     return 0
 

@@ -1,4 +1,4 @@
-"""What a run of many seeds must have seen at least once, or it proves less than it says.
+"""What a run of many seeds must have seen, and how often, or it proves less than it says.
 
 Add a line for whatever must not go unseen; the names are what the run itself says it reached.
 `--reached` prints all of them.
@@ -6,7 +6,8 @@ Add a line for whatever must not go unseen; the names are what the run itself sa
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterator, Mapping
+from typing import Final, NamedTuple
 
 OFTEN: Final = (
     # Everything that is said to a company, and the ways in which that goes wrong.
@@ -113,10 +114,7 @@ OFTEN: Final = (
 """Seen by the 300 seeds of every test run."""
 
 SELDOM: Final = (
-    "killed half_published",
-    "frozen half_published",
     "slow return",
-    "late return",
     "twice return",
     "pending return then yes",
     "pending reverse then yes",
@@ -126,27 +124,71 @@ SELDOM: Final = (
     "log breaker.opened",
     "saga parked",
     "no after yes of deduct",
+)
+"""Seen by a thousand, wherever they begin."""
+
+RARELY: Final = (
+    "killed half_published",
+    "frozen half_published",
+    "late return",
     "expired deduct",
     "expired credit",
 )
-"""Seen by a thousand."""
+"""Once or thrice in a thousand: seen by ten thousand."""
 
-RARELY: Final = (
+HARDLY: Final = (
     "lost return",
     "applied return",
     "cancel of a pending leg",
     "decided write-off of refused",
     "refuse reverse",
 )
-"""Seen by ten thousand."""
-
-SEEDS_FOR_OFTEN: Final = 300
-SEEDS_FOR_SELDOM: Final = 1_000
-SEEDS_FOR_RARELY: Final = 10_000
+"""Seen by thirty thousand."""
 
 
-def wanted(seeds: int) -> tuple[str, ...]:
-    """What a run of so many seeds must see."""
-    found: tuple[str, ...] = OFTEN if seeds >= SEEDS_FOR_OFTEN else ()
-    found += SELDOM if seeds >= SEEDS_FOR_SELDOM else ()
-    return found + (RARELY if seeds >= SEEDS_FOR_RARELY else ())
+class Tier(NamedTuple):
+    """Cells that are met about equally often."""
+
+    name: str
+    cells: tuple[str, ...]
+    seeds: int  # Of so many seeds, wherever they begin, each cell is met at least once.
+
+
+TIERS: Final = (
+    Tier("often", OFTEN, 300),
+    Tier("seldom", SELDOM, 1_000),
+    Tier("rarely", RARELY, 10_000),
+    Tier("hardly", HARDLY, 30_000),
+)
+_MARGIN: Final = 4
+"""How much less often than its tier says a cell may be met in a run of many times as many seeds."""
+
+
+def least(tier: Tier, seeds: int) -> int:
+    """How often each cell of the tier must be met by so many seeds; 0: the run is too short.
+
+    A longer run demands more: what was met a hundred times and now is met once has been lost.
+    """
+    return 0 if seeds < tier.seeds else max(1, seeds // tier.seeds // _MARGIN)
+
+
+def missing(reached: Mapping[str, int], seeds: int) -> list[str]:
+    """What a run of so many seeds met too seldom, in words."""
+    return [
+        f"{cell} ({reached.get(cell, 0)} of at least {least(tier, seeds)})"
+        for tier in TIERS
+        for cell in tier.cells
+        if reached.get(cell, 0) < least(tier, seeds)
+    ]
+
+
+def report(reached: Mapping[str, int], seeds: int) -> Iterator[str]:
+    """Tier by tier, what was demanded of the run and what it met."""
+    for tier in TIERS:
+        count, demanded = len(tier.cells), least(tier, seeds)
+        met = sum(reached.get(cell, 0) >= max(1, demanded) for cell in tier.cells)
+        if demanded:
+            often = "once" if demanded == 1 else f"{demanded:,} times"
+            yield f"{tier.name}: {met} of {count} cells reached at least {often}"
+        else:
+            yield f"{tier.name}: {met} of {count} cells reached; demanded of {tier.seeds:,} seeds"

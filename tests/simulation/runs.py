@@ -51,10 +51,6 @@ class Tally:
         self.faults.update(fault.kind for fault in outcome.plan.faults)
         self.reached.update(outcome.reached)
 
-    def unreached(self, cells: Iterable[str]) -> list[str]:
-        """The cells that no run came to."""
-        return [cell for cell in cells if not self.reached[cell]]
-
 
 def live(plan: Plan) -> Outcome:
     """Run a plan to its end."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .cells import OFTEN, RARELY, SELDOM, wanted
+from .cells import HARDLY, OFTEN, RARELY, SELDOM, TIERS, least, missing, report
 from .runs import Outcome, Tally, run
 
 ROOT = Path(__file__).parents[2]
@@ -21,16 +21,16 @@ for seed in range(int(sys.argv[1]), int(sys.argv[2])):
 
 
 def told(tally: Tally, failed: Outcome | None, seeds: int) -> None:
-    cells = wanted(seeds)
-    missing = tally.unreached(cells)
     print(
         f"\n{tally.seeds:,} seeds, {tally.sagas:,} sagas, {tally.crashes:,} crashes,"
-        f" {tally.faults.total():,} faults, {tally.hours:,.0f} virtual hours;"
-        f" {len(cells) - len(missing)} of {len(cells)} cells reached"
+        f" {tally.faults.total():,} faults, {tally.hours:,.0f} virtual hours",
+        *report(tally.reached, seeds),
+        sep="\n",
     )
     assert failed is None, f"seed {failed and failed.plan.seed}: {failed and failed.problems[:5]}"
     assert tally.seeds == seeds
-    assert not missing, f"never reached: {missing}"
+    lost = missing(tally.reached, seeds)
+    assert not lost, f"reached too seldom: {lost}"
 
 
 def test_three_hundred_seeds() -> None:
@@ -44,8 +44,31 @@ def test_thirty_thousand_seeds() -> None:
 
 
 def test_no_cell_is_listed_twice() -> None:
-    cells = OFTEN + SELDOM + RARELY
+    cells = OFTEN + SELDOM + RARELY + HARDLY
     assert len(set(cells)) == len(cells)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "demanded"),
+    (
+        (299, (0, 0, 0, 0)),
+        (300, (1, 0, 0, 0)),
+        (1_000, (1, 1, 0, 0)),
+        (10_000, (8, 2, 1, 0)),
+        (30_000, (25, 7, 1, 1)),
+    ),
+)
+def test_a_longer_run_must_meet_more_and_more_often(seeds: int, demanded: tuple[int, ...]) -> None:
+    assert tuple(least(tier, seeds) for tier in TIERS) == demanded
+    cells = {cell: least(tier, seeds) for tier in TIERS for cell in tier.cells}
+    assert not missing(cells, seeds)
+    for cell, count in cells.items():
+        if count:
+            found = missing(cells | {cell: count - 1}, seeds)
+            assert found == [f"{cell} ({count - 1} of at least {count})"]
+    empty = list(report({}, seeds))
+    assert [line.partition(":")[0] for line in empty] == [tier.name for tier in TIERS]
+    assert all("0 of" in line for line in empty)
 
 
 def test_one_seed_is_one_run_in_every_process() -> None:
