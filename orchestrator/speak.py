@@ -90,8 +90,9 @@ def dead_letter(
         headers=record.headers,
         group=group,
         error_class=problem.code,
-        field=problem.field,
-        message=problem.detail,
+        # As its row will have it: said again after a crash, it is the same.
+        field=problem.field.replace("\0", "?"),
+        message=problem.detail.replace("\0", "?"),
         disposition=disposition,
         failed_at=now,
         saga_id=str(arrival.saga) if arrival.saga else None,

@@ -119,7 +119,7 @@ class Leg:
     called: int = 0  # When a person was called, though the ladder goes on.
     first: int | None = None  # What the first verdict moved, where a later one is believed.
     claim: int | None = None  # What the contradicting verdict of a dispute says was moved.
-    decision: int = 0  # The number of the last decision that a person made about it.
+    decision: int = 0  # The number of the last decision about what became of it.
 
     @property
     def parked(self) -> bool:

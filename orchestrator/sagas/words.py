@@ -274,7 +274,7 @@ def _confirmed(saga: Saga, leg: Leg, reply: LegAnswered) -> News:
     stated, foreign = reply.points, reply.quantity
     if not is_points:
         stated, foreign = foreign, stated
-    if foreign is not None:
+    if foreign is not None or (reply.lots and not is_points):
         return _MISMATCH  # Coupons for points, or the other way round: another unit than asked.
     amount = leg.asked if stated is None else stated
     fewer_is_fine = leg.verb == "credit"

@@ -59,8 +59,9 @@ def _short(policy: LegPolicy, times: int) -> LegPolicy:
 
 
 def why_of(letter: DeadLetter) -> SetAside:
-    """What a dead letter's row tells of why it is one."""
-    return SetAside(letter.error_class, letter.field, letter.message, letter.disposition)
+    """What a dead letter's row tells of why it is one; no text of a row holds U+0000."""
+    field, message = letter.field.replace("\0", "?"), letter.message.replace("\0", "?")
+    return SetAside(letter.error_class, field, message, letter.disposition)
 
 
 _CATALOGUE: Final = short_catalogue()

@@ -197,6 +197,7 @@ def test_an_interim_result_stays_as_it_was_told() -> None:
         ("credit/1", YES | {"quantity": 2}, Event.CONFIRMED, 2),
         ("credit/1", YES | {"quantity": 3}, Event.UNUSABLE, 0),
         ("credit/1", YES | {"points": 2}, Event.UNUSABLE, 0),
+        ("credit/1", YES | {"lots": [{"lot": "2025", "points": 2}]}, Event.UNUSABLE, 0),
         ("deduct", YES | {"quantity": 5}, Event.UNUSABLE, 0),
         ("credit/1", YES | {"quantity": 1, "coupons": [COUPON]}, Event.CONFIRMED, 1),
         ("credit/1", YES | {"coupons": [COUPON]}, Event.UNUSABLE, 0),

@@ -32,8 +32,8 @@ from orchestrator.rules.admission import Part
 from orchestrator.rules.health import Breaker
 from orchestrator.saga import codec
 from orchestrator.saga.instance import Saga
-from schemas.dead_letters import DeadLetter
 from schemas.ids import SagaId
+from tests.saga.memory import why_of
 
 from .database import Database, LockKey, Row
 from .line import Line
@@ -116,7 +116,7 @@ class MemoryTransaction:
         found: dict[Place, SetAside] = await self._ask(
             "set aside",
             lambda: {
-                place: _why(letters[name])
+                place: why_of(letters[name])
                 for place in wanted
                 if (name := "/".join(map(str, place))) in letters
             },
@@ -336,7 +336,3 @@ class MemoryBoard:
             del database.heard[name]
             for key in [key for key in database.sights if key[0] == name]:
                 del database.sights[key]
-
-
-def _why(letter: DeadLetter) -> SetAside:
-    return SetAside(letter.error_class, letter.field, letter.message, letter.disposition)
