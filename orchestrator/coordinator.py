@@ -496,7 +496,9 @@ class Coordinator:
                     await self._read_on(0)
             await task
         finally:
-            task.cancel()  # Of no effect but when the reading was interrupted.
+            if not task.done():  # The reading was interrupted: the transaction is rolled back only
+                task.cancel()  # once nothing is under way in it, or that would fail and hide why.
+                await asyncio.wait({task})
 
     def _check_dead_letters(self, decision: Decision) -> None:
         """If most of a batch cannot be read, the fault is systemic: set nothing aside."""
