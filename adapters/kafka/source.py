@@ -103,13 +103,25 @@ class KafkaSource:
         ]
 
     async def _take(self, partitions: Iterable[Any], timeout_ms: int, count_max: int) -> list[Any]:
-        """Records of some partitions, or of all."""
+        """Records of some partitions, or of all.
+
+        aiokafka hands on, with every poll from then on, whatever ended its task of the group, also
+        what is none of its own errors, and a cancellation that nobody asked for: a new consumer
+        mends all of it.
+        """
         try:
             found = await self._consumer.getmany(
                 *partitions, timeout_ms=timeout_ms, max_records=count_max
             )
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise Unavailable("Kafka: the consumer's task was cancelled") from error
         except KafkaError as error:
             raise Unavailable(f"Kafka: {error}") from error
+        except Exception as error:
+            raise Unavailable(f"Kafka: {error!r}") from error
         return [record for records in found.values() for record in records]
 
     async def committed(self, partitions: Iterable[Partition]) -> Mapping[Partition, int | None]:
