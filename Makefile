@@ -7,7 +7,13 @@ PYTHON ?= python3
 UV := uv==0.13.9
 BIN := .venv/bin
 READY := .venv/.ready
+# Two processes share the tests by whole files: many wait, and meanwhile others compute.
+SHARED := -n 2 --dist loadfile --no-loadscope-reorder
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Processes are started by the dozen. Each would compile every module anew, for a second, where the
+# environment forbids to keep the bytecode beside the sources; here it is kept apart.
+export PYTHONDONTWRITEBYTECODE :=
+export PYTHONPYCACHEPREFIX := $(CURDIR)/build/bytecode
 
 help: ## This list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,7 +39,7 @@ demo: setup ## Redeem points on real servers and watch (KEEP=1 leaves everything
 	@$(BIN)/uprp demo $(if $(KEEP),--keep)
 
 test: check ## check, then every test that is not nightly (PYTEST_ARGS="-k kafka -x" adds options)
-	@$(BIN)/python -m pytest -m "not nightly" $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -m "not nightly" $(SHARED) $(PYTEST_ARGS)
 
 check: setup ## Style, types, layers, and generated files up to date
 	@echo "check: ruff" && $(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet .

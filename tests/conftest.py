@@ -1,9 +1,14 @@
-"""Servers for the tests that ask for them: one of each a run, started when first asked for."""
+"""Servers for the tests that ask for them: one of each, started when first asked for.
+
+Where several processes share the tests (`-n 2`), each has its own.
+"""
 
 import itertools
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import nullcontext
+from pathlib import Path
 from types import FrameType
 
 import pytest
@@ -11,8 +16,28 @@ import pytest
 from adapters.embedded.environment import Environment, ServerKey
 from adapters.embedded.kafka import EmbeddedKafka
 from adapters.embedded.postgres import EmbeddedPostgres
+from tests.workers import longest_first, turn
 
 _database_numbers = itertools.count(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first."""
+    longest_first(items)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # Around the time-out, which waits for nobody's turn.
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Let `alone` be alone."""
+    shared = hasattr(item.config, "workerinput")
+    alone = item.get_closest_marker("alone") is not None
+    with turn(_meeting_place(item), alone=alone) if shared else nullcontext():
+        return (yield)
+
+
+def _meeting_place(item: pytest.Item) -> Path:
+    factory: pytest.TempPathFactory = item.config._tmp_path_factory  # type: ignore[attr-defined]  # No hook is given it.
+    return factory.getbasetemp().parent
 
 
 @pytest.fixture(scope="session")
