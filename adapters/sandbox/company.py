@@ -5,6 +5,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, Self
 
+import orjson
+
 from adapters.sandbox import companies
 from adapters.sandbox.banking import own_leg
 from adapters.sandbox.commands import Command, parse_command
@@ -13,7 +15,7 @@ from adapters.sandbox.ledger import Ledger, Sheet
 from adapters.sandbox.outages import Outages
 from adapters.sandbox.trade import Trade
 from adapters.sandbox.trades import trade_of
-from adapters.sandbox.turn import Reply, Turn
+from adapters.sandbox.turn import Reply, ReplyHeaders, Turn
 
 SETTLED_AT_ONCE_MAX: Final = 500
 
@@ -32,6 +34,7 @@ class Company:
         self._shared = [name for name, _, _ in trade.opening_accounts() if name.startswith("@")]
         self._open_books()
         self._next_due = ledger.next_due()
+        self._handed_out: list[tuple[int]] = []  # Of what is owed: not known to be sent yet.
 
     @classmethod
     def open(
@@ -42,23 +45,34 @@ class Company:
         trade = trade_of(participant, profile)
         return cls(participant, trade, Ledger(folder / f"{participant}.sqlite3"), faults)
 
+    @property
+    def due(self) -> float | None:
+        """When there is something to settle, in seconds since 1970; None when there is nothing."""
+        return self._next_due
+
     def close(self) -> None:
         """Close the company's file."""
         self._ledger.close()
 
     def handle(self, commands: Sequence[Command], now: datetime) -> list[Reply]:
-        """Work through a batch in its order, commit it, and only then hand out the answers."""
+        """Work through a batch in its order, commit it, and only then hand out the answers.
+
+        Answers that are lost with the process come again: so do the commands.
+        """
         sheet = self._sheet(commands)
         turn = self._turn(sheet, now)
         for command in commands:
             turn.hear(command)
         self._ledger.commit(sheet)
-        if sheet.held or sheet.released:
+        if sheet.held or sheet.released or sheet.owed:
             self._next_due = self._ledger.next_due()
         return turn.replies
 
     def settle(self, now: datetime) -> list[Reply]:
-        """Go on with what was put off and is due now."""
+        """Go on with what was put off and is due now; the replies that are owed now.
+
+        They are owed until this is called again: who calls has sent what it was given before.
+        """
         moment = now.timestamp()
         if self._next_due is None or self._next_due > moment or self._outages.company(now):
             return []
@@ -67,12 +81,15 @@ class Company:
             for held in self._ledger.due(moment, SETTLED_AT_ONCE_MAX)
         ]
         sheet = self._sheet([command for _, command in due])
+        sheet.sent.extend(self._handed_out)
         turn = self._turn(sheet, now)
         for held, command in due:
             turn.resume(held, command)
         self._ledger.commit(sheet)
+        owed = self._ledger.owed(moment, SETTLED_AT_ONCE_MAX)
+        self._handed_out = [(one.seq,) for one in owed]
         self._next_due = self._ledger.next_due()
-        return turn.replies
+        return [Reply(one.key, one.value, _headers(one.headers)) for one in owed]
 
     def _turn(self, sheet: Sheet, now: datetime) -> Turn:
         trade, faults = self._trade, self._faults
@@ -96,3 +113,7 @@ class Company:
             if name not in sheet.accounts:
                 sheet.open_account(name, unit, lots)
         self._ledger.commit(sheet)
+
+
+def _headers(written: str) -> ReplyHeaders:
+    return [(name, content) for name, content in orjson.loads(written)]

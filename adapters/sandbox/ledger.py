@@ -53,6 +53,14 @@ _DUE: Final = """
 select seq, how, code, key, type, body, event_id from held where due <= ?
 order by due, seq limit ?
 """
+_ADD_OWED: Final = "insert into owed (due, key, value, headers) values (?, ?, ?, ?)"
+_DROP_OWED: Final = "delete from owed where seq = ?"
+_OWED: Final = """
+select seq, key, value, headers from owed where due <= ? order by due, seq limit ?
+"""
+_NEXT_DUE: Final = """
+select min(due) from (select min(due) as due from held union all select min(due) from owed)
+"""
 _UNSETTLED: Final = """
 select leg_id from held
 where how in ('settle', 'refuse') and leg_id in (select value from json_each(?))
@@ -121,6 +129,15 @@ class Held(NamedTuple):
     event_id: str
 
 
+class Owed(NamedTuple):
+    """A reply that is to be sent, without being asked for, until it is known to have been."""
+
+    seq: int
+    key: bytes | None
+    value: bytes
+    headers: str  # JSON, as it was written down.
+
+
 @dataclass(slots=True)
 class Sheet:
     """Everything one batch reads and changes."""
@@ -138,6 +155,8 @@ class Sheet:
     unsettled: set[str] = field(default_factory=set)  # Legs whose PENDING waits for its time.
     released: list[tuple[float, str]] = field(default_factory=list)
     resumed: list[tuple[int]] = field(default_factory=list)
+    owed: list[tuple[float, bytes | None, bytes, str]] = field(default_factory=list)
+    sent: list[tuple[int]] = field(default_factory=list)
 
     def touch(self, leg_id: str) -> Leg:
         """The leg that a command is about; a new one when nobody spoke of it before."""
@@ -232,6 +251,8 @@ class Ledger:
             (_ADD_HELD, sheet.held),
             (_RELEASE_HELD, sheet.released),
             (_DROP_HELD, sheet.resumed),
+            (_ADD_OWED, sheet.owed),
+            (_DROP_OWED, sheet.sent),
         )
         try:
             for statement, rows in statements:
@@ -248,9 +269,13 @@ class Ledger:
         """Commands that were put off and whose time has come."""
         return [Held(*row) for row in self._connection.execute(_DUE, (now, limit))]
 
+    def owed(self, now: float, limit: int) -> list[Owed]:
+        """Replies whose time has come and that were not sent, as far as is known."""
+        return [Owed(*row) for row in self._connection.execute(_OWED, (now, limit))]
+
     def next_due(self) -> float | None:
-        """When to go on with the next command that was put off, in seconds since 1970."""
-        (due,) = self._one("select min(due) from held")
+        """When the next command that was put off, or reply that is owed, is due, since 1970."""
+        (due,) = self._one(_NEXT_DUE)
         return None if due is None else float(due)
 
     def _one(self, query: str) -> tuple[Any, ...]:

@@ -1,17 +1,15 @@
 """The companies on Kafka: poll, carry out, commit to disk, answer, and only then move the offsets.
 
 A crash anywhere means that commands come again, and a command that comes again is answered as the
-first time. Delayed answers wait in memory: their truth is on disk, so an inquiry has it at once.
+first time. What is said late or unasked is on disk as well, until the broker has acknowledged it.
 """
 
 import gc
-import heapq
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import count
 from typing import Any, Final, Literal, Self, TypeAlias
 
 import structlog
@@ -94,8 +92,6 @@ class Sandbox:
         self._failure: str | None = None
         self._ready = False
         self._busy = False
-        self._later: list[tuple[float, int, str, Reply]] = []
-        self._order = count()
         self._offsets: dict[tuple[str, int], int] = {}
         self._offsets_at = 0.0
 
@@ -129,7 +125,6 @@ class Sandbox:
             self._send(topic, self._companies[topic].handle(commands, now))
         for topic, company in self._companies.items():
             self._send(topic, company.settle(now))
-        self._send_due()
         if not self._flush():
             return
         for message in messages:
@@ -144,8 +139,9 @@ class Sandbox:
         machine to others.
         """
         wait_s = IDLE_POLL_S
-        if self._later:
-            wait_s = min(wait_s, max(self._later[0][0] - time.monotonic(), 0.0))
+        due = [one.due for one in self._companies.values() if one.due is not None]
+        if due:
+            wait_s = min(wait_s, max(min(due) - time.time(), 0.0))
         first = self._consumer.poll(wait_s)
         if first is None:
             self._busy = False
@@ -183,16 +179,6 @@ class Sandbox:
     def _send(self, commands_topic: str, replies: Iterable[Reply]) -> None:
         topic = commands_topic.removesuffix("commands") + "replies"
         for reply in replies:
-            if reply.delay_ms:
-                due = time.monotonic() + reply.delay_ms / 1000
-                heapq.heappush(self._later, (due, next(self._order), topic, reply))
-            else:
-                self._produce(topic, reply)
-
-    def _send_due(self) -> None:
-        now = time.monotonic()
-        while self._later and self._later[0][0] <= now:
-            _, _, topic, reply = heapq.heappop(self._later)
             self._produce(topic, reply)
 
     def _produce(self, topic: str, reply: Reply) -> None:

@@ -59,3 +59,14 @@ create table if not exists held (
 );
 create index if not exists held_due on held (due);
 create index if not exists held_leg on held (leg_id);
+
+-- Replies that no command brings about again, because they are late or nobody asked for them. Written
+-- with the fact that they tell, and kept until they were sent: a process that is killed owes them.
+create table if not exists owed (
+    seq     integer primary key,
+    due     real not null, -- seconds since 1970, UTC
+    key     blob,
+    value   blob not null,
+    headers text not null  -- [[name, content], ...]
+);
+create index if not exists owed_due on owed (due);

@@ -29,16 +29,19 @@ _WRONG: Final[Collection[Kind]] = ("wrong_amount", "wrong_unit", "wrong_item")
 
 
 class Reply(NamedTuple):
-    """One record for the company's replies topic, to be sent `delay_ms` from now."""
+    """One record for the company's replies topic."""
 
     key: bytes | None
     value: bytes
     headers: ReplyHeaders
-    delay_ms: int = 0
 
 
 class Turn:
-    """Works through commands on one sheet; what is to be answered once it is committed."""
+    """Works through commands on one sheet.
+
+    `replies` is what is to be answered once it is committed; what is said late or unasked is
+    written down on the sheet instead, as owed.
+    """
 
     def __init__(
         self,
@@ -79,7 +82,7 @@ class Turn:
         self._take(command, leg, fault)
 
     def resume(self, held: Held, command: Command) -> None:
-        """Go on with a command that a fault put off, and say what came of it without being asked.
+        """Go on with a command that a fault put off, and owe what came of it without being asked.
 
         Only the two lies go against a verdict that was given.
         """
@@ -229,7 +232,15 @@ class Turn:
                 headers.append(("ce_causationid", command.event_id))
             if command.traceparent:
                 headers.append(("traceparent", command.traceparent))
-            self.replies.append(Reply(command.key, body, headers, _delay_ms(fault)))
+            if mark or fault.kind == "delay":
+                self._owe(command, body, headers, fault)
+            else:
+                self.replies.append(Reply(command.key, body, headers))
+
+    def _owe(self, command: Command, body: bytes, headers: ReplyHeaders, fault: Fault) -> None:
+        due = self._after(fault) if fault.kind == "delay" else self._now.timestamp()
+        written = orjson.dumps([(name, _text(content)) for name, content in headers]).decode()
+        self._sheet.owed.append((due, command.key, body, written))
 
 
 def _count(command: Command, leg: Leg) -> int:
@@ -252,8 +263,8 @@ def _conclude(leg: Leg, verdict: Verdict) -> None:
     leg.answer = orjson.dumps({"leg_id": leg.leg_id, "outcome": verdict.outcome, **verdict.facts})
 
 
-def _delay_ms(fault: Fault) -> int:
-    return fault.ms if fault.kind == "delay" else 0
+def _text(content: str | bytes) -> str:
+    return content.decode("utf-8", "replace") if isinstance(content, bytes) else content
 
 
 def _event_ids(leg: Leg, times: int, mark: str) -> Iterator[str]:

@@ -35,7 +35,7 @@ class Bench:
         )
         self.clock = NOW
         self.topic = f"uprp.{name}.replies"
-        self._replies: list[tuple[datetime, Reply]] = []
+        self._replies: list[Reply] = []
 
     def close(self) -> None:
         self.company.close()
@@ -54,8 +54,7 @@ class Bench:
 
     def hear(self, wait_s: float) -> list[Came]:
         self._keep(self.company.settle(self.clock))
-        due = [reply for at, reply in self._replies if at <= self.clock]
-        self._replies = [(at, reply) for at, reply in self._replies if at > self.clock]
+        due, self._replies = self._replies, []
         if not due:
             self.clock += timedelta(seconds=wait_s)
         return [self.read(reply) for reply in due]
@@ -68,8 +67,7 @@ class Bench:
         return read_company(self.folder / f"{self.name}.sqlite3")
 
     def _keep(self, replies: Sequence[Reply]) -> None:
-        for reply in replies:
-            self._replies.append((self.clock + timedelta(milliseconds=reply.delay_ms), reply))
+        self._replies.extend(replies)
 
 
 def _bytes(content: str | bytes) -> bytes:

@@ -147,6 +147,11 @@ class Desk:
         self.company.close()
         self.company = self._open()
 
+    def restarted(self) -> "Desk":
+        """This desk, in front of a new process."""
+        self.restart()
+        return self
+
     def send(self, *commands: Command) -> Sequence[Reply]:
         """Commands as one batch."""
         return self.company.handle(commands, self.now)

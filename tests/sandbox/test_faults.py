@@ -53,9 +53,13 @@ def test_applied_without_an_answer_is_learnt_by_asking(desk: OpenDesk) -> None:
 
 def test_a_delayed_answer_is_true_at_once(desk: OpenDesk) -> None:
     bank = desk("bank", _script("delay", ms=700, match={"verb": "deduct"}))
-    (reply,) = bank.send(command("deduct", "s/deduct"))
-    assert reply.delay_ms == 700
-    assert bank.ask("inquire", "s/deduct") == answer(reply)
+    assert bank.send(command("deduct", "s/deduct")) == []
+    told = bank.ask("inquire", "s/deduct")
+    bank.now += timedelta(milliseconds=699)
+    assert bank.company.settle(bank.now) == []
+    bank.now += timedelta(milliseconds=1)
+    (reply,) = bank.company.settle(bank.now)
+    assert answer(reply) == told
 
 
 def test_repeated_answers_are_the_same_under_different_ids(desk: OpenDesk) -> None:

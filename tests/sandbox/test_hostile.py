@@ -11,6 +11,7 @@ import pytest
 from adapters.sandbox.faults import MAGIC_PREFIX, Delivery, Faults, Rule, magic_name
 from adapters.sandbox.kinds import ALL, EFFECTS, KINDS, Kind
 from adapters.sandbox.magic import MAGIC, STORIES
+from adapters.sandbox.turn import Reply
 from tests.sandbox.conftest import OpenDesk
 from tests.sandbox.desk import Desk, answer, command
 
@@ -29,6 +30,12 @@ def later(desk: Desk, ms: int) -> list[dict[str, Any]]:
     desk.restart()
     desk.now += timedelta(milliseconds=ms)
     return [answer(reply) for reply in desk.company.settle(desk.now)]
+
+
+def settled(desk: Desk, ms: int) -> list[Reply]:
+    """What this process of the company says unasked within so many milliseconds."""
+    desk.now += timedelta(milliseconds=ms)
+    return desk.company.settle(desk.now)
 
 
 def holds(desk: Desk, leg: str, outcome: str | None, applied: int) -> None:
@@ -245,6 +252,21 @@ def test_pace_makes_every_wait_shorter(desk: OpenDesk) -> None:
     bank = desk("bank", Faults(rules, pace=0.01))
     bank.ask("deduct", "s/deduct")
     assert [told["outcome"] for told in later(bank, 100)] == ["CONFIRMED"]
+
+
+# -- what is owed ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ("yes_after_no", "no_after_yes", "pending", "delay"))
+def test_a_reply_that_nobody_asks_for_is_owed_until_it_is_sent(desk: OpenDesk, kind: Kind) -> None:
+    more = CODE if "code" in KINDS[kind].needs else {}
+    bank = desk("bank", script(kind, "deduct", first_n=1, ms=500, **more))
+    bank.send(command("deduct", "s/deduct"))
+    (reply,) = settled(bank, 500)
+    assert settled(bank.restarted(), 0) == [reply]  # Killed before it was sent.
+    assert settled(bank, 0) == []  # Asked again: so it was sent.
+    assert settled(bank.restarted(), 60_000) == []
+    assert answer(reply) == bank.ask("inquire", "s/deduct")
 
 
 # -- by seed ---------------------------------------------------------------------------------------
