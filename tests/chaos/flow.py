@@ -16,11 +16,15 @@ from typing import Any, Final
 from confluent_kafka import Producer
 
 from adapters.sandbox.app import Apps
+from adapters.sandbox.magic import MAGIC
 from schemas import catalogue
 from schemas.ids import partition_key, saga_id
 from tests.wire import QUIET, Redemption, redemptions
 
 ENDLESS: Final = 10_000_000
+MUTE: Final = "mute"
+"""Begins the accounts about which nobody ever answers: `run.py` writes the script."""
+TOLD_SHARE: Final = 0.04
 TICK_S: Final = 0.02
 MILES_SHARE: Final = 0.2
 TAKEN_SHARE: Final = 0.1
@@ -30,17 +34,44 @@ INQUIRED: Final = 0.02
 
 
 def mixed(seed: int) -> Iterator[Redemption]:
-    """Requests of three programmes that the rules accept."""
+    """Requests of three programmes that the rules accept; some of which a story is known."""
     dice = random.Random(seed)
     coupons, numbers = redemptions(ENDLESS, seed, stem=f"c{seed}"), itertools.count()
+    told = stories(seed)
     while True:
         drawn = dice.random()
-        if drawn < MILES_SHARE:
+        if drawn > 1 - TOLD_SHARE:
+            yield next(told)
+        elif drawn < MILES_SHARE:
             yield _miles(seed, next(numbers), dice)
         elif drawn < MILES_SHARE + TAKEN_SHARE:
             yield _taken(seed, next(numbers), dice)
         else:
             yield next(coupons)
+
+
+def stories(seed: int) -> Iterator[Redemption]:
+    """Each thing that a company can do to a leg, at a debtor and at a creditor, over and over.
+
+    What is drawn may not happen within minutes; what is told here does.
+    """
+    names = (MUTE, *MAGIC)
+    pairs = [("magic-undo-refused", "magic-refused"), ("magic-undo-pending", "magic-refused")]
+    pairs += [("magic-undo-lost", "magic-refused"), ("magic-undo-reply-lost", "magic-refused")]
+    pairs += [(name, "") for name in names] + [("", name) for name in names]
+    for number, (debtor, creditor) in enumerate(itertools.cycle(pairs)):
+        # The next time round in the other programme: there are as many pairs as that takes.
+        miles = (number + number // len(pairs)) % 2
+        stem = f"{seed}-{number}"
+        yield Redemption(
+            f"t{stem}",
+            f"told-{stem}",
+            f"{debtor or 'card'}-{stem}",
+            (("miles", 700), ("lounge-pass", 1)) if miles else (("hkd50", 1), ("hkd20", 3)),
+            "harbour" if miles else "alipayhk",
+            "uprp-harbour-miles" if miles else "citi-alipayhk-coupons",
+            f"{creditor or 'told'}-{stem}",
+        )
 
 
 def _miles(seed: int, number: int, dice: random.Random) -> Redemption:

@@ -25,6 +25,7 @@ class Kind(StrEnum):
     BROKER_KILLED = "broker killed"
     BROKER_STOPPED = "broker stopped for a moment"
     COMPANIES_KILLED = "companies killed"
+    COMPANIES_STOPPED = "companies stopped past their session"
     DISK_FULL = "disk of the database full"
 
 
@@ -35,7 +36,10 @@ PHASE_KILLS: Final = (
     Kind.BEFORE_OFFSETS,
     Kind.AFTER_OFFSETS,
 )
-CHEAP: Final = (Kind.KILL, *PHASE_KILLS, Kind.FREEZE, Kind.BLINK, Kind.COMPANIES_KILLED)
+CHEAP: Final = (
+    *(Kind.KILL, *PHASE_KILLS, Kind.FREEZE, Kind.BLINK),
+    *(Kind.COMPANIES_KILLED, Kind.COMPANIES_STOPPED),
+)
 """What heals within seconds; the rest stops everybody, and comes less often."""
 
 
@@ -73,7 +77,7 @@ def schedule(seed: int, seconds: float, kinds: Sequence[Kind] = tuple(Kind)) -> 
 
 
 def _lasts(kind: Kind, dice: random.Random) -> float:
-    if kind is Kind.FREEZE:
+    if kind in (Kind.FREEZE, Kind.COMPANIES_STOPPED):
         return dice.uniform(3.0, 5.0)  # The session is 2 s.
     if kind is Kind.DISK_FULL:
         return dice.uniform(1.0, 3.0)

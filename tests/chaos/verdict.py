@@ -10,6 +10,8 @@ from typing import Final
 from adapters.audit.report import Audit
 from adapters.demo.audit import standing
 from adapters.sandbox.books import Books, LegBook
+from adapters.sandbox.faults import magic_name
+from adapters.sandbox.magic import MAGIC
 from orchestrator.saga.instance import Leg, Saga
 from orchestrator.saga.journal import LOSS, SUSPENSE
 from orchestrator.saga.machine import DECIDED, IN_FLIGHT, Status
@@ -43,7 +45,10 @@ class Verdict:
 
 
 def judge(sagas: Iterator[Saga], books: Books, asked: set[str], ear: Ear) -> Verdict:
-    """Compare what was asked for, what is believed, what was done and what was told."""
+    """Compare what was asked for, what is believed, what was done and what was told.
+
+    Seen is also each story that was told of a company: how many legs it was about.
+    """
     verdict = Verdict()
     known: set[str] = set()
     believed: set[tuple[str, str]] = set()
@@ -103,6 +108,8 @@ def _books(verdict: Verdict, books: Books, believed: set[tuple[str, str]]) -> No
     for company, one in books.companies.items():
         for leg_id, fact in one.legs.items():
             ours = len(leg_id) > SAGA_CHARS and leg_id[8] == leg_id[13] == "-"
+            if story := magic_name(fact.account, MAGIC):
+                verdict.seen[story] += 1
             if ours and fact.moved and (company, leg_id) not in believed:
                 verdict.problem("unexplained", f"{leg_id}: {company} did it, no saga knows of it")
         verdict.looked_at[f"legs of {company}"] = len(one.legs)
