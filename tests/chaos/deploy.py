@@ -27,6 +27,13 @@ cancel_quick = 2
 cancel_slowest = "2s"
 cancel_until = "10s"
 """
+_HEALTH: Final = """
+[health]
+breaker_window = "5s"
+open_for = "3s"
+"""
+_HOLDS: Final = {"pacificair", "unionpay"}
+"""While they are out, new sagas wait for them; for the others they are refused."""
 _LATE: Final = {
     "citi": 'late_no = ["charge", "loss"]',
     "harbour": 'late_no = ["park"]',
@@ -51,5 +58,8 @@ def short_ladders(folder: Path) -> Path:
                 text += f"{_GIVES_UP}{_LATE.get(name, '')}\n"
             elif verb == "reverse":  # A return is repeated for ever; of this there is an end.
                 text += "times = 6\n"
+        text += _HEALTH
+        if name in _HOLDS:
+            text += 'when_unavailable = "hold"\nhold_for = "10s"\n'
         (deploy / "participants" / path.name).write_text(text)
     return deploy

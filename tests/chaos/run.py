@@ -143,7 +143,8 @@ def _beaten(storm: Storm, options: Options, kinds: list[Kind], notes: list[str])
     say(f"{sum(flow.counts.values()):,} requests in {seconds:.0f} s; healed, draining")
     rest = time.monotonic()
     _come_to_rest(storm, options.quiet_s)
-    say(f"at rest after {time.monotonic() - rest:.0f} s")
+    rested = time.monotonic() - rest
+    say(f"at rest after {rested:.0f} s")
     verdict = _judged(storm, flow)
     for name in RUNGS:
         reached[name] = storm.ear.counts[name]
@@ -155,6 +156,8 @@ def _beaten(storm: Storm, options: Options, kinds: list[Kind], notes: list[str])
     missing = [name for name in wanted if not reached[name]]
     notes.append(f"{len(flow.sent):,} sagas asked for, {flow.counts}")
     notes.append(f"deaths: {dict(storm.deaths)}")
+    size = storm.fetch("select pg_database_size(current_database()) as bytes")[0]["bytes"]
+    notes.append(f"{seconds:.0f} s of load, {rested:.0f} s to rest; database of {size >> 20:,} MB")
     return Outcome(verdict, reached, missing, notes)
 
 

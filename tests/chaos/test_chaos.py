@@ -10,21 +10,19 @@ import pytest
 from tests.chaos.run import Options, chaos, report
 from tests.chaos.schedule import Kind, schedule
 
-SECONDS = 60.0
+SECONDS = 120.0
+PER_S = 300.0
 
 
-# Nightly while one run of four left a leg unexplained and another reached no cancel in its minute.
-@pytest.mark.nightly
 @pytest.mark.servers
 @pytest.mark.alone
 @pytest.mark.timeout(600)
 def test_everything_at_once(tmp_path: Path) -> None:
-    outcome = chaos(Options(SECONDS, seed=1, per_s=100), tmp_path)
+    outcome = chaos(Options(SECONDS, seed=1, per_s=PER_S), tmp_path)
     report(outcome)
     assert not outcome.verdict.wrong, outcome.verdict.shown
-    assert outcome.verdict.looked_at["sagas"] > 1_000
-    for kind in ("inquiry", "cancel", "said again", str(Kind.DATABASE_KILLED), str(Kind.KILL)):
-        assert outcome.reached[kind], f"{kind} did not happen"
+    assert not outcome.missing, outcome.missing
+    assert outcome.verdict.looked_at["sagas"] > 0.9 * SECONDS * PER_S
 
 
 def test_a_schedule_is_its_seed_and_has_every_kind() -> None:

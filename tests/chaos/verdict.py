@@ -15,6 +15,7 @@ from adapters.sandbox.magic import MAGIC
 from orchestrator.saga.instance import Leg, Saga
 from orchestrator.saga.journal import LOSS, SUSPENSE
 from orchestrator.saga.machine import DECIDED, IN_FLIGHT, Status
+from schemas.reasons import Code
 from tests.chaos.ear import Ear, Told
 
 SHOWN_MAX: Final = 10
@@ -131,6 +132,8 @@ HARD_CASES: Final = (
     "returned",
     "withdrawn",
     "several returns",
+    "given back by the origin",
+    "refused before the deduction",
 )
 """Of `domain.md` 4.4, what the companies can bring about within minutes."""
 
@@ -148,10 +151,12 @@ def _sightings(seen: Counter[str], saga: Saga) -> None:
         seen["charged again"] += leg.verb == "charge"
         seen["loss booked"] += leg.verb == LOSS
         seen["returned"] += leg.verb == "return" and leg.moved > 0
+        seen["given back by the origin"] += saga.terms.prededucted and leg.verb == "return"
         seen["several returns"] += leg.path.endswith("return/2")
         seen["called, and still climbing"] += leg.called > 0 and leg.status in IN_FLIGHT
     if saga.told is not None:
         seen["partial success"] += saga.told.status == "PARTIAL_SUCCESS"
+        seen["refused before the deduction"] += saga.told.code is Code.PARTNER_UNAVAILABLE
         seen["withdrawn"] += saga.told.status == "CANCELLED"
 
 
