@@ -63,8 +63,9 @@ simulate: setup ## The coordinator on a virtual clock, hostile seed after seed (
 bench-waiting: setup ## What 100,000 waiting sagas cost the others (build/bench-waiting.json)
 	@$(BIN)/python -m tests.bench.waiting
 
-chaos: setup ## Everything at once on real servers (MINUTES=30, SEED=n brings a run back)
-	@$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),30) $(if $(SEED),--seed $(SEED))
+chaos: setup ## Everything at once on real servers (MINUTES=30 RATE=300; SEED=n brings a run back)
+	@$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),30) --rate $(or $(RATE),300) \
+		$(if $(SEED),--seed $(SEED))
 
 nightly: setup ## The long form of every proof
 	@$(BIN)/python -m pytest -m nightly $(PYTEST_ARGS)

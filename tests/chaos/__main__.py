@@ -28,7 +28,8 @@ def main() -> int:
     report(outcome)
     failed = bool(outcome.verdict.wrong) or (bool(outcome.missing) and not given.small)
     if failed:
-        say(f"again: python -m tests.chaos --minutes {given.minutes:g} --seed {seed}")
+        again = f"--minutes {given.minutes:g} --rate {given.rate:g} --seed {seed}"
+        say(f"again: python -m tests.chaos {again}")
     return int(failed)
 
 
