@@ -30,7 +30,8 @@ cancel_until = "10s"
 _HEALTH: Final = """
 [health]
 breaker_window = "5s"
-open_for = "3s"
+breaker_failure_percent = 70
+open_for = "2s"
 """
 _HOLDS: Final = {"pacificair", "unionpay"}
 """While they are out, new sagas wait for them; for the others they are refused."""

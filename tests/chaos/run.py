@@ -131,11 +131,11 @@ def _beaten(storm: Storm, options: Options, kinds: list[Kind], notes: list[str])
     try:
         for blow in plan:
             storm.spend(max(0.0, began + blow.at - time.monotonic()))
-            late = time.monotonic() - began - blow.at
-            say(f"{time.monotonic() - began:7.1f} s  {blow.kind}  (planned {late:.1f} s ago)")
+            now = time.monotonic() - began
+            if now > options.seconds and all(reached[str(kind)] for kind in kinds):
+                break  # Each took longer than planned; every kind had its turn.
+            say(f"{now:7.1f} s  {blow.kind}  (planned {now - blow.at:.1f} s ago)")
             reached[str(blow.kind)] += storm.strike(blow)
-            if late > options.seconds:
-                break
         storm.spend(max(0.0, began + options.seconds - time.monotonic()))
     finally:
         flow.stop()
