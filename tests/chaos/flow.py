@@ -31,6 +31,8 @@ TAKEN_SHARE: Final = 0.1
 DUPLICATES: Final = 0.03
 WITHDRAWN: Final = 0.02
 INQUIRED: Final = 0.02
+POISON: Final = 0.001
+"""The share of requests after which comes a record that nobody can read."""
 
 
 def mixed(seed: int) -> Iterator[Redemption]:
@@ -178,6 +180,9 @@ class Flow:
             self._later.append((now + dice.uniform(0, 5), catalogue.INQUIRED, request))
         elif fate < WITHDRAWN + INQUIRED + DUPLICATES:
             self._later.append((now + dice.uniform(0, 5), catalogue.REQUESTED, request))
+        elif fate < WITHDRAWN + INQUIRED + DUPLICATES + POISON:
+            self.counts["poison"] += 1
+            self._produce(request, catalogue.REQUESTED, b'{"request_id":')
         self._publish(catalogue.REQUESTED, request)
 
     def _publish(self, type_: str, request: Redemption) -> None:
@@ -187,9 +192,12 @@ class Flow:
         data: dict[str, Any] = {"request_id": request.request_id, "account": request.account}
         if type_ == catalogue.REQUESTED:
             data = self._apps.deducted(request.origin, request.data(), datetime.now(UTC))
+        self._produce(request, type_, json.dumps(data).encode())
+
+    def _produce(self, request: Redemption, type_: str, value: bytes) -> None:
         self._producer.produce(
             request.topic,
-            json.dumps(data).encode(),
+            value,
             partition_key(request.origin, request.account).encode(),
             headers=[
                 ("ce_specversion", "1.0"),

@@ -23,7 +23,7 @@ from adapters.sandbox.magic import MAGIC
 from tests.chaos.flow import Flow
 from tests.chaos.schedule import Kind, schedule
 from tests.chaos.storm import Storm
-from tests.chaos.verdict import HARD_CASES, Verdict, audited, journal, judge
+from tests.chaos.verdict import HARD_CASES, Verdict, audited, dead_letters, journal, judge
 from tests.support import wait_until
 
 RUNGS: Final = (
@@ -192,11 +192,10 @@ def _judged(storm: Storm, flow: Flow) -> Verdict:
     journal(verdict, [(b.account, b.unit, b.balance) for b in storm.balances()], stakes)
     audited(verdict, storm.audit())
     letters = storm.fetch(
-        "select error_class, field, message, count(*) as count from dead_letter"
+        "select disposition, field, message, count(*) as count from dead_letter"
         " group by 1, 2, 3 order by 4 desc"
     )
-    for row in letters:
-        verdict.looked_at[f"dead letters: {row['field']} {row['message']}"] = row["count"]
+    dead_letters(verdict, letters, flow.counts["poison"])
     return verdict
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from adapters.audit.report import Audit
 from adapters.demo.audit import standing
@@ -134,6 +134,7 @@ HARD_CASES: Final = (
     "several returns",
     "given back by the origin",
     "refused before the deduction",
+    "poison",
 )
 """Of `domain.md` 4.4, what the companies can bring about within minutes."""
 
@@ -182,3 +183,16 @@ def journal(verdict: Verdict, balances: list[tuple[str, str, int]], stakes: dict
     for unit, total in sums.items():
         if total:
             verdict.problem("unexplained", f"{unit} add up to {total}")
+
+
+def dead_letters(verdict: Verdict, letters: Iterable[Mapping[str, Any]], poison: int) -> None:
+    """What nobody could read lies among the dead letters, each once, and nothing else does."""
+    found = 0
+    for row in letters:
+        verdict.looked_at[f"dead letters: {row['field']} {row['message']}"] = row["count"]
+        found += row["count"]
+    verdict.seen["poison"] = found
+    if found < poison:
+        verdict.problem("lost", f"of {poison} unreadable records {found} are dead letters")
+    elif found > poison:
+        verdict.problem("unexplained", f"{found} dead letters, {poison} records were unreadable")
