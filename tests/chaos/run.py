@@ -165,7 +165,7 @@ def _come_to_rest(storm: Storm, within_s: float) -> None:
     """Everybody is up; wait until nothing is left to do, twice in a row."""
 
     def still() -> bool:
-        storm.supervise()
+        storm.spend(0.3)  # To ask costs those who are to come to rest their time.
         return storm.at_rest()
 
     try:

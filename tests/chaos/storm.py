@@ -188,21 +188,25 @@ class Storm(Platform):
 
         Asked in this order: what the companies owed before is a record by now.
         """
-        if owed(self.books_folder):
+        if self._under_way() or owed(self.books_folder):
             return False
         servers, wanted = self.kafka.bootstrap_servers, ends(self.kafka.bootstrap_servers)
         inbound = {place: end for place, end in wanted.items() if place[0].endswith(INBOUND)}
         commands = {place: end for place, end in wanted.items() if place[0].endswith(".commands")}
-        rows = self.fetch(
-            "select (select coalesce(sum(next_offset), 0) from position)::bigint as done,"
-            " (select count(*) from saga where due_at is not null and status <> 'PARKED') as open"
-        )
+        done = self.fetch("select coalesce(sum(next_offset), 0)::bigint as count from position")
         return (
-            int(rows[0]["done"]) == sum(inbound.values())
-            and not rows[0]["open"]
+            int(done[0]["count"]) == sum(inbound.values())
+            and not self._under_way()
             and not unread(servers, self.companies_group, commands)
             and not unread(servers, self.group, inbound)  # Moved when all was said.
         )
+
+    def _under_way(self) -> bool:
+        rows = self.fetch(
+            "select exists (select 1 from saga where due_at is not null and status <> 'PARKED')"
+            " as found"
+        )
+        return bool(rows[0]["found"])
 
     def every_saga(self) -> Iterator[Saga]:
         """Every saga, a thousand at a time."""
