@@ -64,7 +64,7 @@ def schedule(seed: int, seconds: float, kinds: Sequence[Kind] = tuple(Kind)) -> 
     dice = random.Random(seed)
     first = list(kinds)
     dice.shuffle(first)
-    every = min(4.0, max(1.0, seconds * 0.9 / len(first)))
+    every = min(5.0, max(1.0, seconds * 0.9 / len(first)))
     blows: list[Blow] = []
     at = 1.0
     while at < seconds:
