@@ -1,0 +1,54 @@
+"""What a storm is made of: stories that all are told, and companies that know what they owe."""
+
+from __future__ import annotations
+
+import itertools
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+
+from adapters.sandbox.faults import Faults, Rule
+from adapters.sandbox.magic import MAGIC
+from tests.chaos.flow import MUTE, mixed, stories
+from tests.chaos.rest import owed
+from tests.chaos.verdict import Verdict, dead_letters
+from tests.sandbox.desk import Desk, command
+
+
+def test_every_story_is_told_of_both_sides_in_two_programmes() -> None:
+    names = {MUTE, *MAGIC}
+    told = list(itertools.islice(stories(1), 5 * len(names)))
+    for programme in ("citi-alipayhk-coupons", "uprp-harbour-miles"):
+        ours = [one for one in told if one.programme == programme]
+        for accounts in ([one.card for one in ours], [one.creditor for one in ours]):
+            assert not [n for n in names if not any(one.startswith(f"{n}-") for one in accounts)]
+    assert len({one.saga_id for one in told}) == len(told)
+
+
+def test_stories_are_told_among_the_rest() -> None:
+    some = [one.request_id for one in itertools.islice(mixed(1), 5_000)]
+    assert some == [one.request_id for one in itertools.islice(mixed(1), 5_000)]
+    assert 100 < sum(one.startswith("t") for one in some) < 300
+
+
+def test_a_company_owes_until_what_it_put_off_is_done_and_sent(tmp_path: Path) -> None:
+    rule = {"match": {"first_n": 1}, "action": "yes_after_no", "ms": 500, "code": "DECLINED"}
+    desk = Desk(tmp_path, "bank", Faults((Rule.model_validate(rule),)))
+    with closing(desk):
+        assert not owed(tmp_path / "data")
+        desk.send(command("deduct", "s/deduct"))
+        assert owed(tmp_path / "data")
+        desk.now += timedelta(seconds=1)
+        assert len(desk.company.settle(desk.now)) == 1
+        assert owed(tmp_path / "data")  # It may not have been sent yet.
+        desk.company.settle(desk.now)
+        assert not owed(tmp_path / "data")
+
+
+def test_unreadable_records_are_counted_among_the_dead_letters() -> None:
+    def wrong(found: int, poison: int) -> str:
+        verdict = Verdict()
+        dead_letters(verdict, [{"field": "value", "message": "", "count": found}], poison)
+        return " ".join(verdict.wrong)
+
+    assert (wrong(3, 3), wrong(2, 3), wrong(4, 3)) == ("", "lost", "unexplained")
