@@ -47,6 +47,17 @@ MISSED_WITHIN_S: Final = 20.0
 INBOUND: Final = (".requests", ".replies", ".internal")
 
 
+def fill(filler: Path) -> None:
+    """Make a file that leaves its disk no room, though others write at the same time."""
+    with filler.open("wb", buffering=0) as file:
+        end = 0
+        for portion in (67_108_864, 1_048_576, 4_096):
+            with suppress(OSError):  # A portion for which there is no room is not taken at all.
+                while True:
+                    os.posix_fallocate(file.fileno(), end, portion)
+                    end += portion
+
+
 class Storm(Platform):
     """A platform that is beaten."""
 
@@ -163,12 +174,7 @@ class Storm(Platform):
         """
         before = self._complaints()
         filler = self.postgres.data / "filler"
-        with filler.open("wb", buffering=0) as file, suppress(OSError):
-            free = os.statvfs(self.postgres.data)
-            os.posix_fallocate(file.fileno(), 0, free.f_bavail * free.f_frsize * 99 // 100)
-            file.seek(0, os.SEEK_END)
-            while True:  # Until there is no room; others write at the same time.
-                file.write(b"\0" * 65_536)
+        fill(filler)
         self.spend(for_s)
         until = time.monotonic() + MISSED_WITHIN_S  # It may have room in files that it has.
         while self._complaints() <= before and time.monotonic() < until:
