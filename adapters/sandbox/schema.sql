@@ -1,9 +1,9 @@
 -- One company's truth. One file per company; only the company itself writes to it.
 
--- Every leg the company was ever told of, under the leg id that makes it idempotent. With a rowid:
--- leg ids are random, and an index of them spoils fewer pages per batch than the rows would.
+-- Every leg the company was ever told of, under the leg id that makes it idempotent.
 create table if not exists leg (
-    leg_id     text primary key,
+    seq        integer primary key,
+    leg_id     text    not null, -- unique: see `filed`
     verb       text    not null, -- deduct, return, credit, reverse; '' while only asked about
     account    text    not null,
     item       text    not null,
@@ -17,6 +17,14 @@ create table if not exists leg (
     cancels    integer not null,
     mismatches integer not null  -- deliveries with another content under the same id
 );
+
+-- The index of the legs by id, up to the greatest `seq` of mark -1; the company keeps the later ones
+-- in memory. Others who read the file need no index. (`ledger.py` says why.)
+create table if not exists filed (
+    mark integer not null, -- CRC-32 of a leg id
+    seq  integer not null,
+    primary key (mark, seq)
+) without rowid;
 
 -- Points lots, miles, or the stock of an item: `lots` is [[lot, expires_on, amount], ...].
 create table if not exists account (
