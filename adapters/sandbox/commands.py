@@ -21,6 +21,8 @@ VERB_OF_TYPE: Final[Mapping[str, Verb]] = {
     "uprp.leg.inquire.v1": "inquire",
     "uprp.leg.cancel.v1": "cancel",
 }
+_NAMES: Final[Mapping[object, str]] = {name.encode(): name for name in VERB_OF_TYPE}
+_JSON: Final = b"application/json"
 VALUE_BYTES_MAX: Final = 65_536
 ID_CHARS_MAX: Final = 128
 AMOUNT_MAX: Final = 2**53  # What every JSON reader carries exactly.
@@ -74,17 +76,20 @@ def read_command(key: bytes | None, value: bytes | None, headers: Headers | None
         raise UnreadableError(f"value: {len(value or b'')} bytes, expected 1 to {VALUE_BYTES_MAX}")
     by_name = dict(headers or ())
     data = _object(value)
-    if _string(by_name.get("content-type")).lower().startswith("application/cloudevents"):
+    content = by_name.get("content-type")
+    if content != _JSON and _string(content).lower().startswith("application/cloudevents"):
         type_, event_id = data.get("type"), data.get("id")
         body = orjson.dumps(data.get("data"))
         data = _object(body)
     else:
         type_, event_id, body = by_name.get("ce_type"), by_name.get("ce_id"), value
-    name = _string(type_)
-    if not name:
-        raise UnreadableError("ce_type: missing")
-    if name not in VERB_OF_TYPE:
-        return None
+    name = _NAMES.get(type_) if type(type_) is bytes else None
+    if name is None:
+        name = _string(type_)
+        if not name:
+            raise UnreadableError("ce_type: missing")
+        if name not in VERB_OF_TYPE:
+            return None
     return parse_command(
         name, key, body, data, event_id=_string(event_id), traceparent=by_name.get("traceparent")
     )
@@ -158,7 +163,7 @@ def _object(value: bytes) -> dict[str, Any]:
 
 def _string(value: object) -> str:
     if isinstance(value, bytes):
-        return value.decode(errors="replace")
+        return value.decode("utf-8", "replace")
     return value if isinstance(value, str) else ""
 
 

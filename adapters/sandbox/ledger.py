@@ -27,7 +27,7 @@ OPENING: Final = "@opening"
 CLEARING: Final = "@clearing"  # What the platform has had from the members, less what it gave back.
 
 FILED_AT_ONCE: Final = 8_192  # Legs; a pause of some 10 ms each time.
-_UPTO: Final = -1  # No mark: the row says up to which leg the index goes.
+_UPTO: Final = -1  # No leg's mark: these rows say up to which leg the index goes.
 
 _LEGS: Final = """
 select leg_id, verb, account, item, asked, outcome, moved, answer, remaining,
@@ -35,7 +35,7 @@ select leg_id, verb, account, item, asked, outcome, moved, answer, remaining,
 from leg where rowid in (select value from json_each(?))
 """
 _FILED: Final = "select seq from filed where mark in (select value from json_each(?))"
-_FILED_UPTO: Final = f"select coalesce(max(seq), 0) from filed where mark = {_UPTO}"
+_FILED_UPTO: Final = "select coalesce(max(seq), 0) from filed where mark = -1"
 _FILE: Final = "insert into filed values (?, ?)"
 _SINCE: Final = "select rowid, leg_id from leg where rowid > ? order by rowid"
 _ACCOUNTS: Final = """

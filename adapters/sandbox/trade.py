@@ -7,23 +7,23 @@ is none of its business: `turn.py` sees to it.
 import fnmatch
 import hashlib
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Any, Final, Protocol
+from functools import cache
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, Protocol
 
 from adapters.sandbox.commands import Command, Verb
 from adapters.sandbox.companies import Company, Status
 from adapters.sandbox.ledger import Leg, Outcome, Sheet
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What came of a command: how much was moved, and the further fields of the reply."""
 
     outcome: Outcome
     moved: int = 0
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = MappingProxyType({})
 
 
 NOT_RECEIVED: Final = Verdict("NOT_RECEIVED")
@@ -47,8 +47,17 @@ class Trade(Protocol):
 
 def reference_of(participant: str, leg_id: str) -> str:
     """The company's own reference for a leg; computed, so that it is the same after a restart."""
-    digest = hashlib.blake2b(leg_id.encode(), digest_size=8, person=participant[:16].encode())
-    return f"{participant.upper()}-{digest.hexdigest().upper()}"
+    prefix, blank = _letterhead(participant)
+    digest = blank.copy()
+    digest.update(leg_id.encode())
+    return prefix + digest.hexdigest().upper()
+
+
+@cache
+def _letterhead(participant: str) -> tuple[str, "hashlib.blake2b"]:
+    """What all references of a company have in common."""
+    person = participant[:16].encode()
+    return f"{participant.upper()}-", hashlib.blake2b(digest_size=8, person=person)
 
 
 def not_offered(verb: Verb) -> Verdict:

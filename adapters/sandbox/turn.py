@@ -3,7 +3,7 @@
 Once a leg has a verdict, every further command about it gets that very answer, whatever it asks.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from hashlib import blake2b
 from typing import Final, NamedTuple, TypeAlias
@@ -267,12 +267,11 @@ def _text(content: str | bytes) -> str:
     return content.decode("utf-8", "replace") if isinstance(content, bytes) else content
 
 
-def _event_ids(leg: Leg, times: int, mark: str) -> Iterator[str]:
+def _event_ids(leg: Leg, times: int, mark: str) -> Sequence[str]:
     """Ids that no other reply has: a repeat is a new event, which is the harder case to bear."""
     stem = leg.leg_id
     if len(stem) > ID_CHARS_MAX - 16:
         stem = blake2b(stem.encode(), digest_size=32).hexdigest()
     number = leg.deliveries + leg.inquiries + leg.cancels
-    yield f"{stem}!{number}{mark}"
-    for again in range(2, times + 1):
-        yield f"{stem}!{number}{mark}.{again}"
+    first = f"{stem}!{number}{mark}"
+    return (first,) if times == 1 else (first, *(f"{first}.{n}" for n in range(2, times + 1)))

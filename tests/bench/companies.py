@@ -12,10 +12,11 @@ import argparse
 import asyncio
 import gc
 import os
+import signal
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,7 +29,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from adapters.cli.sandbox import COMPANIES
-from adapters.embedded.environment import Environment
+from adapters.embedded.environment import Environment, ServerKey
 from adapters.embedded.processes import spawn, stop, tail
 from adapters.sandbox.commands import Command, read_command
 from adapters.sandbox.companies import load_companies
@@ -44,6 +45,8 @@ from tests.support import wait_until
 
 PLAYED: Final = ("citi", "alipayhk")
 PARTITIONS: Final = 8
+STRETCH_S: Final = 5.0  # How long each rate is offered.
+WANTED: Final[tuple[ServerKey, ...]] = ("kafka",)
 
 
 class Said(NamedTuple):
@@ -149,40 +152,51 @@ def _batch(company: Company, said: Sequence[Said], clock: Clock) -> None:
     assert len(replies) == len(said)
 
 
-def on_kafka(count: int, accounts: int, per_s: float) -> str:
-    """Plays the companies as a process, offers them `per_s` redemptions a second, says the cost."""
-    said = commands(count, accounts)
-    with Environment(wanted=("kafka",)) as servers:
+def on_kafka(tree: Path, said: dict[str, list[Said]], rates: Sequence[float]) -> Iterator[str]:
+    """Plays the companies of a tree as a process, offers them redemptions, says what they cost."""
+    with Environment(wanted=WANTED) as servers:
         bootstrap = servers.kafka.bootstrap_servers
-        names = [f"uprp.{name}.{way}" for name in PLAYED for way in ("commands", "replies")]
-        admin = AdminClient({"bootstrap.servers": bootstrap})
-        made = admin.create_topics([NewTopic(name, PARTITIONS, 1) for name in names])
-        for future in made.values():
-            future.result(30)
+        _make_topics(bootstrap)
         log = servers.folder / "companies.log"
         arguments = ["sandbox", "--bootstrap", bootstrap, "--only", ",".join(PLAYED)]
         arguments += ["--data", str(servers.folder / "books")]
         program = [sys.executable, "-m", "adapters.cli.main", *arguments]
-        child = spawn(program, folder=ROOT, log=log, environment=os.environ)
+        child = spawn(program, folder=tree, log=log, environment=os.environ)
         try:
             wait_until(lambda: "sandbox ready" in log.read_text(), 60, f"ready: {tail(log)}")
-            process = psutil.Process(child.pid)
-            half = count // 2  # The first half warms up.
-            _offer(bootstrap, said, 0, half, per_s)
-            before = sum(process.cpu_times()[:2])
-            waits = _offer(bootstrap, said, half, count, per_s)
-            spent = (sum(process.cpu_times()[:2]) - before) / (count - half) * 1e6
+            pids = {"companies": child.pid, "kafka": servers.kafka.pid}
+            at = 0
+            for rate in (rates[0], *rates):  # The first time warms up.
+                before = {name: _cpu(pid) for name, pid in pids.items()}
+                end = at + min(round(rate * STRETCH_S), len(said[PLAYED[0]]) - at)
+                waits = _offer(bootstrap, said, at, end, rate)
+                spent = {n: (_cpu(pid) - before[n]) / (end - at) * 1e6 for n, pid in pids.items()}
+                yield _figures(rate, spent, waits)
+                at = end
         finally:
-            stop(child, 15, deadline_s=20)
-    middle, late = waits[len(waits) // 2] * 1e3, waits[len(waits) * 99 // 100] * 1e3
-    return (
-        f"{spent:.0f} us a redemption at {per_s:,.0f}/s, Kafka clients included;"
-        f" answered in {middle:.1f} ms (p50), {late:.1f} ms (p99)"
-    )
+            stop(child, signal.SIGTERM, deadline_s=20)
+
+
+def _make_topics(bootstrap: str) -> None:
+    names = [f"uprp.{name}.{way}" for name in PLAYED for way in ("commands", "replies")]
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    made = admin.create_topics([NewTopic(name, PARTITIONS, 1) for name in names])
+    for future in made.values():
+        future.result(30)
+
+
+def _cpu(pid: int | None) -> float:
+    return float(sum(psutil.Process(pid).cpu_times()[:2]))
+
+
+def _figures(rate: float, spent: Mapping[str, float], waits: Sequence[float]) -> str:
+    cost = ", ".join(f"{name} {us:.0f} us" for name, us in spent.items())
+    middle, late = (waits[len(waits) * share // 100] * 1e3 for share in (50, 99))
+    return f"{rate:,.0f}/s: {cost} a redemption; answers p50 {middle:.1f} ms, p99 {late:.1f} ms"
 
 
 def _offer(
-    bootstrap: str, said: dict[str, list[Said]], start: int, end: int, per_s: float
+    bootstrap: str, said: Mapping[str, Sequence[Said]], start: int, end: int, per_s: float
 ) -> list[float]:
     """Commands on schedule; how long each answer took in seconds, in order of size."""
     producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 1})
@@ -196,7 +210,7 @@ def _offer(
     waits: list[float] = []
     began, sent = time.perf_counter(), start
     while len(waits) < 2 * (end - start):
-        assert time.perf_counter() < began + 300, f"{len(waits)} answers"
+        assert time.perf_counter() < began + 120, f"{len(waits)} answers"
         while sent < end and began + (sent - start) / per_s <= time.perf_counter():
             for name in PLAYED:
                 key, value, headers = said[name][sent]
@@ -204,7 +218,7 @@ def _offer(
                 producer.produce(f"uprp.{name}.commands", value, key, headers=headers)
             sent += 1
         producer.poll(0)
-        for message in ear.consume(1_000, 0.002):
+        for message in ear.consume(1_000, 0.004):
             cause = dict(message.headers() or ()).get("ce_causationid")
             assert isinstance(cause, bytes)
             waits.append(time.perf_counter() - due.pop(cause))
@@ -218,10 +232,16 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=100)
     parser.add_argument("--accounts", type=int, default=5_000)
     parser.add_argument("--kafka", action="store_true", help="the whole process, on Apache Kafka")
-    parser.add_argument("--rate", type=float, default=1_500, help="redemptions/s, with --kafka")
+    parser.add_argument("--rates", default="1500,100,1500,2500", help="with --kafka")
+    parser.add_argument("--against", type=Path, help="with --kafka: another tree, measured first")
     options = parser.parse_args()
     if options.kafka:
-        sys.stdout.write(on_kafka(options.count, options.accounts, options.rate) + "\n")
+        rates = [float(rate) for rate in options.rates.split(",")]
+        said = commands(round(STRETCH_S * (rates[0] + sum(rates))), options.accounts)
+        for tree in filter(None, (options.against, ROOT)):
+            for line in on_kafka(tree, said, rates):
+                sys.stdout.write(f"{tree.name}, {line}\n")
+                sys.stdout.flush()
         return
     found = by_part(options.count, options.batch, options.accounts)
     text = ", ".join(f"{name} {us:.1f}" for name, us in found.items())
