@@ -27,6 +27,8 @@ class Banking:
         self._participant = participant
         self._bank = bank
         self._members = Members(bank)
+        self._now: datetime | None = None
+        self._today = ""
 
     def opening_accounts(self) -> Iterator[tuple[str, str, list[list[Any]]]]:
         """The members, each with the lots in order of expiry."""
@@ -38,7 +40,9 @@ class Banking:
         """Deduct or return."""
         match command.verb:
             case "deduct":
-                return self._deduct(command, sheet, now.date().isoformat())
+                if now is not self._now:  # The same for a whole batch.
+                    self._now, self._today = now, now.date().isoformat()
+                return self._deduct(command, sheet, self._today)
             case "return":
                 return self._return(command, sheet)
             case _:
@@ -52,7 +56,7 @@ class Banking:
         if account is None:
             return refused("MEMBER_UNKNOWN", "no such account")
         usable = [lot for lot in account.lots if lot[1] >= today]
-        if sum(lot[2] for lot in usable) < command.amount:
+        if sum([lot[2] for lot in usable]) < command.amount:
             return refused("INSUFFICIENT_POINTS", "the account has fewer points")
         taken = []
         missing = command.amount

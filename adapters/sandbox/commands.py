@@ -6,6 +6,7 @@ a process that must cost less than what it measures.
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import orjson
@@ -183,13 +184,20 @@ def _count(data: Mapping[str, Any], name: str) -> int:
 
 def _time(data: Mapping[str, Any], name: str) -> datetime:
     value = data.get(name)
-    try:
-        moment = datetime.fromisoformat(value) if type(value) is str else None
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
+    moment = _moment(value) if type(value) is str else None
+    if moment is None:
         raise UnreadableError(f"{name}: expected an RFC 3339 time with an offset")
     return moment
+
+
+@lru_cache(maxsize=1_024)
+def _moment(text: str) -> datetime | None:
+    """The moment, which many commands of a batch share; None when it is none with an offset."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return None if moment.tzinfo is None else moment
 
 
 def _money(data: Mapping[str, Any], name: str) -> Money | None:

@@ -24,8 +24,8 @@ GROUP: Final = "uprp-sandbox"
 BATCH_MAX: Final = 1_000
 IDLE_POLL_S: Final = 0.1
 OFFSETS_EVERY_S: Final = 0.1
-BUSY_FROM: Final = 8  # Records in a batch from which on the next one is gathered.
-GATHER_S: Final = 0.005
+GATHER_S: Final = ((64, 0.015), (8, 0.005), (0, 0.0))
+"""For how long a batch is gathered, by how many records the one before it had at least."""
 # Bad records are logged one by one until there are so many that the log would be the bottleneck.
 LOGGED_ONE_BY_ONE: Final = 20
 LOGGED_EACH: Final = 1_000
@@ -91,7 +91,7 @@ class Sandbox:
         self._stopping = False
         self._failure: str | None = None
         self._ready = False
-        self._busy = False
+        self._last_batch = 0
         self._offsets: dict[tuple[str, int], int] = {}
         self._offsets_at = 0.0
 
@@ -135,8 +135,8 @@ class Sandbox:
     def _poll(self) -> list[Message]:
         """What is there now; when there is much to do, what comes within a moment more.
 
-        A batch costs a flush and a transaction for each company: larger ones leave more of the
-        machine to others.
+        A batch costs a transaction for each company and a request for each partition that is
+        answered on: larger ones leave more of the machine to others.
         """
         wait_s = IDLE_POLL_S
         due = [one.due for one in self._companies.values() if one.due is not None]
@@ -144,11 +144,11 @@ class Sandbox:
             wait_s = min(wait_s, max(min(due) - time.time(), 0.0))
         first = self._consumer.poll(wait_s)
         if first is None:
-            self._busy = False
+            self._last_batch = 0
             return []
-        gather_s = GATHER_S if self._busy else 0.0
+        gather_s = next(wait_s for least, wait_s in GATHER_S if self._last_batch >= least)
         messages = [first, *self._consumer.consume(BATCH_MAX - 1, gather_s)]
-        self._busy = len(messages) >= BUSY_FROM
+        self._last_batch = len(messages)
         return messages
 
     def _read(self, messages: Sequence[Message]) -> dict[str, list[Command]]:
