@@ -76,7 +76,7 @@ class Coupons:
         sheet.move(command.leg_id, giver, command.account, quantity, unit=command.item)
         serials = range(sheet.next_serial, sheet.next_serial + quantity)
         sheet.next_serial += quantity
-        sheet.coupons.extend((n, command.leg_id, command.account, command.item) for n in serials)
+        sheet.coupons += [(n, command.leg_id, command.account, command.item) for n in serials]
         terms = self._terms_on(command.item, item, now)
         facts = {
             "reference": reference_of(self._participant, command.leg_id),

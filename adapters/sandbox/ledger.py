@@ -253,8 +253,7 @@ class Ledger:
         wanted = set(leg_ids)
         if places := self._places(wanted):
             for row in self._connection.execute(_LEGS, (_array(places),)):
-                if row[0] in wanted:
-                    sheet.legs[row[0]] = Leg(*row)
+                sheet.legs[row[0]] = Leg(*row)
         if self._holds:
             found = self._connection.execute(_UNSETTLED, (_array(wanted),))
             sheet.unsettled = {leg_id for (leg_id,) in found}
@@ -312,7 +311,7 @@ class Ledger:
         return None if due is None else float(due)
 
     def _places(self, leg_ids: Iterable[str]) -> list[int]:
-        """The rows of legs, and of the few others whose ids have the same mark as one of them."""
+        """The rows of legs, and of the few others whose ids have a mark like theirs: no harm."""
         places, others = [], []
         for leg_id in leg_ids:
             seq = self._unfiled.get(leg_id)
