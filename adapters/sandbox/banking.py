@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 
@@ -22,6 +22,8 @@ from adapters.sandbox.trade import (
 
 class Banking:
     """Points in lots: taken from the lot that expires first, returned to where they came from."""
+
+    keeps_balances: ClassVar[bool] = True
 
     def __init__(self, participant: str, bank: Bank) -> None:
         self._participant = participant

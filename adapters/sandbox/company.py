@@ -97,12 +97,13 @@ class Company:
 
     def _sheet(self, commands: Sequence[Command]) -> Sheet:
         legs = {command.leg_id for command in commands}
-        accounts = {command.account for command in commands if command.account}
+        accounts = set(self._shared)
+        if self._trade.keeps_balances:
+            accounts.update([command.account for command in commands if command.account])
         for command in commands:
             if command.original:
                 legs.add(command.original)
                 legs.add(own_leg(command.reference))
-        accounts.update(self._shared)
         return self._ledger.sheet(legs, accounts)
 
     def _open_books(self) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from adapters.sandbox.commands import Command
 from adapters.sandbox.companies import Airline
@@ -20,6 +20,8 @@ from adapters.sandbox.trade import (
 
 class Mileage:
     """Miles: credited in full, taken back in part or in full."""
+
+    keeps_balances: ClassVar[bool] = True
 
     def __init__(self, participant: str, airline: Airline) -> None:
         self._participant = participant

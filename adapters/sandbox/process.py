@@ -21,7 +21,7 @@ from adapters.sandbox.company import Company
 from adapters.sandbox.turn import Reply
 
 GROUP: Final = "uprp-sandbox"
-BATCH_MAX: Final = 1_000
+BATCH_MAX: Final = 500  # What a batch of 1,000 makes is larger than a core's cache: a fifth slower.
 IDLE_POLL_S: Final = 0.1
 OFFSETS_EVERY_S: Final = 0.1
 GATHER_S: Final = ((64, 0.015), (8, 0.005), (0, 0.0))
@@ -92,7 +92,8 @@ class Sandbox:
         self._failure: str | None = None
         self._ready = False
         self._last_batch = 0
-        self._offsets: dict[tuple[str, int], int] = {}
+        self._read_upto: dict[tuple[str, int], int] = {}  # By the batch at hand.
+        self._offsets: dict[tuple[str, int], int] = {}  # Answered, and to be committed.
         self._offsets_at = 0.0
 
     def __enter__(self) -> Self:
@@ -127,9 +128,7 @@ class Sandbox:
             self._send(topic, company.settle(now))
         if not self._flush():
             return
-        for message in messages:
-            if message.error() is None:
-                self._offsets[message.topic(), message.partition()] = message.offset() + 1
+        self._offsets |= self._read_upto
         self._commit_offsets(wait=False)
 
     def _poll(self) -> list[Message]:
@@ -153,11 +152,14 @@ class Sandbox:
 
     def _read(self, messages: Sequence[Message]) -> dict[str, list[Command]]:
         commands: dict[str, list[Command]] = defaultdict(list)
+        self._read_upto = {}
         for message in messages:
             error = message.error()
             if error is not None:
                 self._on_error(error)
                 continue
+            topic = message.topic()
+            self._read_upto[topic, message.partition()] = message.offset() + 1
             try:
                 command = read_command(message.key(), message.value(), message.headers())
             except UnreadableError as reason:
@@ -168,7 +170,7 @@ class Sandbox:
                 self.unknown_types += 1
                 self._note("sandbox.unknown_type", self.unknown_types, message)
                 continue
-            commands[message.topic()].append(command)
+            commands[topic].append(command)
         return commands
 
     def _note(self, event: LogEvent, number: int, message: Message, **more: str) -> None:

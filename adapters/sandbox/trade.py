@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import cache
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
 from adapters.sandbox.commands import Command, Verb
 from adapters.sandbox.companies import Company, Status
@@ -36,7 +36,9 @@ def refused(code: str, message: str) -> Verdict:
 
 
 class Trade(Protocol):
-    """One kind of company."""
+    """One kind of company; `keeps_balances` of its customers, or issues what they keep."""
+
+    keeps_balances: ClassVar[bool]
 
     def opening_accounts(self) -> Iterator[tuple[str, str, list[list[Any]]]]:
         """Accounts that exist from the start: account, unit, lots."""
