@@ -24,7 +24,7 @@ GROUP: Final = "uprp-sandbox"
 BATCH_MAX: Final = 500  # What a batch of 1,000 makes is larger than a core's cache: a fifth slower.
 IDLE_POLL_S: Final = 0.1
 OFFSETS_EVERY_S: Final = 0.1
-GATHER_S: Final = ((64, 0.015), (8, 0.005), (0, 0.0))
+GATHER_S: Final = ((100, 0.01), (8, 0.005), (0, 0.0))
 """For how long a batch is gathered, by how many records the one before it had at least."""
 # Bad records are logged one by one until there are so many that the log would be the bottleneck.
 LOGGED_ONE_BY_ONE: Final = 20
