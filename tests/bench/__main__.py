@@ -9,8 +9,10 @@ import os
 import signal
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,7 +37,7 @@ CPU_OF: Final = ("kafka", "postgres", "companies", "engine", "load")
 
 
 class Bench:
-    """The servers and companies of one run, and one engine at a time."""
+    """The servers and companies of one run, and the processes of one engine at a time."""
 
     def __init__(self, environment: Environment, folder: Path) -> None:
         self.kafka = environment.kafka
@@ -43,15 +45,15 @@ class Bench:
         self.folder = folder
         self.servers = environment.kafka.bootstrap_servers
         self.dsn = environment.postgres.dsn
-        self.port = free_port()
+        self.ports: list[int] = []
         self.sandbox: Child | None = None
 
-    def environment(self) -> dict[str, str]:
-        """What every process of the run is told."""
+    def environment(self, port: int) -> dict[str, str]:
+        """What a process of the run is told; if it is a coordinator, it is asked on that port."""
         return os.environ | {
             "UPRP_KAFKA__BOOTSTRAP_SERVERS": self.servers,
             "UPRP_POSTGRES__DSN": self.dsn,
-            "UPRP_HTTP__PORT": str(self.port),
+            "UPRP_HTTP__PORT": str(port),
         }
 
     def prepare(self) -> None:
@@ -71,29 +73,47 @@ class Bench:
         self, name: str, command: list[str], ready: str, tree: Path = ROOT
     ) -> Iterator[Child]:
         """A process for the length of a block, ready when its log says so; `tree` is its code."""
-        log = self.folder / f"{name}.log"
-        child = spawn(command, folder=tree, log=log, environment=self.environment())
-        try:
-            wait_until(lambda: _says(child, log, ready), READY_S, f"{name} to be ready: {log}")
+        with self.processes(name, command, ready, 1, tree) as (child,):
             yield child
-        finally:
-            stop(child, signal.SIGTERM, deadline_s=20)
 
-    def cpu(self, engine: Child) -> dict[str, float]:
+    @contextmanager
+    def processes(
+        self, name: str, command: list[str], ready: str, count: int, tree: Path = ROOT
+    ) -> Iterator[list[Child]]:
+        """So many processes of the same command, which share the work as they can."""
+        self.ports = [free_port() for _ in range(count)]
+        children: list[Child] = []
+        try:
+            for at, port in enumerate(self.ports, 1):
+                log = self.folder / f"{name}-{at}.log"
+                environment = self.environment(port)
+                child = spawn(command, folder=tree, log=log, environment=environment)
+                children.append(child)
+                what = f"{name} {at} to be ready: {log}"
+                wait_until(partial(_says, child, log, ready), READY_S, what)
+            yield children
+        finally:
+            for child in children:
+                stop(child, signal.SIGTERM, deadline_s=20)
+
+    def cpu(self, engines: Iterable[Child]) -> dict[str, float]:
         """Seconds of CPU that each part has used."""
-        pids = {"kafka": self.kafka.pid, "postgres": self.postgres.pid, "engine": engine.pid}
+        pids = {"kafka": self.kafka.pid, "postgres": self.postgres.pid}
         pids |= {"companies": self.sandbox.pid if self.sandbox else None, "load": os.getpid()}
-        return {name: _cpu(pid, tree=name == "postgres") for name, pid in pids.items()}
+        found = {name: _cpu(pid, tree=name == "postgres") for name, pid in pids.items()}
+        return found | {"engine": sum(_cpu(engine.pid, tree=False) for engine in engines)}
 
     def metrics(self) -> dict[str, float]:
-        """The coordinator's counters."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as answer:
-            text = answer.read().decode()
-        found: dict[str, float] = {}
-        for line in text.splitlines():
-            if not line.startswith("#"):
-                name, _, value = line.rpartition(" ")
-                found[name] = float(value)
+        """The coordinators' counters, added up."""
+        found: dict[str, float] = defaultdict(float)
+        for port in self.ports:
+            url = f"http://127.0.0.1:{port}/metrics"
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                text = answer.read().decode()
+            for line in text.splitlines():
+                if not line.startswith("#"):
+                    name, _, value = line.rpartition(" ")
+                    found[name] += float(value)
         return found
 
 
@@ -114,15 +134,17 @@ def _cpu(pid: int | None, *, tree: bool) -> float:
     return total
 
 
-def measure(bench: Bench, engine: Child, name: str, rates: tuple[float, ...]) -> dict[str, Any]:
+def measure(
+    bench: Bench, engines: list[Child], name: str, rates: tuple[float, ...]
+) -> dict[str, Any]:
     """Warm up, find the most that is sustained, then the latencies at fixed rates."""
     load = Load(bench.servers, name, saga_of if name == "bare" else str)
     try:
         load.run(200, 3)
         load.run(rates[-1], WARM_S, patience_s=240)
-        before = bench.cpu(engine)
+        before = bench.cpu(engines)
         burst = load.run(rates[-1], 10, patience_s=240)
-        after = bench.cpu(engine)
+        after = bench.cpu(engines)
         knee = burst.completed_per_s
         say(f"  {name}: offered {rates[-1]:,.0f}/s, carried {knee:,.0f}/s")
         cpu = {part: (after[part] - before[part]) / burst.done * 1e6 for part in after}
@@ -181,11 +203,13 @@ def frugality(before: dict[str, float], after: dict[str, float], done: int) -> d
 def main() -> None:
     """Run, print, write `build/bench.json`."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--offered", type=float, default=7_000, help="more than can be carried")
+    parser.add_argument("--offered", type=float, default=9_000, help="more than can be carried")
+    parser.add_argument("--processes", type=int, default=1, help="of the bare loop, coordinators")
     parser.add_argument("--only", choices=("bare", "saga"), help="one side alone, for profiling")
     options = parser.parse_args()
     rates = (100.0, 1_000.0, options.offered)
-    out: dict[str, Any] = {"schema": 1, "cores": psutil.cpu_count()}
+    count = options.processes
+    out: dict[str, Any] = {"schema": 1, "cores": psutil.cpu_count(), "processes": count}
     with Environment(progress=say) as servers:
         folder = servers.folder / "bench"
         folder.mkdir()
@@ -195,24 +219,24 @@ def main() -> None:
         with bench.process("companies", companies, "sandbox ready") as sandbox:
             bench.sandbox = sandbox
             if options.only != "bare":
-                with bench.process(
-                    "coordinator", [*UPRP, "coordinator"], "coordinator.assigned"
-                ) as engine:
-                    out["saga"] = _saga(bench, engine, rates)
+                command, ready = [*UPRP, "coordinator"], "coordinator.assigned"
+                with bench.processes("coordinator", command, ready, count) as engines:
+                    out["saga"] = _saga(bench, engines, rates)
             # Second, on a broker that has run for longer: if the order favours anybody, not us.
             if options.only != "saga":
                 bare = [sys.executable, "-m", "tests.bench.bare"]
-                with bench.process("bare", bare, "ready") as engine:
-                    out["bare"] = measure(bench, engine, "bare", rates)
+                with bench.processes("bare", bare, "ready", count) as engines:
+                    out["bare"] = measure(bench, engines, "bare", rates)
     _report(out)
 
 
-def _saga(bench: Bench, engine: Child, rates: tuple[float, ...]) -> dict[str, Any]:
+def _saga(bench: Bench, engines: list[Child], rates: tuple[float, ...]) -> dict[str, Any]:
     before = bench.metrics()
-    found = measure(bench, engine, "saga", rates)
+    found = measure(bench, engines, "saga", rates)
     after = bench.metrics()
     found |= frugality(before, after, int(after["uprp_sagas_started_total"]))
-    found["rss_mb"] = round(psutil.Process(engine.pid).memory_info().rss / 1e6)
+    sizes = [psutil.Process(engine.pid).memory_info().rss for engine in engines]
+    found["rss_mb"] = round(max(sizes) / 1e6)
     return found
 
 

@@ -42,9 +42,9 @@ def _turn(bench: Bench, load: Load, name: str, tree: Path, offered: float) -> di
     with bench.process(name, [*UPRP, "coordinator"], "coordinator.assigned", tree) as engine:
         load.run(200, 3)
         load.run(offered, 4, patience_s=240)
-        before = bench.cpu(engine)
+        before = bench.cpu([engine])
         burst = load.run(offered, 10, patience_s=240)
-        after = bench.cpu(engine)
+        after = bench.cpu([engine])
         calm = load.run(1_000, 6)
     found = {
         "carried_per_s": round(burst.completed_per_s),

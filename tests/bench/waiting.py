@@ -63,8 +63,8 @@ class Waiting(Bench):
         super().__init__(environment, folder)
         self.deploy = _patient(folder, every_s)
 
-    def environment(self) -> dict[str, str]:
-        return super().environment() | {"UPRP_DEPLOY": str(self.deploy)}
+    def environment(self, port: int) -> dict[str, str]:
+        return super().environment(port) | {"UPRP_DEPLOY": str(self.deploy)}
 
     def fetch(self, query: str) -> Any:
         """One row of the database."""
