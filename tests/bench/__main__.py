@@ -204,12 +204,14 @@ def main() -> None:
     """Run, print, write `build/bench.json`."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--offered", type=float, default=9_000, help="more than can be carried")
-    parser.add_argument("--processes", type=int, default=1, help="of the bare loop, coordinators")
+    cores = psutil.cpu_count() or 1
+    what = "coordinators, and bare loops: one a core, as one would run them"
+    parser.add_argument("--processes", type=int, default=cores, help=what)
     parser.add_argument("--only", choices=("bare", "saga"), help="one side alone, for profiling")
     options = parser.parse_args()
     rates = (100.0, 1_000.0, options.offered)
     count = options.processes
-    out: dict[str, Any] = {"schema": 1, "cores": psutil.cpu_count(), "processes": count}
+    out: dict[str, Any] = {"schema": 1, "cores": cores, "processes": count}
     with Environment(progress=say) as servers:
         folder = servers.folder / "bench"
         folder.mkdir()
