@@ -79,6 +79,8 @@ def small_disk(folder: Path, size_mb: int) -> Iterator[str | None]:
     if done.returncode != 0:
         yield (done.stderr or "mount failed").strip()
         return
+    # What it misses it must be able to say.
+    (folder / "log.txt").symlink_to(folder.with_name("postgres.log"))
     try:
         yield None
     finally:
@@ -107,6 +109,7 @@ def chaos(options: Options, folder: Path) -> Outcome:
         if why_not is not None:
             notes.append(f"not covered: {Kind.DISK_FULL} ({why_not})")
         with Environment(base, progress=say) as environment:
+            assert environment.postgres.cluster.is_relative_to(base), "its account cannot go there"
             asyncio.run(_settle_database(environment.postgres.dsn))
             storm = Storm(environment, folder / "run", options.seed)
             with storm:
