@@ -1,7 +1,8 @@
 """Sagas as compact JSON: the terms are written once, the state at every revision.
 
-Lists in a fixed order, since rows are the hot path; a field may only be added at the end, so that
-old rows stay readable.
+Lists in a fixed order, since rows are the hot path. Rows are read for as long as they exist,
+whatever version wrote them: a field may only be added at the end. The rows of the first version
+(no cancels, no corrections) have another order in their legs, and are told by their length.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import orjson
 from schemas.ids import SagaId
 from schemas.reasons import Code
 from schemas.results import ResultStatus
+from schemas.value import but
 
 from .instance import Leg, Partial, PricedLine, Saga, Terms, Told
 from .machine import Status
@@ -64,6 +66,7 @@ def decode_terms(
 ) -> Terms:
     """The terms, from their JSON and the row's columns."""
     found = orjson.loads(text)
+    prededucted, loss_bearer, fresh_until = found[15:] or _ADDED
     return Terms(
         saga_id=saga_id,
         key_hash=key_hash,
@@ -88,10 +91,13 @@ def decode_terms(
         limit=found[12],
         business_date=date.fromisoformat(found[13]) if found[13] else None,
         traceparent=found[14],
-        prededucted=found[15],
-        loss_bearer=found[16],
-        fresh_until=found[17],
+        prededucted=prededucted,
+        loss_bearer=loss_bearer,
+        fresh_until=fresh_until,
     )
+
+
+_ADDED = (False, "platform", None)
 
 
 def encode_state(saga: Saga) -> str:
@@ -149,7 +155,7 @@ _UNTOUCHED = (0, 0, 0, 0, 0, None, None, 0)
 
 def decode_state(text: str, terms: Terms, revision: int, wake_at: int | None) -> Saga:
     """The saga, from its JSON, its terms and the row's columns."""
-    legs, told, withdrawn, held = orjson.loads(text)
+    legs, told, withdrawn, *added = orjson.loads(text)
     return Saga(
         terms=terms,
         revision=revision,
@@ -157,18 +163,28 @@ def decode_state(text: str, terms: Terms, revision: int, wake_at: int | None) ->
         told=_decode_told(told) if told else None,
         withdrawn=withdrawn,
         wake_at=wake_at,
-        held=held,
+        held=added[0] if added else 0,
     )
+
+
+_FIRST_LEG = 14  # The fields of a leg that was asked, in the first version; now they are 13 or 21.
 
 
 def _decode_leg(found: list[Any]) -> Leg:
     path, asked, status, *rest = found
+    if len(found) == _FIRST_LEG:
+        attempt, rungs, pending_from, expires_at = *rest[:2], *rest[-2:]
+        inquiries = max(0, rungs - (attempt - 1))  # The other rungs were resends.
+        known = (path, asked, _STATUSES[status], attempt, inquiries, *rest[2:-2], expires_at)
+        return but(Leg(*known), rungs=rungs, pending_from=pending_from)
     return Leg(path, asked, _STATUSES[status], *rest)
 
 
 def _decode_told(found: list[Any]) -> Told:
     revision, status, final, code, field, at, *rest = found
     reason = Code(code) if code else None
+    if len(rest) == 1:  # The first version.
+        rest = [False, *rest]
     corrected, moved, words = (*rest, None)[:3] if rest else (False, (), None)
     status = ResultStatus(status)
     return Told(revision, status, final, reason, field, at, corrected, tuple(moved), words)

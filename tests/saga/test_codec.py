@@ -125,3 +125,50 @@ def test_what_was_written_before_a_field_was_added_can_be_read() -> None:
     saga = decode_state(old, terms, 2, 5_010)
     told = Told(1, ResultStatus.PENDING, final=False, code=Code.ACCEPTED, field=None, at=9)
     assert saga == Saga(terms, 2, (leg,), told, wake_at=5_010)
+
+
+FIRST_TERMS = (
+    '["redemption",1,"d1","en","citi","alipayhk","load-1","w-1","citi-points","HKD","keep_issued",'
+    '[["hkd50","CASH_COUPON",2,25000,10000,5000]],"alipayhk/w-1/daily","2026-11-22",null]'
+)
+FIRST_PENDING = (
+    '[[["deduct",25000,"confirmed",1,0,1000,1000,null,25000,"C-1",null,null,0,91000],'
+    '["credit/1",2,"pending",2,4,2000,9000,12000,0,null,null,null,3,92000]],'
+    '[1,"PENDING",false,null,null,8000,[25000,0]],false]'
+)
+FIRST_WAITING = (
+    '[[["deduct",25000,"sent",1,0,1000,1000,4000,0,null,null,null,0,91000],'
+    '["credit/1",2,"waiting"]],null,false]'
+)
+
+
+def test_rows_of_the_first_version_are_read_for_as_long_as_they_exist() -> None:
+    """Written down as that version wrote them: what is read is compared with what it meant."""
+    terms = decode_terms(
+        FIRST_TERMS,
+        saga_id=saga_id("alipayhk", "w-1", "r-1"),
+        key_hash=7,
+        origin="alipayhk",
+        account="w-1",
+        request_id="r-1",
+        programme="citi-alipayhk-coupons",
+        programme_version=1,
+        accepted_at=1_000,
+    )
+    assert (terms.points, terms.prededucted, terms.loss_bearer) == (25_000, False, "platform")
+    assert terms.business_date == date(2026, 11, 22)
+    pending = decode_state(FIRST_PENDING, terms, 5, 12_000)
+    deduct, credit = pending.legs
+    assert (deduct.status, deduct.moved, deduct.reference) == (Status.CONFIRMED, 25_000, "C-1")
+    assert (deduct.expires_at, deduct.rungs, deduct.inquiries) == (91_000, 0, 0)
+    assert (credit.status, credit.due, credit.expires_at) == (Status.PENDING, 12_000, 92_000)
+    assert (credit.attempt, credit.inquiries, credit.rungs) == (2, 3, 4)
+    assert credit.pending_from == 3
+    assert pending.told is not None
+    assert pending.told.moved == (25_000, 0)
+    assert not pending.told.corrected
+    waiting = decode_state(FIRST_WAITING, terms, 1, 4_000)
+    assert [leg.status for leg in waiting.legs] == [Status.SENT, Status.WAITING]
+    for saga in (pending, waiting):
+        again = decode_state(encode_state(saga), terms, saga.revision, saga.wake_at)
+        assert again == saga
