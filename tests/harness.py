@@ -35,7 +35,7 @@ from adapters.embedded.kafka import EmbeddedKafka
 from adapters.embedded.processes import tail
 from adapters.kafka.topics import TopicAdmin, wanted
 from adapters.postgres.migrate import migrate
-from adapters.postgres.store import saga_from
+from adapters.postgres.rows import saga_from
 from adapters.postgres.views import AccountBalance, open_views
 from adapters.sandbox.app import Apps
 from adapters.sandbox.books import Books, read_books

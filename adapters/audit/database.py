@@ -23,7 +23,7 @@ import asyncpg
 import orjson
 
 from adapters.postgres import migrate
-from adapters.postgres.store import translated
+from adapters.postgres.away import translated
 from orchestrator.catalogue import Catalogue
 
 from .report import Audit, Named, Surveyed, broken_by, judged

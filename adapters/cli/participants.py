@@ -14,9 +14,9 @@ from rich.table import Table
 from adapters.cli.console import complain, emit_json, stderr, stdout
 from adapters.cli.platform import EXIT_NOT_FOUND, read_settings, run
 from adapters.clock import SystemClock
+from adapters.postgres.away import translated
 from adapters.postgres.health import Board, read
 from adapters.postgres.migrate import check
-from adapters.postgres.store import translated
 from orchestrator.catalogue import load
 from orchestrator.rules.health import (
     Breaker,

@@ -12,8 +12,9 @@ from orchestrator.saga.ruling import Action
 from schemas.ids import SagaId
 
 from . import migrate
+from .away import translated
 from .queries import sql
-from .store import saga_from, translated
+from .rows import saga_from
 from .views import DecisionLine, Views, connected, decision_from
 
 

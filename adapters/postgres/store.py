@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
-from functools import lru_cache
 from operator import itemgetter
 from typing import Any, Final
 from uuid import uuid4
 
 import asyncpg
-import orjson
 
-from orchestrator.errors import Conflict, Fenced, Unavailable
+from orchestrator.errors import Conflict, Fenced
 from orchestrator.ports import (
     Audited,
-    Case,
     Change,
     Changes,
     DecisionKey,
@@ -31,60 +26,28 @@ from orchestrator.ports import (
     Place,
     SagaKey,
     SetAside,
-    Settled,
 )
-from orchestrator.saga.codec import decode_state, decode_terms, encode_state, encode_terms
 from orchestrator.saga.instance import Saga
-from orchestrator.saga.ruling import Action, Ruling
-from orchestrator.saga.telling import phase
 from orchestrator.telemetry import Metrics
 from schemas.ids import SagaId
 
 from . import migrate
+from .away import translated
 from .queries import sql
+from .rows import (
+    COLUMNS,
+    begun_row,
+    case_row,
+    letter_row,
+    moved_row,
+    ruling_from,
+    saga_from,
+    settled_row,
+    time_of,
+)
 
 Connection = Any  # A connection, or the proxy of one that a pool hands out.
 
-AWAY: Final = (
-    OSError,
-    asyncio.TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.DeadlockDetectedError,
-    asyncpg.SerializationError,
-    asyncpg.QueryCanceledError,
-    asyncpg.DiskFullError,
-    # What asyncpg says of a session that the server ended between two statements of a batch.
-    asyncpg.InternalClientError,
-)
-"""What heals when the same thing is tried again later."""
-
-
-COLUMNS: Final = {
-    "saga": (
-        "key_hash",
-        "saga_id",
-        "revision",
-        "due_at",
-        "status",
-        "origin",
-        "account",
-        "request_id",
-        "programme",
-        "programme_version",
-        "accepted_at",
-        "terms",
-        "state",
-    ),
-    "timeline": ("key_hash", "saga_id", "revision", "at", "event", "detail"),
-    "transfer": ("key_hash", "saga_id", "seq", "debit", "credit", "unit", "amount"),
-}
-"""What is only ever added goes in by COPY, in binary: an array of each column costs the coordinator
-two microseconds a row more. A row that exists is a conflict, seen by the primary key."""
 BY_KEY: Final = {
     "plan_cache_mode": "force_generic_plan",
     "enable_hashjoin": "off",
@@ -93,15 +56,6 @@ BY_KEY: Final = {
 }
 """Every row of a batch is reached by its primary key. A small or unknown table tempts the planner
 to scan it whole instead, once a batch, and it keeps to that while the table grows."""
-
-
-def _ms(found: datetime | None) -> int | None:
-    return None if found is None else round(found.timestamp() * 1000)
-
-
-@lru_cache(maxsize=4_096)
-def _time(milliseconds: int | None) -> datetime | None:
-    return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 class PostgresStore:
@@ -180,7 +134,7 @@ class PostgresStore:
 
     async def lease_due(self, now: int, until: int, count: int) -> Sequence[DueTimer]:
         """Take sagas whose timer is due, and push their timers."""
-        rows = await self._fetch("lease_due", _time(now), _time(until), count)
+        rows = await self._fetch("lease_due", time_of(now), time_of(until), count)
         return [
             DueTimer(str(row["saga_id"]), row["revision"], row["origin"], row["account"])
             for row in rows
@@ -188,10 +142,10 @@ class PostgresStore:
 
     async def lease_decisions(self, now: int, until: int, count: int) -> Sequence[DueDecision]:
         """Take decisions that are to be published, and push them by a lease."""
-        rows = await self._fetch("lease_decisions", _time(now), _time(until), count)
+        rows = await self._fetch("lease_decisions", time_of(now), time_of(until), count)
         return [
             DueDecision(
-                str(row["saga_id"]), row["leg"], _ruling(row), row["origin"], row["account"]
+                str(row["saga_id"]), row["leg"], ruling_from(row), row["origin"], row["account"]
             )
             for row in rows
         ]
@@ -215,17 +169,6 @@ class PostgresStore:
                 self._metrics.statements.inc()
                 rows: list[Any] = await connection.fetch(sql(name), *arguments)
                 return rows
-
-
-class translated:  # noqa: N801  # A context manager, named as contextlib names its own.
-    """Driver errors that heal by themselves become Unavailable; the others are defects."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, AWAY):
-            raise Unavailable(f"PostgreSQL: {error or type(error).__name__}") from error
 
 
 class PostgresTransaction:
@@ -274,7 +217,7 @@ class PostgresTransaction:
         rows = await self._fetch("load_decisions", *zip(*wanted, strict=True))
         return {
             row["id"]: Audited(
-                str(row["saga_id"]), row["leg"], _ruling(row), row["approved"], row["settled"]
+                str(row["saga_id"]), row["leg"], ruling_from(row), row["approved"], row["settled"]
             )
             for row in rows
         }
@@ -310,7 +253,7 @@ class PostgresTransaction:
         await self._copy(
             "timeline",
             [
-                (*row.key, row.revision, _time(row.at), row.event, row.detail)
+                (*row.key, row.revision, time_of(row.at), row.event, row.detail)
                 for row in changes.timeline
             ],
         )
@@ -328,12 +271,14 @@ class PostgresTransaction:
             [(name, self._instance, legs) for name, legs in sorted(changes.in_flight.items())],
         )
         await self._many(
-            "dead_letter", "insert_dead_letters", [_letter(found) for found in changes.dead_letters]
+            "dead_letter",
+            "insert_dead_letters",
+            [letter_row(found) for found in changes.dead_letters],
         )
         await self._many(
-            "parked_case", "save_cases", [_case(case) for case in changes.cases.values()]
+            "parked_case", "save_cases", [case_row(case) for case in changes.cases.values()]
         )
-        settled = sorted([_settled(one) for one in changes.settled])
+        settled = sorted([settled_row(one) for one in changes.settled])
         if await self._many("decision", "settle_decisions", settled) != len(settled):
             raise Conflict("a decision was settled since it was read")
 
@@ -346,45 +291,11 @@ class PostgresTransaction:
             raise Fenced("another coordinator moved a position of this batch")
 
     async def _insert(self, changes: Sequence[Change]) -> None:
-        rows = []
-        for change in changes:
-            saga, terms = change.now, change.now.terms
-            rows.append(
-                (
-                    terms.key_hash,
-                    terms.saga_id,
-                    saga.revision,
-                    _time(saga.wake_at),
-                    phase(saga),
-                    terms.origin,
-                    terms.account,
-                    terms.request_id,
-                    terms.programme,
-                    terms.programme_version,
-                    _time(terms.accepted_at),
-                    encode_terms(terms),
-                    encode_state(saga),
-                )
-            )
-        await self._copy("saga", rows)
+        await self._copy("saga", [begun_row(change.now) for change in changes])
 
     async def _update(self, changes: Sequence[Change]) -> None:
-        rows = []
-        for change in changes:
-            saga, terms = change.now, change.now.terms
-            assert change.was is not None, terms.saga_id
-            rows.append(
-                (
-                    terms.key_hash,
-                    terms.saga_id,
-                    change.was.revision,
-                    saga.revision,
-                    _time(saga.wake_at),
-                    phase(saga),
-                    encode_state(saga),
-                )
-            )
-        if await self._many("saga", "update_sagas", rows) != len(rows):
+        moved = [moved_row(change.was, change.now) for change in changes if change.was is not None]
+        if await self._many("saga", "update_sagas", moved) != len(moved):
             raise Conflict("a saga is at another revision than was read")
 
     async def _limits(self, limits: Mapping[LimitKey, LimitChange]) -> None:
@@ -427,56 +338,3 @@ class PostgresTransaction:
         self.statements += 1
         rows: list[Any] = await self._connection.fetch(sql(name), *arguments)
         return rows
-
-
-def saga_from(row: Mapping[str, Any]) -> Saga:
-    """The saga that a row of the table holds."""
-    terms = decode_terms(
-        row["terms"],
-        saga_id=str(row["saga_id"]),
-        key_hash=row["key_hash"],
-        origin=row["origin"],
-        account=row["account"],
-        request_id=row["request_id"],
-        programme=row["programme"],
-        programme_version=row["programme_version"],
-        accepted_at=_ms(row["accepted_at"]) or 0,
-    )
-    return decode_state(row["state"], terms, row["revision"], _ms(row["due_at"]))
-
-
-def _case(case: Case) -> tuple[Any, ...]:
-    at = _time(case.at)
-    closed = at if case.closed else None
-    return (*case.key, at, case.leg, case.why, case.stake, case.unit, closed)
-
-
-def _settled(one: Settled) -> tuple[Any, ...]:
-    outcome = "applied" if one.revision is not None else "refused"
-    return (*one.key, outcome, one.why, _time(one.at), one.revision)
-
-
-def _ruling(row: Mapping[str, Any]) -> Ruling:
-    return Ruling(row["id"], Action(row["action"]), row["amount"], row["reference"])
-
-
-def _letter(letter: Any) -> tuple[Any, ...]:
-    headers = [
-        [name, content.decode("latin-1") if content is not None else None]
-        for name, content in letter.headers
-    ]
-    return (
-        letter.topic,
-        letter.partition,
-        letter.offset,
-        letter.key,
-        letter.value,
-        orjson.dumps(headers).decode(),
-        letter.error_class,
-        letter.field.replace("\0", "?"),
-        letter.message.replace("\0", "?"),
-        letter.disposition.value,
-        letter.fingerprint,
-        letter.saga_id,
-        letter.failed_at,
-    )

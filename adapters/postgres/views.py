@@ -17,8 +17,9 @@ from orchestrator.saga.instance import Saga
 from orchestrator.saga.ruling import TWO_PERSONS, Action, Ruling
 from schemas.ids import SagaId
 
+from .away import AWAY
 from .queries import sql
-from .store import AWAY, saga_from
+from .rows import saga_from
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Final
 
 from adapters.embedded.environment import Environment
 from adapters.embedded.server import EmbeddedServer
-from adapters.postgres.store import saga_from
+from adapters.postgres.rows import saga_from
 from orchestrator.saga.instance import Saga
 from tests.chaos.deploy import short_ladders
 from tests.chaos.ear import Ear

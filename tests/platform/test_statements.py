@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.postgres import store
+from adapters.postgres import rows, store
 from adapters.postgres.migrate import migrations
 from adapters.postgres.queries import queries
 
@@ -89,14 +89,14 @@ def test_the_hot_statements_touch_every_sharded_table() -> None:
         for table in sharded()
         if re.search(rf"\b(from|join|update|into)\s+{table}\b", query.sql)
     }
-    assert touched | set(store.COLUMNS) == sharded()
+    assert touched | set(rows.COLUMNS) == sharded()
 
 
-@pytest.mark.parametrize("table", sorted(store.COLUMNS))
+@pytest.mark.parametrize("table", sorted(rows.COLUMNS))
 def test_what_is_copied_names_every_column_and_the_key_first(table: str) -> None:
     columns = re.findall(r"^    (\w+) +(?:small)?[a-z]+", schema()[table], re.MULTILINE)
-    assert store.COLUMNS[table] == tuple(name for name in columns if name != "primary")
-    assert store.COLUMNS[table][0] == KEY
+    assert rows.COLUMNS[table] == tuple(name for name in columns if name != "primary")
+    assert rows.COLUMNS[table][0] == KEY
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,39 @@
+"""What the driver raises while the database is away, in the words of the ports."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import asyncpg
+
+from orchestrator.errors import Unavailable
+
+AWAY: Final = (
+    OSError,
+    asyncio.TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.QueryCanceledError,
+    asyncpg.DiskFullError,
+    # What asyncpg says of a session that the server ended between two statements of a batch.
+    asyncpg.InternalClientError,
+)
+"""What heals when the same thing is tried again later."""
+
+
+class translated:  # noqa: N801  # A context manager, named as contextlib names its own.
+    """Driver errors that heal by themselves become Unavailable; the others are defects."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, AWAY):
+            raise Unavailable(f"PostgreSQL: {error or type(error).__name__}") from error
