@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
+import psutil
 
 from adapters.embedded.environment import Environment
 from orchestrator.catalogue import load
@@ -205,6 +206,7 @@ def main() -> None:
     parser.add_argument("--waiting", type=int, default=100_000)
     parser.add_argument("--due", type=int, default=1_000, help="timers a second")
     parser.add_argument("--offered", type=float, default=9_000.0)
+    parser.add_argument("--processes", type=int, default=psutil.cpu_count() or 1)
     options = parser.parse_args()
     with Environment(progress=say) as servers:
         folder = servers.folder / "bench"
@@ -213,22 +215,23 @@ def main() -> None:
         bench.prepare()
         companies = [*UPRP, "sandbox", "--data", str(folder / "books")]
         with bench.process("companies", companies, "sandbox ready"):
-            out = _run(bench, options.waiting, options.due, options.offered)
+            out = _run(bench, options)
     path = Path("build/bench-waiting.json")
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(out, indent=2) + "\n", "utf-8")
     sys.stdout.write(json.dumps(out, indent=2) + "\n")
 
 
-def _run(bench: Waiting, count: int, due: int, offered: float) -> dict[str, Any]:
-    engine = [*UPRP, "coordinator"]
+def _run(bench: Waiting, options: argparse.Namespace) -> dict[str, Any]:
+    count, due, offered = options.waiting, options.due, options.offered
+    engine, ready = [*UPRP, "coordinator"], "coordinator.assigned"
     load = Load(bench.servers, "waiting")
     try:
-        with bench.process("alone", engine, "coordinator.assigned"):
+        with bench.processes("alone", engine, ready, options.processes):
             alone = _carried(bench, load, offered, "alone")
         say(f"  writing {count:,} sagas that wait")
         _write(bench, count, due)
-        with bench.process("beside", engine, "coordinator.assigned"):
+        with bench.processes("beside", engine, ready, options.processes):
             _until_due(bench)
             beside = _carried(bench, load, offered, "beside")
             share = _stage(bench, load, "at 80 %", alone["carried_per_s"] * 0.8, 20)
@@ -236,6 +239,7 @@ def _run(bench: Waiting, count: int, due: int, offered: float) -> dict[str, Any]
     finally:
         load.close()
     return {
+        "processes": options.processes,
         "waiting": count,
         "due_per_s": due,
         "alone": alone,
