@@ -488,7 +488,7 @@ class _Batch(Consequences):
         saga = self.sagas.get(arrival.saga) if arrival.saga else None
         if saga is None:
             said = self.said.get(cast("SagaId", arrival.saga))
-            at = self.now if said is None else said.began
+            at = self.now if said is None else said.withdrawn_at
             self.decision.recalled += [] if said is None else [cast("SagaId", arrival.saga)]
             stone = acceptance.tombstone(request, arrival.route.participant, at)
             self._accept(arrival, None, stone, "withdrawn", said)

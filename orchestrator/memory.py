@@ -34,6 +34,7 @@ class Memory:
 
     _legs: dict[SagaKey, dict[str, SaidLeg]] = field(default_factory=dict)
     _results: dict[SagaKey, Mapping[str, Any]] = field(default_factory=dict)
+    _first: dict[SagaKey, Mapping[str, Any]] = field(default_factory=dict)
 
     def hear(self, record: Record) -> None:
         """Take one record of a topic of commands or results; what is not ours is passed over."""
@@ -48,6 +49,9 @@ class Memory:
             known = self._results.get(key)
             if known is None or known["revision"] < data["revision"]:
                 self._results[key] = data
+            first = self._first.get(key)
+            if first is None or first["revision"] > data["revision"]:
+                self._first[key] = data
         elif kind in _LEG_TYPES:
             key = (key_hash(record.key), data["saga_id"])
             legs = self._legs.setdefault(key, {})
@@ -66,7 +70,9 @@ class Memory:
         legs = self._legs.get(key, {}).values()
         ordered = sorted(legs, key=lambda leg: (leg.sent_at or leg.said_at, leg.path))
         result = self._results.get(key)
-        return Said(tuple(ordered), result, _ms(result["at"]) if result else 0)
+        if result is None:
+            return Said(tuple(ordered))
+        return Said(tuple(ordered), result, _ms(result["at"]), _ms(self._first[key]["at"]))
 
 
 def _more(leg: SaidLeg, kind: str, data: Mapping[str, Any]) -> SaidLeg:

@@ -48,12 +48,21 @@ class Said:
     legs: tuple[SaidLeg, ...] = ()
     result: Mapping[str, Any] | None = None  # The latest, word for word.
     result_at: int = 0
+    first_at: int = 0  # When its origin was told the first of what is known; 0: of nothing.
 
     @property
     def began(self) -> int:
         """When the saga first spoke: that is when its request was decided."""
         times = [leg.sent_at for leg in self.legs if leg.attempt]
         return min(times) if times else self.result_at
+
+    @property
+    def withdrawn_at(self) -> int:
+        """When a request that had not come was withdrawn: its origin was told so at once.
+
+        What was taken for it all the same may have been asked back since, in a later result.
+        """
+        return self.first_at or self.began
 
     def day(self, began: date) -> date:
         """The business date, which began at `began` unless the origin was told of another.

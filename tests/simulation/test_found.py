@@ -1,5 +1,6 @@
 """What the simulation found once: the shortest schedules, which must not fail again."""
 
+from dataclasses import replace
 from typing import Final
 
 import pytest
@@ -9,6 +10,7 @@ from .plan import MIDNIGHT, Ask, Fault, Plan, Wish
 from .runs import live
 
 _COUPONS: Final = Wish("citi-alipayhk-coupons", "w-0", (("hkd20", 5), ("hkd50", 2)))
+_MILES: Final = Wish("harbour-miles-prededucted", "w-1", (("lounge-pass", 1), ("miles", 600)))
 _LOSS_AT_ONCE: Final = 7
 assert FLAVOURS[_LOSS_AT_ONCE]["late_no"][0] == "loss"
 
@@ -49,6 +51,18 @@ FOUND: Final = {
         Fault("no_after_yes", "alipayhk/credit", 1, 9_000),
         Fault("no_after_yes", "alipayhk/credit", 2, 9_000),
         flavour=_LOSS_AT_ONCE,
+    ),
+    # The tombstone was made anew at the time of the return that came after it: asked again, it was
+    # told with another time under the same revision.
+    "a tombstone, what was taken all the same, and the loss of the database": replace(
+        plan(Fault("restore", "", 2_607, 3_000), flavour=_LOSS_AT_ONCE),
+        heal=120_000,
+        wishes=(_MILES,),
+        asks=(
+            Ask("withdraw", 0, "harbour", 0),
+            Ask("inquire", 0, "harbour", 0),
+            Ask("request", 34, "harbour", 0),
+        ),
     ),
 }
 
