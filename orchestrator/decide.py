@@ -241,10 +241,14 @@ class _Batch(Consequences):
         if deducted is None:
             return False
         engine, _ = self._tools(known.terms)
-        moved = engine.give_back(known, deducted, request.programme, self.now)
+        said = self.said.get(known.terms.saga_id)
+        # What was asked back before the database was lost was asked back then.
+        at = said.began if said is not None and said.legs else self.now
+        moved = engine.give_back(known, deducted, request.programme, at)
         if isinstance(moved, Still):
             return False
-        said = self.said.get(known.terms.saga_id)
+        if said is not None:
+            moved = engine.recall(moved, said, self.now)
         self._accept(arrival, known, moved, "requested", said, points=deducted.points)
         return True
 

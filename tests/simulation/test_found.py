@@ -64,6 +64,21 @@ FOUND: Final = {
             Ask("request", 34, "harbour", 0),
         ),
     ),
+    # So was the correction that asked back what was taken.
+    "a tombstone, what was taken all the same, the loss of the database, and the request": replace(
+        plan(Fault("restore", "", 1_712, 3_000), flavour=5),
+        heal=10_800_000,
+        health=2,
+        batch_max=4,
+        publish_ahead=2,
+        recent_max=0,
+        wishes=(replace(_MILES, lines=(("lounge-pass", 3), ("miles", 900))),),
+        asks=(
+            Ask("withdraw", 0, "harbour", 0),
+            Ask("request", 23, "harbour", 0),
+            Ask("repeat", 7_200_023, "harbour", 0),
+        ),
+    ),
 }
 
 
