@@ -23,6 +23,7 @@ import asyncpg
 import psutil
 
 from adapters.embedded.environment import Environment
+from adapters.postgres.rows import COLUMNS
 from orchestrator.catalogue import load
 from orchestrator.decide import Decider
 from orchestrator.rules import acceptance
@@ -40,21 +41,6 @@ from tests.support import wait_until
 
 BEGIN_S: Final = 60.0
 """Until the first of them is due: long enough to write them, and to start a coordinator."""
-COLUMNS: Final = (
-    "key_hash",
-    "saga_id",
-    "revision",
-    "due_at",
-    "status",
-    "origin",
-    "account",
-    "request_id",
-    "programme",
-    "programme_version",
-    "accepted_at",
-    "terms",
-    "state",
-)
 
 
 class Waiting(Bench):
@@ -161,7 +147,7 @@ def _write(bench: Waiting, count: int, per_s: int) -> None:
     async def copy() -> None:
         connection = await asyncpg.connect(bench.dsn)
         try:
-            await connection.copy_records_to_table("saga", records=rows, columns=COLUMNS)
+            await connection.copy_records_to_table("saga", records=rows, columns=COLUMNS["saga"])
             await connection.execute("analyze saga")
         finally:
             await connection.close()
