@@ -170,12 +170,12 @@ def test_request_waits_for_results_and_prints_them_as_json(stage: Stage) -> None
 def test_request_in_words_and_in_time_or_not(stage: Stage) -> None:
     again = json.dumps({"origin": "alipayhk", "data": ORDER})
     done = stage.uprp("request", "-", "--wait", stdin=again)
-    assert done.exit_code == 0
+    assert done.exit_code == 0, done.stderr
     assert "by-hand r1 SUCCESS  charged 25,000 returned 0  2/2 hkd50" in done.stdout
     other = {"request_id": "not-told", "account": "w-cli"}
     strange = {"origin": "harbour", "id": "e-1", "type": "uprp.nothing.v1", "data": other}
     done = stage.uprp("request", "-", "--wait", stdin=json.dumps(strange))
-    assert done.exit_code == 0
+    assert done.exit_code == 0, done.stderr
     assert "refused   e-1  SCHEMA_INVALID" in done.stdout
     miles = {"request_id": "miles", "programme": "uprp-harbour-miles", "account": "s-cli"}
     miles |= {"debtor_account": "s", "creditor_account": "f"}
