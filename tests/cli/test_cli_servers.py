@@ -56,6 +56,7 @@ class Stage:
     def uprp(self, *arguments: str, stdin: str = "") -> Any:
         """Run a command on it."""
         ours = {k: v for k, v in self.platform.environment.items() if k.startswith("UPRP_")}
+        ours |= {"UPRP_KAFKA__REQUEST_TIMEOUT_S": "20"}  # Not the second of who asks nobody.
         return uprp(*arguments, stdin=stdin, **ours)
 
 
