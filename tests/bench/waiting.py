@@ -15,7 +15,6 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,15 +22,13 @@ import asyncpg
 import psutil
 
 from adapters.embedded.environment import Environment
-from adapters.postgres.rows import COLUMNS
+from adapters.postgres.rows import COLUMNS, begun_row
 from orchestrator.catalogue import load
 from orchestrator.decide import Decider
 from orchestrator.rules import acceptance
-from orchestrator.saga.codec import encode_state, encode_terms
-from orchestrator.saga.instance import Saga, Terms
+from orchestrator.saga.instance import Saga
 from orchestrator.saga.ladder import News
 from orchestrator.saga.machine import Event
-from orchestrator.saga.telling import phase
 from orchestrator.settings import ROOT
 from schemas.requests import RedemptionRequested
 from schemas.value import but
@@ -115,34 +112,11 @@ def _heard(moved: Any) -> Saga:
     return moved
 
 
-def _row(saga: Saga) -> tuple[Any, ...]:
-    terms: Terms = saga.terms
-    return (
-        terms.key_hash,
-        terms.saga_id,
-        saga.revision,
-        _time(saga.wake_at or 0),
-        phase(saga),
-        terms.origin,
-        terms.account,
-        terms.request_id,
-        terms.programme,
-        terms.programme_version,
-        _time(terms.accepted_at),
-        encode_terms(terms),
-        encode_state(saga),
-    )
-
-
-def _time(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
-
-
 def _write(bench: Waiting, count: int, per_s: int) -> None:
     """Put the waiting sagas into the database."""
     first = round((time.time() + BEGIN_S) * 1000)
     sagas = waiting_sagas(bench.deploy, count, first, count * 1_000 // per_s)
-    rows = [_row(saga) for saga in sagas]
+    rows = [begun_row(saga) for saga in sagas]
 
     async def copy() -> None:
         connection = await asyncpg.connect(bench.dsn)
