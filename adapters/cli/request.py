@@ -201,24 +201,12 @@ def listen(servers: str, origins: set[str], patience_s: float = _PATIENCE_S) -> 
     for origin in sorted(origins):
         topic = topic_of(origin, Channel.RESULTS)
         for number in topics[topic].partitions if topic in topics else ():
-            end = _end_of(consumer, TopicPartition(topic, number), patience_s)
+            _, end = consumer.get_watermark_offsets(
+                TopicPartition(topic, number), timeout=patience_s
+            )
             wanted.append(TopicPartition(topic, number, end))
     consumer.assign(wanted)
     return consumer
-
-
-def _end_of(consumer: Consumer, partition: TopicPartition, patience_s: float) -> int:
-    """Where a partition ends; a broker that is busy may be asked more than once."""
-    deadline = time.monotonic() + patience_s
-    while True:
-        try:
-            _, end = consumer.get_watermark_offsets(partition, timeout=patience_s)
-        except KafkaException:
-            if time.monotonic() >= deadline:
-                raise
-            time.sleep(_POLL_S)
-        else:
-            return int(end)
 
 
 def hear(consumer: Consumer, answers: Answers) -> list[dict[str, Any]]:
