@@ -26,6 +26,9 @@ from orchestrator.decide import Decider
 from orchestrator.errors import Unavailable
 from orchestrator.gatekeeper import Gatekeeper
 from orchestrator.health import HealthLoop
+from orchestrator.ports import Share
+from orchestrator.recent import Recent
+from orchestrator.ringing import Ringing
 from orchestrator.settings import FaultSettings, Phase, Settings
 from orchestrator.sweeper import Sweeper
 from orchestrator.telemetry import Log, Metrics, configure_logs
@@ -98,6 +101,7 @@ def _parts(settings: Settings, catalogue: Catalogue) -> _Parts:
     )
     loop = settings.coordinator
     gatekeeper = Gatekeeper(catalogue.health)
+    recent, ringing = Recent(loop.recent_sagas_max), Ringing()
     coordinator = Coordinator(
         settings=loop,
         session_timeout_s=settings.kafka.session_timeout_s,
@@ -111,6 +115,8 @@ def _parts(settings: Settings, catalogue: Catalogue) -> _Parts:
         metrics=metrics,
         probe=_probe(settings.fault),
         gatekeeper=gatekeeper,
+        recent=recent,
+        ringing=ringing,
     )
     shared = HealthLoop(
         gatekeeper=gatekeeper,
@@ -126,6 +132,9 @@ def _parts(settings: Settings, catalogue: Catalogue) -> _Parts:
         bus=bus,
         clock=clock,
         log=log,
+        recent=recent,
+        ringing=ringing,
+        share=lambda: Share(settings.kafka.partitions, coordinator.numbers),
         behind=lambda: coordinator.behind or coordinator.recovering,
     )
     courier = Courier(settings=loop, store=store, bus=bus, clock=clock, log=log)

@@ -119,8 +119,8 @@ class Consequences:
         """The new revision, its timeline row, its movements, its words but those `said` before."""
         engine, _ = self._tools(now.terms)
         due = engine.due(now)
-        # A timer that has fired stands at its lease: left there, it would fire again for nothing.
-        wake_at = due if event == "timer" else _wake_at(was, due)
+        # A timer that has fired has come: left there, it would fire again for nothing.
+        wake_at = due if event == "timer" else next_wake(was, due, self.now)
         saga = now if now.wake_at == wake_at else but(now, wake_at=wake_at)
         if saga.ended and was is not None:  # What is refused at once holds nothing.
             self._release(engine, was, saga)
@@ -272,10 +272,11 @@ def limit_key_of(terms: Terms) -> LimitKey | None:
     return (terms.key_hash, terms.limit, terms.business_date)
 
 
-def _wake_at(was: Saga | None, due: int | None) -> int | None:
-    """The row's timer: kept while it is early enough, which leaves its index alone."""
-    if due is None:
-        return None
-    if was is not None and was.wake_at is not None and was.wake_at <= due:
-        return was.wake_at
-    return due
+def next_wake(was: Saga | None, due: int | None, now: int) -> int | None:
+    """The row's timer: kept while it is early enough, which leaves its index alone.
+
+    Not if it rings already: it would ring again, and in vain.
+    """
+    if due is None or was is None or was.wake_at is None:
+        return due
+    return was.wake_at if now < was.wake_at <= due else due

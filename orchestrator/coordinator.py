@@ -7,7 +7,7 @@ move last and in order. Whatever interrupts it, the records come again, and that
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -38,9 +38,12 @@ from orchestrator.ports import (
 from orchestrator.recent import Recent
 from orchestrator.recovery import Reach, Recovery, behind, looks_restored
 from orchestrator.report import Report
+from orchestrator.ringing import Ringing
 from orchestrator.settings import CoordinatorSettings, Phase
 from orchestrator.telemetry import Log, Metrics
-from schemas.catalogue import Channel
+from schemas.catalogue import INTERNAL_TOPIC, Channel
+from schemas.ids import SagaId
+from schemas.results import TimerFired
 from schemas.value import but
 
 T = TypeVar("T")
@@ -93,6 +96,8 @@ class Coordinator:
         metrics: Metrics,
         probe: Probe = unharmed,
         gatekeeper: Gatekeeper | None = None,
+        recent: Recent | None = None,
+        ringing: Ringing | None = None,
     ) -> None:
         self._settings = settings
         self._frozen_after_s = session_timeout_s * 0.8
@@ -109,7 +114,8 @@ class Coordinator:
         self._probe = probe
         self._gatekeeper = gatekeeper or Gatekeeper({})
         self._expected: dict[Partition, int | None] = {}
-        self._recent = Recent(settings.recent_sagas_max)
+        self._recent = recent or Recent(settings.recent_sagas_max)
+        self._ringing = ringing or Ringing()
         self._assigned = asyncio.Event()  # Set while partitions are held.
         self._ready = False
         self._recovery: Recovery | None = None  # While what a restored database lost is read again.
@@ -147,6 +153,13 @@ class Coordinator:
     def ready(self) -> bool:
         """Whether it holds an assignment and its last attempt succeeded."""
         return self._ready
+
+    @property
+    def numbers(self) -> frozenset[int]:
+        """The partitions that it reads, by their numbers; none while they may be given away."""
+        if self._leaving or not self._assigned.is_set():
+            return frozenset()
+        return frozenset(n for topic, n in self._expected if topic == INTERNAL_TOPIC)
 
     @property
     def assigned(self) -> bool:
@@ -296,6 +309,7 @@ class Coordinator:
         """Drop what was read and not begun, and what others may change from now on."""
         self._read.clear()
         self._recent.forget()
+        self._ringing.forget()
 
     async def on_assigned(self, partitions: Iterable[Partition]) -> None:
         """Read on from Kafka's offsets, or from ours where the database is behind them."""
@@ -426,6 +440,7 @@ class Coordinator:
                 self._set_ready(True)
                 now = self._clock.now()
                 self._gatekeeper.committed(decision.outcomes, decision.taken, now)
+                self._ringing.rang(_timers(arrivals))
                 self._probe("after_commit")
                 self._report.committed(arrivals, decision, now)
                 return Committed(decision.outgoing, offsets)
@@ -569,6 +584,13 @@ class Coordinator:
                 self._log.warning("batch.retried", why=str(away), records=0)
                 await asyncio.sleep(backoff)
                 backoff = min(backoff * 2, self._settings.backoff_max_s)
+
+
+def _timers(arrivals: Sequence[Arrival]) -> Iterator[SagaId]:
+    """The sagas whose timers are among these."""
+    for arrival in arrivals:
+        if type(arrival.event) is TimerFired and arrival.saga is not None:
+            yield arrival.saga
 
 
 def _ends(arrivals: Sequence[Arrival]) -> dict[Partition, int]:

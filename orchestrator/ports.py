@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import date
@@ -162,6 +162,9 @@ class Transaction(Protocol):
     async def load(self, keys: Iterable[SagaKey], strays: Iterable[SagaId]) -> dict[SagaId, Saga]:
         """The sagas that exist; strays not found by key are sought in every bucket: slow."""
 
+    async def revisions(self, keys: Iterable[SagaKey]) -> dict[SagaId, int]:
+        """At which revision the sagas are that exist."""
+
     async def limits(self, keys: Iterable[LimitKey]) -> dict[LimitKey, int]:
         """How much of each limit is used; what was never used is missing."""
 
@@ -181,13 +184,15 @@ class Transaction(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class DueTimer:
-    """A saga whose timer has come, at the revision at which it was leased."""
+class Share:
+    """Some of the partitions that every inbound topic has, by their numbers."""
 
-    saga_id: SagaId
-    revision: int
-    origin: str
-    account: str
+    partitions: int  # How many there are.
+    numbers: frozenset[int]
+
+    def holds(self, key_hash: int) -> bool:
+        """Whether the records of that bucket are in one of them."""
+        return key_hash % self.partitions in self.numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,8 +233,13 @@ class Store(Protocol):
         meanwhile is left alone.
         """
 
-    async def lease_due(self, now: int, until: int, count: int) -> Sequence[DueTimer]:
-        """Take up to `count` sagas whose timer is due, and push their timers to `until` (ms)."""
+    async def due(
+        self, now: int, share: Share, but: Collection[SagaId], count: int
+    ) -> Sequence[Saga]:
+        """Up to `count` sagas of these partitions whose timer is due, the earliest first.
+
+        Those named in `but` are left out, and nothing is changed.
+        """
 
     async def lease_decisions(self, now: int, until: int, count: int) -> Sequence[DueDecision]:
         """Take up to `count` decisions that are to be published, and again after `until` (ms)."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from orchestrator.consequences import Decision
 from orchestrator.decide import Needs
 from orchestrator.errors import Conflict
@@ -11,7 +13,7 @@ from schemas.ids import SagaId
 
 
 class Recent:
-    """The newest sagas in flight, as this coordinator last saved them.
+    """The newest sagas in flight, as this coordinator last saved or found them.
 
     Never believed: the compare-and-set tells when somebody else moved one, and what a batch leaves
     as it is is compared too; then all is forgotten and the batch is read anew. Somebody else moves
@@ -47,11 +49,16 @@ class Recent:
         changed = decision.changes.sagas
         left = [key for key in self._at_hand if key[1] not in changed]
         if left:
-            found = await transaction.load(left, [])
+            found = await transaction.revisions(left)
             for _, saga_id in left:
-                now = found.get(saga_id)
-                if now is None or now.revision != self._sagas[saga_id].revision:
+                if found.get(saga_id) != self._sagas[saga_id].revision:
                     raise Conflict("a saga at hand was moved by somebody else")
+
+    def offer(self, sagas: Iterable[Saga]) -> None:
+        """Sagas that were just read and will soon be needed; what is at hand already is newer."""
+        for saga in sagas:
+            self._sagas.setdefault(saga.terms.saga_id, saga)
+        self._bound()
 
     def remember(self, decision: Decision) -> None:
         """Keep what is still in flight after a commit, the newest so many."""
@@ -60,5 +67,9 @@ class Recent:
             recent.pop(saga_id, None)
             if change.now.wake_at is not None:
                 recent[saga_id] = change.now
+        self._bound()
+
+    def _bound(self) -> None:
+        recent = self._sagas
         while len(recent) > self._count_max:
             del recent[next(iter(recent))]

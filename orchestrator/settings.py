@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "UPRP_"
@@ -17,6 +17,12 @@ Phase = Literal[
     "before_commit", "after_commit", "half_published", "before_offsets", "after_offsets"
 ]
 Seconds = Annotated[float, Field(gt=0, le=3_600)]
+
+
+def _power_of_two(number: int) -> int:
+    if number & (number - 1):
+        raise ValueError(f"{number} is not a power of two")
+    return number
 
 
 class _Group(BaseModel):
@@ -34,7 +40,8 @@ class KafkaSettings(_Group):
     heartbeat_s: Seconds = 1.0
     rebalance_timeout_s: Seconds = 30.0
     request_timeout_s: Seconds = 10.0
-    partitions: Annotated[int, Field(ge=1, le=4_096)] = 8  # Of every inbound topic: a power of two.
+    partitions: Annotated[int, Field(ge=1, le=4_096), AfterValidator(_power_of_two)] = 8
+    """Of every inbound topic. A power of two: a saga's bucket then says its partition."""
     replication: Annotated[int, Field(ge=1, le=10)] = 1
 
 

@@ -1,21 +1,29 @@
-"""Due timers become records: leased, published, and leased again if they get lost."""
+"""Due timers become records: whoever reads a partition publishes its timers, and again if lost."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Final
 
-from pydantic import BaseModel
+import orjson
 
 from orchestrator.errors import Unavailable
-from orchestrator.ports import Bus, Clock, DueTimer, Outgoing, Store
+from orchestrator.ports import Bus, Clock, Outgoing, Share, Store
+from orchestrator.recent import Recent
+from orchestrator.ringing import Ringing
+from orchestrator.saga.instance import Saga
 from orchestrator.sagas.words import moment
 from orchestrator.settings import CoordinatorSettings
 from orchestrator.telemetry import Log
 from schemas.catalogue import INTERNAL_TOPIC, TIMER
-from schemas.envelope import PLATFORM_SOURCE, Envelope, rfc3339
+from schemas.envelope import PLATFORM_SOURCE, rfc3339
 from schemas.ids import partition_key
-from schemas.results import TimerFired
+
+_SPECVERSION: Final = ("ce_specversion", b"1.0")
+_SOURCE: Final = ("ce_source", PLATFORM_SOURCE.encode())
+_TYPE: Final = ("ce_type", TIMER.encode())
+_JSON: Final = ("content-type", b"application/json")
 
 
 class Sweeper:
@@ -29,13 +37,19 @@ class Sweeper:
         bus: Bus,
         clock: Clock,
         log: Log,
-        behind: Callable[[], bool] = lambda: False,
+        recent: Recent,
+        ringing: Ringing,
+        share: Callable[[], Share],
+        behind: Callable[[], bool],
     ) -> None:
         self._settings = settings
         self._store = store
         self._bus = bus
         self._clock = clock
         self._log = log
+        self._recent = recent
+        self._ringing = ringing
+        self._share = share
         self._behind = behind
         self._swept_at = clock.monotonic()
 
@@ -64,30 +78,41 @@ class Sweeper:
         return False
 
     async def run_once(self) -> int:
-        """Lease what is due now and publish it; how many there were."""
-        now = self._clock.now()
+        """Publish what is due now in the partitions that are read here; how many there were."""
+        now, share = self._clock.now(), self._share()
+        if not share.numbers:
+            return 0
+        ringing = self._ringing.current(now)
+        due = await self._store.due(now, share, ringing, self._settings.sweep_count_max)
+        if not due or share != self._share():  # They are somebody else's by now.
+            return 0
+        self._recent.offer(due)
         until = now + round(self._settings.sweep_lease_s * 1000)
-        due = await self._store.lease_due(now, until, self._settings.sweep_count_max)
-        if due:
-            await self._bus.publish([_fired(timer, now) for timer in due])
+        self._ringing.rings([saga.terms.saga_id for saga in due], until)
+        await self._bus.publish(fired(due, now))
         return len(due)
 
 
-def _fired(timer: DueTimer, now: int) -> Outgoing:
-    envelope = Envelope(
-        id=f"{timer.saga_id}#t{timer.revision}",
-        source=PLATFORM_SOURCE,
-        type=TIMER,
-        time=rfc3339(moment(now)),
-        subject=timer.saga_id,
-    )
+def fired(due: Sequence[Saga], now: int) -> list[Outgoing]:
+    """The records that say whose timers are due; `now` in milliseconds."""
+    at = rfc3339(moment(now)).encode()
+    return [_fired(saga, at) for saga in due]
+
+
+def _fired(saga: Saga, at: bytes) -> Outgoing:
+    terms = saga.terms
+    # Spelt out rather than built through Envelope and TimerFired: there may be thousands a second.
     return Outgoing(
         INTERNAL_TOPIC,
-        partition_key(timer.origin, timer.account).encode(),
-        _json(TimerFired(saga_id=timer.saga_id, revision=timer.revision)),
-        envelope.headers(),
+        partition_key(terms.origin, terms.account).encode(),
+        orjson.dumps({"saga_id": terms.saga_id, "revision": saga.revision}),
+        [
+            _SPECVERSION,
+            ("ce_id", f"{terms.saga_id}#t{saga.revision}".encode()),
+            _SOURCE,
+            _TYPE,
+            ("ce_time", at),
+            ("ce_subject", terms.saga_id.encode()),
+            _JSON,
+        ],
     )
-
-
-def _json(data: BaseModel) -> bytes:
-    return data.model_dump_json().encode()

@@ -9,6 +9,12 @@ from unnest($1::smallint[], $2::uuid[]) as k (key_hash, saga_id)
 join saga s on s.key_hash = k.key_hash and s.saga_id = k.saga_id
 order by s.key_hash, s.saga_id
 
+-- load_revisions (hot) --
+-- At which revision sagas are, when nothing else of them is asked for.
+select s.saga_id, s.revision
+from unnest($1::smallint[], $2::uuid[]) as k (key_hash, saga_id)
+join saga s on s.key_hash = k.key_hash and s.saga_id = k.saga_id
+
 -- find_saga --
 -- One saga by its id alone: a probe in each bucket. Slow on purpose; no index serves it.
 select s.key_hash
@@ -208,19 +214,15 @@ limit $1
 -- Since when one saga waits for a person; no row: it does not.
 select opened_at from parked_case where key_hash = $1 and saga_id = $2 and closed_at is null
 
--- lease_due --
--- Take sagas whose timer is due and push the timers by a lease: a lost record is said again.
-update saga s
-set due_at = $2
-from (
-    select key_hash, saga_id from saga
-    where due_at <= $1
-    order by due_at
-    limit $3
-    for update skip locked
-) d
-where s.key_hash = d.key_hash and s.saga_id = d.saga_id
-returning s.saga_id, s.revision, s.origin, s.account
+-- due_sagas --
+-- Sagas of some of the partitions whose timer is due, the earliest first, but those that ring already.
+select s.key_hash, s.saga_id, s.revision, s.due_at, s.origin, s.account, s.request_id, s.programme,
+       s.programme_version, s.accepted_at, s.terms, s.state
+from saga s
+where s.due_at <= $1 and s.key_hash % $2::integer = any($3::integer[])
+  and s.saga_id <> all($4::uuid[])
+order by s.due_at
+limit $5
 
 -- list_sagas --
 -- The newest sagas; filters that are null do not filter.

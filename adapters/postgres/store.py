@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from operator import itemgetter
 from typing import Any, Final
@@ -18,7 +18,6 @@ from orchestrator.ports import (
     Changes,
     DecisionKey,
     DueDecision,
-    DueTimer,
     LimitChange,
     LimitKey,
     Lost,
@@ -26,6 +25,7 @@ from orchestrator.ports import (
     Place,
     SagaKey,
     SetAside,
+    Share,
 )
 from orchestrator.saga.instance import Saga
 from orchestrator.telemetry import Metrics
@@ -132,13 +132,15 @@ class PostgresStore:
         rows = [(*partition, at, until) for partition, (at, until) in behind.items()]
         await self._fetch("begin_recovery", *zip(*rows, strict=True))
 
-    async def lease_due(self, now: int, until: int, count: int) -> Sequence[DueTimer]:
-        """Take sagas whose timer is due, and push their timers."""
-        rows = await self._fetch("lease_due", time_of(now), time_of(until), count)
-        return [
-            DueTimer(str(row["saga_id"]), row["revision"], row["origin"], row["account"])
-            for row in rows
-        ]
+    async def due(
+        self, now: int, share: Share, but: Collection[SagaId], count: int
+    ) -> Sequence[Saga]:
+        """Sagas of some of the partitions whose timer is due, but some."""
+        numbers = sorted(share.numbers)
+        rows = await self._fetch(
+            "due_sagas", time_of(now), share.partitions, numbers, list(but), count
+        )
+        return [saga_from(row) for row in rows]
 
     async def lease_decisions(self, now: int, until: int, count: int) -> Sequence[DueDecision]:
         """Take decisions that are to be published, and push them by a lease."""
@@ -192,6 +194,12 @@ class PostgresTransaction:
         rows = await self._fetch("load_sagas", hashes, ids)
         sagas = [saga_from(row) for row in rows]
         return {saga.terms.saga_id: saga for saga in sagas}
+
+    async def revisions(self, keys: Iterable[SagaKey]) -> dict[SagaId, int]:
+        """At which revision sagas are."""
+        hashes, ids = zip(*sorted(keys), strict=True)
+        rows = await self._fetch("load_revisions", hashes, ids)
+        return {str(row["saga_id"]): row["revision"] for row in rows}
 
     async def _load_strays(self, ids: set[SagaId]) -> dict[SagaId, Saga]:
         """Look in every bucket for sagas whose records came without their key."""

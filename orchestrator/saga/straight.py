@@ -117,8 +117,7 @@ class Straight:
             legs.append(asked(leg, policy, now))
             said.append(Utterance(Word.DO, leg.path, 1))
         due = now + policy.response_timeout
-        wake_at = saga.wake_at if saga.wake_at is not None and saga.wake_at <= due else due
-        after = Saga(terms, saga.revision + 1, tuple(legs), None, False, wake_at)
+        after = Saga(terms, saga.revision + 1, tuple(legs), None, False, _wake(saga, due, now))
         to = self.definition.steps[0].to
         taken = Transfer(member(terms, to), SUSPENSE, terms.unit, done.moved)
         return Stride(after, tuple(said), (taken,), _phase(self._gives))
@@ -141,8 +140,7 @@ class Straight:
             told = Told(1, ResultStatus.SUCCESS, True, None, None, now)
             ended = Saga(terms, saga.revision + 1, legs, told)
             return Stride(ended, _LAST, moved, ResultStatus.SUCCESS)
-        wake_at = saga.wake_at if saga.wake_at is not None and saga.wake_at <= due else due
-        after = Saga(terms, saga.revision + 1, legs, None, False, wake_at)
+        after = Saga(terms, saga.revision + 1, legs, None, False, _wake(saga, due, now))
         return Stride(after, (), moved, _phase(self._gives))
 
     def _policy(self, terms: Terms, verb: str) -> LegPolicy:
@@ -169,6 +167,12 @@ def _done(leg: Leg, reference: str | None, detail: Mapping[str, Any] | None) -> 
         detail,
         leg.expires_at,
     )
+
+
+def _wake(saga: Saga, due: int, now: int) -> int:
+    """The row's timer: kept if it is early enough and does not ring yet."""
+    was = saga.wake_at
+    return was if was is not None and now < was <= due else due
 
 
 def _phase(verb: str) -> str:

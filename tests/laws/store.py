@@ -14,7 +14,7 @@ from uuid import uuid4
 import pytest
 
 from orchestrator.errors import Conflict, Fenced
-from orchestrator.ports import Change, Changes, LimitChange, LimitKey, SetAside, Store
+from orchestrator.ports import Change, Changes, LimitChange, LimitKey, SetAside, Share, Store
 from orchestrator.saga.instance import Saga, Told
 from orchestrator.saga.machine import Status
 from schemas.reasons import Code
@@ -31,6 +31,7 @@ TABLES: Final = (
     "parked_case",
 )
 EMPTY: Final = dict.fromkeys(TABLES, 0)
+ALL: Final = Share(1, frozenset({0}))
 LIMIT: Final[LimitKey] = (7, "alipayhk/w-1/daily", DAY)
 
 Counts = Callable[[], Awaitable[dict[str, int]]]
@@ -276,47 +277,44 @@ class StoreLaws:
         why = SetAside(first.error_class, field, message, first.disposition)
         assert found == {place: why}
 
-    async def test_a_due_timer_is_leased_once_and_pushed(self, store: Store) -> None:
+    async def test_what_is_due_is_found_whole_and_left_as_it_is(self, store: Store) -> None:
         due, later, never = (
             saga("r-1", due=NOW - 1),
             saga("r-2", due=NOW + 1),
             saga("r-3", due=None),
         )
         await save(store, created(due, later, never))
-        (timer,) = await store.lease_due(NOW, NOW + 10_000, 10)
-        assert timer.saga_id == due.terms.saga_id
-        assert (timer.revision, timer.origin, timer.account) == (due.revision, "alipayhk", "w-1")
-        assert list(await store.lease_due(NOW, NOW + 10_000, 10)) == []
-        found = await load(store, due)
-        assert found is not None
-        assert found.wake_at == NOW + 10_000
-        assert found.revision == due.revision
-        # A record that got lost is said again when the lease has run out.
-        again = await store.lease_due(NOW + 10_000, NOW + 20_000, 10)
-        assert {one.saga_id for one in again} == {due.terms.saga_id, later.terms.saga_id}
+        assert list(await store.due(NOW, ALL, (), 10)) == [due]
+        assert await load(store, due) == due
+        assert list(await store.due(NOW + 1, ALL, (), 10)) == [due, later]
 
-    async def test_leases_take_the_earliest_first_and_no_more_than_asked(
-        self, store: Store
-    ) -> None:
+    async def test_the_earliest_come_first_and_no_more_than_asked(self, store: Store) -> None:
         sagas = [saga(f"r-{n}", due=NOW - n) for n in range(5)]
         await save(store, created(*sagas))
-        found = await store.lease_due(NOW, NOW + 1_000, 2)
-        assert {one.saga_id for one in found} == {sagas[4].terms.saga_id, sagas[3].terms.saga_id}
+        assert list(await store.due(NOW, ALL, (), 2)) == [sagas[4], sagas[3]]
 
-    async def test_two_that_lease_at_once_get_disjoint_sets(self, store: Store) -> None:
-        sagas = [saga(f"r-{n}", f"w-{n}", due=NOW - 1) for n in range(40)]
+    async def test_what_rings_already_is_left_out(self, store: Store) -> None:
+        sagas = [saga(f"r-{n}", due=NOW - n) for n in range(5)]
         await save(store, created(*sagas))
-        # Somebody holds three of them in a batch: nobody waits for these, they stay due.
-        held = [(one.terms.key_hash, one.terms.saga_id) for one in sagas[:3]]
+        ringing = [one.terms.saga_id for one in sagas[3:]]
+        assert list(await store.due(NOW, ALL, ringing, 2)) == [sagas[2], sagas[1]]
+
+    async def test_every_share_finds_its_own(self, store: Store) -> None:
+        """Those who read different partitions have nothing in common, and miss nothing together."""
+        sagas = [saga(f"r-{n}", f"w-{n}", due=NOW - n) for n in range(40)]
+        await save(store, created(*sagas))
+        parts = [frozenset({0, 2}), frozenset({1}), frozenset({3})]
+        found = [list(await store.due(NOW, Share(4, part), (), 40)) for part in parts]
+        assert all(found)
+        for part, mine in zip(parts, found, strict=True):
+            assert {one.terms.key_hash % 4 for one in mine} == part
+        assert sum(map(len, found)) == 40
+        assert list(await store.due(NOW, Share(4, frozenset()), (), 40)) == []
+
+    async def test_revisions_alone_are_those_of_the_sagas(self, store: Store) -> None:
+        one, other = saga("r-1"), saga("r-2", "w-2")
+        await save(store, created(one))
+        keys = [(known.terms.key_hash, known.terms.saga_id) for known in (one, other)]
         async with store.transaction() as batch:
-            for one in sagas[:3]:
-                await batch.save(moved(one))
-            shares = await asyncio.gather(
-                *(store.lease_due(NOW, NOW + 10_000, 15) for _ in range(3)),
-            )
-        ids = [timer.saga_id for share in shares for timer in share]
-        assert len(ids) == len(set(ids)) <= 37
-        assert not {saga_id for _, saga_id in held} & set(ids)
-        rest = await store.lease_due(NOW, NOW + 10_000, 40)
-        assert len(ids) + len(rest) == 40
-        assert not set(ids) & {timer.saga_id for timer in rest}
+            found = await batch.revisions(keys)
+        assert found == {one.terms.saga_id: one.revision}

@@ -20,12 +20,12 @@ from orchestrator.decide import Decider
 from orchestrator.decode import Arrival
 from orchestrator.errors import Unavailable
 from orchestrator.memory import Memory
-from orchestrator.ports import Changes, DueTimer
+from orchestrator.ports import Changes
 from orchestrator.recent import Recent
 from orchestrator.recovery import Recovery
+from orchestrator.ringing import Ringing
 from orchestrator.saga import progress, verdict
 from orchestrator.saga.machine import TABLE, Event, Status
-from tests.simulation.database import Database
 from tests.simulation.store import MemoryTransaction
 
 Patch = pytest.MonkeyPatch
@@ -126,14 +126,10 @@ def _a_failed_publish_is_forgotten(patch: Patch) -> None:
     patch.setattr(Coordinator, "_publish", publish)
 
 
-def _timers_are_leased_for_ever(patch: Patch) -> None:
-    right = Database.lease
+def _timers_ring_for_ever(patch: Patch) -> None:
+    right = Ringing.rings
     years = 10 * 365 * 86_400_000
-
-    def lease(self: Database, now: int, until: int, count: int) -> list[DueTimer]:
-        return right(self, now, now + years, count)
-
-    patch.setattr(Database, "lease", lease)
+    patch.setattr(Ringing, "rings", lambda self, sagas, until: right(self, sagas, until + years))
 
 
 def _reading_starts_at_the_end(patch: Patch) -> None:
@@ -217,7 +213,7 @@ MUTANTS: Final = (
     Mutant("a redelivered record counts as new", _redelivery_is_not_noticed),
     Mutant("a redelivered record says nothing", _redelivery_is_skipped),
     Mutant("a failed publish is forgotten", _a_failed_publish_is_forgotten),
-    Mutant("a lost timer is never said again", _timers_are_leased_for_ever),
+    Mutant("a lost timer is never said again", _timers_ring_for_ever),
     Mutant("a new assignment reads from the end", _reading_starts_at_the_end),
     Mutant("a restored database is not noticed", _a_restored_database_is_not_noticed),
     Mutant("a restore is seen by the offsets alone", _nobody_looks_back, 2_000),

@@ -35,6 +35,9 @@ class Rows:
         self.loads += 1
         return {key[1]: self.rows[key[1]] for key in keys if key[1] in self.rows}
 
+    async def revisions(self, keys: Iterable[SagaKey]) -> dict[SagaId, int]:
+        return {one: found.revision for one, found in (await self.load(keys, ())).items()}
+
     async def limits(self, keys: Iterable[LimitKey]) -> dict[LimitKey, int]:
         return {}
 
@@ -85,4 +88,22 @@ async def test_what_is_as_it_was_is_no_conflict() -> None:
     recent.remember(saved(None, ONE))
     await recent.load(rows, NEEDS)
     await recent.check(rows, Decision())
+    assert rows.loads == 1
+
+
+async def test_what_a_sweeper_found_is_at_hand_but_never_instead_of_what_was_saved() -> None:
+    recent, rows = Recent(10), Rows(ONE)
+    later = replace(ONE, revision=ONE.revision + 1)
+    recent.offer([ONE])
+    assert await recent.load(rows, NEEDS) == {ONE.terms.saga_id: ONE}
+    assert rows.loads == 0
+    recent.remember(saved(ONE, later))
+    recent.offer([ONE])
+    assert await recent.load(rows, NEEDS) == {ONE.terms.saga_id: later}
+
+
+async def test_what_is_offered_is_bounded_too() -> None:
+    recent, rows = Recent(2), Rows(ONE)
+    recent.offer([ONE, saga("r-2"), saga("r-3")])
+    assert await recent.load(rows, NEEDS) == {ONE.terms.saga_id: ONE}
     assert rows.loads == 1

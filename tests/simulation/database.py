@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -14,12 +14,12 @@ from orchestrator.ports import (
     Audited,
     Case,
     DueDecision,
-    DueTimer,
     LimitKey,
     Lost,
     Movement,
     Partition,
     Settled,
+    Share,
     Sight,
     TimelineEntry,
 )
@@ -232,20 +232,14 @@ class Database(Server):
 
     # -- timers ---------------------------------------------------------------------------------
 
-    def lease(self, now: int, until: int, count: int) -> list[DueTimer]:
-        """Push the timers of due rows that nobody holds."""
+    def due(self, now: int, share: Share, but: Collection[SagaId], count: int) -> list[Saga]:
+        """The sagas of some of the partitions whose timer is due, but some."""
         due = sorted(
             (row.due, saga_id)
             for saga_id, row in self.sagas.items()
-            if row.due is not None and row.due <= now and ("saga", saga_id) not in self._holders
+            if row.due is not None and row.due <= now and share.holds(row.named.terms.key_hash)
         )
-        found = []
-        for _, saga_id in due[:count]:
-            row = self.sagas[saga_id]
-            row.due = until
-            terms = row.named.terms
-            found.append(DueTimer(saga_id, row.revision, terms.origin, terms.account))
-        return found
+        return [self.sagas[one].saga() for _, one in due if one not in but][:count]
 
     def lease_decisions(self, now: int, until: int, count: int) -> list[DueDecision]:
         """Push the decisions that are to be published and that nobody settles just now."""

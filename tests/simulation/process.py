@@ -15,6 +15,9 @@ from orchestrator.courier import Courier
 from orchestrator.decide import Decider
 from orchestrator.gatekeeper import Gatekeeper
 from orchestrator.health import HealthLoop
+from orchestrator.ports import Share
+from orchestrator.recent import Recent
+from orchestrator.ringing import Ringing
 from orchestrator.rules.health import HealthPolicy
 from orchestrator.settings import CoordinatorSettings, Phase
 from orchestrator.sweeper import Sweeper
@@ -156,6 +159,7 @@ class Process:
         self.source = source = MemorySource(around.broker, wire, self._random)
         bus = MemoryBus(around.broker, out, self._random)
         gatekeeper = Gatekeeper(around.health)
+        recent, ringing = Recent(settings.recent_sagas_max), Ringing()
         self.coordinator = coordinator = Coordinator(
             settings=settings,
             session_timeout_s=SESSION_S,
@@ -169,6 +173,8 @@ class Process:
             metrics=metrics,
             probe=self._pass,
             gatekeeper=gatekeeper,
+            recent=recent,
+            ringing=ringing,
         )
         sweeper = Sweeper(
             settings=settings,
@@ -176,6 +182,9 @@ class Process:
             bus=bus,
             clock=clock,
             log=log,
+            recent=recent,
+            ringing=ringing,
+            share=lambda: Share(around.broker.partitions, coordinator.numbers),
             behind=lambda: coordinator.behind or coordinator.recovering,
         )
         courier = Courier(settings=settings, store=store, bus=bus, clock=clock, log=log)

@@ -7,7 +7,7 @@ writes everything at its commit or nothing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -18,13 +18,13 @@ from orchestrator.ports import (
     Changes,
     DecisionKey,
     DueDecision,
-    DueTimer,
     LimitKey,
     Lost,
     Partition,
     Place,
     SagaKey,
     SetAside,
+    Share,
     Shared,
     Sight,
 )
@@ -97,6 +97,10 @@ class MemoryTransaction:
 
         found: dict[SagaId, Saga] = await self._ask("load", serve)
         return found
+
+    async def revisions(self, keys: Iterable[SagaKey]) -> dict[SagaId, int]:
+        """At which revision sagas are."""
+        return {one: saga.revision for one, saga in (await self.load(keys, ())).items()}
 
     async def limits(self, keys: Iterable[LimitKey]) -> dict[LimitKey, int]:
         """How much of each limit is used."""
@@ -276,9 +280,11 @@ class MemoryStore:
 
         await self._line.ask("begin recovery", serve)
 
-    async def lease_due(self, now: int, until: int, count: int) -> Sequence[DueTimer]:
-        """Take sagas whose timer is due, and push their timers."""
-        return await self._line.ask("lease", lambda: self._database.lease(now, until, count))
+    async def due(
+        self, now: int, share: Share, but: Collection[SagaId], count: int
+    ) -> Sequence[Saga]:
+        """Sagas of some of the partitions whose timer is due, but some."""
+        return await self._line.ask("due", lambda: self._database.due(now, share, but, count))
 
     async def lease_decisions(self, now: int, until: int, count: int) -> Sequence[DueDecision]:
         """Take decisions that are to be published, and push them."""

@@ -1,0 +1,137 @@
+"""Whoever reads a partition publishes its timers: once while they ring, and again when lost."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import orjson
+import pytest
+
+from orchestrator.decode import decode, routes
+from orchestrator.errors import Unavailable
+from orchestrator.ports import Outgoing, Record, Share, Store
+from orchestrator.recent import Recent
+from orchestrator.ringing import Ringing
+from orchestrator.saga.instance import Saga
+from orchestrator.settings import CoordinatorSettings
+from orchestrator.sweeper import Sweeper, fired
+from orchestrator.telemetry import Log
+from schemas.ids import SagaId
+from schemas.results import TimerFired
+from tests.platform.rows import NOW, saga
+
+DUE = [saga(f"r-{n}", f"w-{n}", due=NOW - 10 + n) for n in range(3)]
+IDS = [one.terms.saga_id for one in DUE]
+LEASE_MS = round(CoordinatorSettings().sweep_lease_s * 1000)
+
+
+@dataclass
+class World:
+    """A database, a broker, a clock and an assignment."""
+
+    sagas: list[Saga] = field(default_factory=lambda: list(DUE))
+    published: list[SagaId] = field(default_factory=list)
+    time: int = NOW
+    share: Share = field(default_factory=lambda: Share(1, frozenset({0})))
+    away: bool = False
+    lost_while_reading: bool = False
+    recent: Recent = field(default_factory=lambda: Recent(10))
+    ringing: Ringing = field(default_factory=Ringing)
+
+    def now(self) -> int:
+        return self.time
+
+    def monotonic(self) -> float:
+        return self.time / 1000
+
+    async def due(
+        self, now: int, share: Share, but: Collection[SagaId], count: int
+    ) -> Sequence[Saga]:
+        if self.lost_while_reading:
+            self.share = Share(1, frozenset())
+        found = [
+            one
+            for one in self.sagas
+            if one.wake_at is not None
+            and one.wake_at <= now
+            and share.holds(one.terms.key_hash)
+            and one.terms.saga_id not in but
+        ]
+        return found[:count]
+
+    async def publish(self, records: Sequence[Outgoing]) -> None:
+        if self.away:
+            raise Unavailable("nobody")
+        self.published += [orjson.loads(one.value or b"")["saga_id"] for one in records]
+
+    def sweeper(self) -> Sweeper:
+        return Sweeper(
+            settings=CoordinatorSettings(),
+            store=cast("Store", self),
+            bus=self,
+            clock=self,
+            log=cast("Log", None),
+            recent=self.recent,
+            ringing=self.ringing,
+            share=lambda: self.share,
+            behind=lambda: False,
+        )
+
+
+async def test_what_rings_is_not_published_again_until_it_is_read_or_lost() -> None:
+    world = World()
+    sweeper = world.sweeper()
+    assert [await sweeper.run_once() for _ in range(3)] == [3, 0, 0]
+    world.ringing.rang(IDS[:1])  # Read, and due all the same: another revision than it rang for.
+    assert await sweeper.run_once() == 1
+    world.time += LEASE_MS
+    assert await sweeper.run_once() == 3
+    assert world.published == [*IDS, IDS[0], *IDS]
+
+
+async def test_what_could_not_be_published_is_taken_for_lost_in_time() -> None:
+    """It may have been published all the same."""
+    world = World(away=True)
+    sweeper = world.sweeper()
+    with pytest.raises(Unavailable):
+        await sweeper.run_once()
+    world.away = False
+    assert await sweeper.run_once() == 0
+    world.time += LEASE_MS
+    assert await sweeper.run_once() == 3
+
+
+async def test_only_what_is_read_here_is_published_here() -> None:
+    found: list[list[SagaId]] = []
+    for number in range(2):
+        world = World(share=Share(2, frozenset({number})))
+        await world.sweeper().run_once()
+        found.append(world.published)
+    assert sorted(found[0] + found[1]) == sorted(IDS)
+    assert World(share=Share(2, frozenset())).published == []
+
+
+async def test_nothing_is_published_once_the_partitions_are_given_away() -> None:
+    world = World(lost_while_reading=True)
+    assert await world.sweeper().run_once() == 0
+    assert world.published == []
+    assert world.ringing.current(NOW) == []
+
+
+async def test_what_is_due_is_at_hand_when_its_record_is_read() -> None:
+    world = World()
+    await world.sweeper().run_once()
+    needs: Any = type("Needs", (), {"strays": frozenset()})
+    needs.keys = frozenset((one.terms.key_hash, one.terms.saga_id) for one in DUE)
+    assert await world.recent.load(cast("Any", None), needs) == dict(zip(IDS, DUE, strict=True))
+
+
+def test_the_record_is_read_as_what_it_says() -> None:
+    (said,) = fired(DUE[:1], NOW)
+    record = Record(said.topic, 0, 1, said.key, said.value, tuple(said.headers))
+    arrival = decode(record, routes({})[said.topic], redelivered=False)
+    assert arrival.problem is None
+    assert arrival.event == TimerFired(saga_id=IDS[0], revision=DUE[0].revision)
+    assert arrival.key == (DUE[0].terms.key_hash, IDS[0])
