@@ -402,6 +402,10 @@ class _Batch(Consequences):
             if saga.held and saga.held <= at:
                 self._look_at_held(arrival, saga)
                 return
+            stride = self._way(saga.terms).later(saga, at)
+            if stride is not None:
+                self._enter(arrival, stride, "timer", {}, ended=False)
+                return
             moved = engine.tick(saga, at)
             if not isinstance(moved, Still):
                 self._accept(arrival, saga, moved, "timer")

@@ -1,9 +1,10 @@
 """The straight way: what becomes of a saga to which nothing special happens, worked out at once.
 
-A saga begins, and leg by leg is confirmed in full: that is nearly all that ever happens. The engine
-knows every case, and looks for each; here the few that matter are taken by themselves. Whatever is
-not one of them is left to the engine, and what is said here is what the engine would have said:
-a test holds the two to each other over every state that the engine can reach.
+A saga begins, and leg by leg is confirmed in full: that is nearly all that ever happens; and what
+has to wait is asked about again and again. The engine knows every case, and looks for each; here
+the few that matter are taken by themselves. Whatever is not one of them is left to the engine, and
+what is said here is what the engine would have said: a test holds the two to each other over every
+state that the engine can reach.
 """
 
 from __future__ import annotations
@@ -12,22 +13,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from schemas.reasons import Code
 from schemas.results import ResultStatus
 from schemas.value import value
 
 from .definition import Definition, Kind
 from .instance import Leg, Saga, Terms, Told
 from .journal import SUSPENSE, Transfer, member
-from .ladder import asked
-from .machine import Status
+from .ladder import Moment, News, asked, calls, late, moved
+from .ladder import due as due_of
+from .machine import Event, Status
 from .policy import LegPolicy, Policies
 from .progress import participant
+from .telling import phase
 from .utterance import Kind as Word
 from .utterance import Utterance
 
 _WAITING: Final = Status.WAITING
 _SENT: Final = Status.SENT
 _CONFIRMED: Final = Status.CONFIRMED
+_AT_REST: Final = frozenset({Status.WAITING, Status.CONFIRMED})
+"""What a leg is that has no timer, while nothing special happened to the saga."""
 
 
 @value
@@ -104,6 +110,55 @@ class Straight:
             elif known.status is not _CONFIRMED or known.moved != known.asked:
                 return None
         return self._given(saga, tuple(legs), done, due, now)
+
+    def later(self, saga: Saga, now: int) -> Stride | None:
+        """The saga with the one leg whose time has come asked about again, or just waited for.
+
+        Only while the origin knows that it takes longer, and nobody is to be called.
+        """
+        told = saga.told
+        if told is None or told.final or saga.withdrawn or saga.held or saga.parked:
+            return None
+        said: tuple[Utterance, ...] = ()
+        legs, due, looked_at = [], None, 0
+        for leg in saga.legs:
+            looked = leg
+            if leg.due is not None:
+                policy = self._policy(saga.terms, leg.verb)
+                if leg.due <= now:
+                    rung = self._rung(saga, leg, policy, now)
+                    if rung is None:
+                        return None
+                    looked, said = rung
+                    looked_at += 1
+                if calls(looked, policy, now):
+                    return None
+                at = due_of(looked, policy, told=True)
+                due = at if due is None or (at is not None and at < due) else due
+            elif leg.status not in _AT_REST:
+                return None
+            legs.append(looked)
+        if looked_at != 1:
+            return None
+        after = Saga(saga.terms, saga.revision + 1, tuple(legs), told, False, due)
+        return Stride(after, said, (), phase(after))
+
+    def _rung(
+        self, saga: Saga, leg: Leg, policy: LegPolicy, now: int
+    ) -> tuple[Leg, tuple[Utterance, ...]] | None:
+        """The next rung of a leg of which nothing is known, if it is no other than the last."""
+        status = leg.status
+        if status is not Status.UNKNOWN and status is not Status.PENDING:
+            return None
+        if late(leg, policy, now) is not Event.TIMED_OUT:
+            return None
+        news = News(event=Event.TIMED_OUT, code=leg.code or Code.TIMEOUT)
+        looked = moved(leg, status, news, Moment(now, policy, saga.terms.saga_id))
+        if looked.attempt != leg.attempt:
+            return None
+        if looked.inquiries == leg.inquiries:
+            return looked, ()
+        return looked, (Utterance(Word.INQUIRE, leg.path, looked.inquiries),)
 
     def _taken(self, saga: Saga, done: Leg, now: int) -> Stride | None:
         """The points are deducted: everything is asked for."""

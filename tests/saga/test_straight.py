@@ -21,7 +21,7 @@ from orchestrator.saga.recall import Said, SaidLeg
 from orchestrator.saga.ruling import Action, Ruling
 from orchestrator.saga.straight import Straight, Stride
 from orchestrator.saga.telling import phase
-from orchestrator.saga.utterance import newly
+from orchestrator.saga.utterance import Kind, Utterance, newly
 from orchestrator.sagas.redemption import REDEMPTION
 from schemas.reasons import Code
 from tests.saga.cases import NOW, policies, terms
@@ -157,6 +157,16 @@ def test_whatever_happened_both_say_the_same(
     start = general(engine, None, begun, NOW).saga
     for saga, then in reached(engine, start, steps):
         now = then + lag
+        later = way.later(saga, now)
+        if later is not None:
+            ticked = engine.tick(saga, now)
+            assert not isinstance(ticked, Still), saga
+            ticked = replace(ticked, wake_at=engine.due(ticked))
+            follows = general(engine, saga, ticked, now)
+            assert later == replace(follows, saga=ticked), saga
+            assert not later.saga.parked
+            assert not saga.parked
+            assert not later.saga.ended
         for leg in saga.legs:
             quick = way.confirmed(saga, leg, "R-2", DETAIL, now)
             if quick is not None:
@@ -185,3 +195,26 @@ def test_the_straight_way_is_taken_from_the_request_to_the_result(
     assert stride.phase == "SUCCESS"
     assert stride.saga.ended
     assert stride.saga.wake_at is None
+
+
+@pytest.mark.parametrize("pending", (False, True))
+def test_what_has_to_wait_takes_the_straight_way_too(pending: bool) -> None:
+    """From when the origin knows of it until the ladder leads somewhere else."""
+    ladders = policies(3, None)
+    engine, way = Engine(REDEMPTION, ladders), Straight(REDEMPTION, ladders)
+    saga: Saga | Still = engine.tick(engine.start(terms(), NOW), NOW + 5_000)
+    assert isinstance(saga, Saga)
+    if pending:
+        saga = engine.hear(saga, "deduct", News(event=Event.PENDING), NOW + 5_100)
+        assert isinstance(saga, Saga)
+    assert way.later(saga, NOW + 8_000) is None, "the origin knows nothing yet"
+    saga = engine.asked(saga, NOW + 5_200)
+    assert isinstance(saga, Saga)
+    due = engine.due(saga)
+    assert due is not None
+    assert way.later(saga, due - 1) is None, "it is not due"
+    later = way.later(saga, due)
+    assert later is not None
+    assert later.said == (Utterance(Kind.INQUIRE, "deduct", saga.legs[0].inquiries + 1),)
+    assert later.saga.wake_at is not None
+    assert later.saga.wake_at > due
