@@ -1,14 +1,15 @@
-"""One run: servers of its own, two coordinators, hostile companies, and a schedule of blows."""
+"""One run: servers of its own, two coordinators, hostile companies, people, a schedule of blows."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -21,9 +22,19 @@ from adapters.sandbox.app import Apps
 from adapters.sandbox.companies import load_companies
 from adapters.sandbox.magic import MAGIC
 from tests.chaos.flow import Flow
-from tests.chaos.schedule import Kind, schedule
+from tests.chaos.people import People
+from tests.chaos.schedule import Blow, Kind, schedule
 from tests.chaos.storm import Storm
-from tests.chaos.verdict import HARD_CASES, Verdict, audited, dead_letters, journal, judge
+from tests.chaos.verdict import (
+    DECIDED_BY_PEOPLE,
+    HARD_CASES,
+    Verdict,
+    audited,
+    dead_letters,
+    decided,
+    journal,
+    judge,
+)
 from tests.support import wait_until
 
 RUNGS: Final = (
@@ -123,45 +134,55 @@ def _beaten(storm: Storm, options: Options, kinds: list[Kind], notes: list[str])
         say(f"  {blow}")
     apps = Apps(load_companies(COMPANIES), storm.books_folder)
     flow = Flow(storm.kafka.bootstrap_servers, apps, options.seed, options.per_s)
+    people = People(storm.dsn, storm.deploy, storm.books_folder, options.seed)
     storm.supervise()
     for node in storm.coordinators:
         assert node is not None
         node.wait_ready()
     wait_until(lambda: storm.sandbox and storm.sandbox.said("sandbox ready"), 60, "companies")
     reached: Counter[str] = Counter()
-    flow.start()
     began = time.monotonic()
-    try:
-        for blow in plan:
-            storm.spend(max(0.0, began + blow.at - time.monotonic()))
-            now = time.monotonic() - began
-            if now > options.seconds and all(reached[str(kind)] for kind in kinds):
-                break  # Each took longer than planned; every kind had its turn.
-            say(f"{now:7.1f} s  {blow.kind}  (planned {now - blow.at:.1f} s ago)")
-            reached[str(blow.kind)] += storm.strike(blow)
-        storm.spend(max(0.0, began + options.seconds - time.monotonic()))
-    finally:
-        flow.stop()
+    with ExitStack() as stack:
+        for crowd in (flow, people):
+            crowd.start()
+            stack.callback(crowd.stop)
+        _rage(storm, options, plan, kinds, reached)
     seconds = time.monotonic() - began
     say(f"{sum(flow.counts.values()):,} requests in {seconds:.0f} s; healed, draining")
     rest = time.monotonic()
     _come_to_rest(storm, options.quiet_s)
     rested = time.monotonic() - rest
     say(f"at rest after {rested:.0f} s")
-    verdict = _judged(storm, flow)
+    verdict = _judged(storm, flow, people)
     for name in RUNGS:
         reached[name] = storm.ear.counts[name]
     reached.update(verdict.seen)
-    wanted = [*map(str, kinds), *RUNGS, *HARD_CASES, *MAGIC]
+    wanted = [*map(str, kinds), *RUNGS, *HARD_CASES, *DECIDED_BY_PEOPLE, *MAGIC]
     if Kind.DISK_FULL in kinds:
         wanted.append(NO_ROOM)
         reached[NO_ROOM] = storm.refused_for_space
     missing = [name for name in wanted if not reached[name]]
     notes.append(f"{len(flow.sent):,} sagas asked for, {flow.counts}")
+    notes.append(f"people: {_list(people.counts)}")
     notes.append(f"deaths: {dict(storm.deaths)}")
     size = storm.fetch("select pg_database_size(current_database()) as bytes")[0]["bytes"]
     notes.append(f"{seconds:.0f} s of load, {rested:.0f} s to rest; database of {size >> 20:,} MB")
     return Outcome(verdict, reached, missing, notes)
+
+
+def _rage(
+    storm: Storm, options: Options, plan: list[Blow], kinds: list[Kind], reached: Counter[str]
+) -> None:
+    """Every blow at its time, or as soon as the one before is over."""
+    began = time.monotonic()
+    for blow in plan:
+        storm.spend(max(0.0, began + blow.at - time.monotonic()))
+        now = time.monotonic() - began
+        if now > options.seconds and all(reached[str(kind)] for kind in kinds):
+            break  # Each took longer than planned; every kind had its turn.
+        say(f"{now:7.1f} s  {blow.kind}  (planned {now - blow.at:.1f} s ago)")
+        reached[str(blow.kind)] += storm.strike(blow)
+    storm.spend(max(0.0, began + options.seconds - time.monotonic()))
 
 
 def _come_to_rest(storm: Storm, within_s: float) -> None:
@@ -184,7 +205,7 @@ def _again(condition: Any) -> bool:
     return bool(condition())
 
 
-def _judged(storm: Storm, flow: Flow) -> Verdict:
+def _judged(storm: Storm, flow: Flow, people: People) -> Verdict:
     storm.ear.caught_up()
     verdict = judge(storm.every_saga(), storm.books(), flow.sent, storm.ear)
     rows = storm.fetch(
@@ -194,6 +215,13 @@ def _judged(storm: Storm, flow: Flow) -> Verdict:
     stakes = {row["unit"]: row["stake"] for row in rows}
     journal(verdict, [(b.account, b.unit, b.balance) for b in storm.balances()], stakes)
     audited(verdict, storm.audit())
+    told = storm.fetch("select detail from timeline where event = 'decided'")
+    decided(
+        verdict,
+        storm.fetch("select id, action, outcome, due_at from decision"),
+        [json.loads(row["detail"])["decision"] for row in told],
+        people.written,
+    )
     letters = storm.fetch(
         "select disposition, field, message, count(*) as count from dead_letter"
         " group by 1, 2, 3 order by 4 desc"

@@ -63,8 +63,8 @@ class Storm(Platform):
 
     def __init__(self, environment: Environment, folder: Path, seed: int) -> None:
         kafka, self.postgres = environment.kafka, environment.postgres
-        deploy = short_ladders(folder)
-        super().__init__(kafka, self.postgres.dsn, folder, deploy=deploy)
+        self.deploy = short_ladders(folder)
+        super().__init__(kafka, self.postgres.dsn, folder, deploy=self.deploy)
         self.seed = seed
         self.ear = Ear(kafka.bootstrap_servers)
         self.tape = self.ear
@@ -220,7 +220,7 @@ class Storm(Platform):
     def _under_way(self) -> bool:
         rows = self.fetch(
             "select exists (select 1 from saga where due_at is not null and status <> 'PARKED')"
-            " as found"
+            " or exists (select 1 from decision where due_at is not null) as found"
         )
         return bool(rows[0]["found"])
 

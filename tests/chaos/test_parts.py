@@ -7,12 +7,15 @@ from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from adapters.sandbox.faults import Faults, Rule
 from adapters.sandbox.magic import MAGIC
+from tests.chaos.clerk import Word, word
 from tests.chaos.flow import MUTE, mixed, stories
 from tests.chaos.rest import owed
-from tests.chaos.verdict import Verdict, dead_letters
-from tests.sandbox.desk import Desk, command
+from tests.chaos.verdict import Verdict, dead_letters, decided
+from tests.sandbox.desk import Desk, answer, command
 
 
 def test_every_story_is_told_of_both_sides_in_two_programmes() -> None:
@@ -52,3 +55,44 @@ def test_unreadable_records_are_counted_among_the_dead_letters() -> None:
         return " ".join(verdict.wrong)
 
     assert (wrong(3, 3), wrong(2, 3), wrong(4, 3)) == ("", "lost", "unexplained")
+
+
+def test_what_a_company_says_it_will_not_do_it_does_not_do(tmp_path: Path) -> None:
+    with closing(Desk(tmp_path, "bank")) as desk:
+        books = tmp_path / "data"
+        assert word(books, "bank", "s/deduct", bar=False) == Word(0)
+        assert word(books, "bank", "t/deduct", bar=True) == Word(0)
+        both = desk.send(command("deduct", "s/deduct"), command("deduct", "t/deduct"))
+        done, barred = map(answer, both)
+        assert (done["outcome"], barred["outcome"]) == ("CONFIRMED", "CANCELLED")
+        told = word(books, "bank", "s/deduct", bar=True)
+        assert told == Word(done["points"], done["reference"])
+
+
+@pytest.mark.parametrize(
+    ("outcome", "due", "carried_out", "wrong"),
+    (
+        ("applied", None, [7], ""),
+        ("applied", None, [], "lost"),
+        ("applied", None, [7, 7], "doubled"),
+        ("refused", None, [], ""),
+        ("refused", None, [7], "unexplained"),
+        (None, None, [], ""),
+        (None, 1, [], "lost"),
+        ("declined", None, [8], "unexplained"),
+    ),
+)
+def test_a_decision_is_carried_out_once_or_not_at_all(
+    outcome: str | None, due: int | None, carried_out: list[int], wrong: str
+) -> None:
+    row = {"id": 7, "action": "retry", "outcome": outcome, "due_at": due}
+    verdict = Verdict()
+    decided(verdict, [row], carried_out, {7})
+    assert " ".join(verdict.wrong) == wrong
+    assert verdict.seen["retry applied"] == (outcome == "applied")
+
+
+def test_a_decision_that_the_database_had_is_not_gone() -> None:
+    verdict = Verdict()
+    decided(verdict, [], [], {7})
+    assert verdict.wrong == {"lost": 1}

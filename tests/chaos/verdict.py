@@ -15,6 +15,7 @@ from adapters.sandbox.magic import MAGIC
 from orchestrator.saga.instance import Leg, Saga
 from orchestrator.saga.journal import LOSS, SUSPENSE
 from orchestrator.saga.machine import DECIDED, IN_FLIGHT, Status
+from orchestrator.saga.ruling import Action
 from schemas.reasons import Code
 from tests.chaos.ear import Ear, Told
 
@@ -196,3 +197,43 @@ def dead_letters(verdict: Verdict, letters: Iterable[Mapping[str, Any]], poison:
         verdict.problem("lost", f"of {poison} unreadable records {found} are dead letters")
     elif found > poison:
         verdict.problem("unexplained", f"{found} dead letters, {poison} records were unreadable")
+
+
+DECIDED_BY_PEOPLE: Final = (
+    *(f"{action} applied" for action in Action),
+    "decision refused",
+    "decision declined",
+)
+
+
+def decided(
+    verdict: Verdict,
+    decisions: Iterable[Mapping[str, Any]],
+    carried_out: Iterable[int],
+    written: set[int],
+) -> None:
+    """What people decided is carried out once if it was applied, and else never.
+
+    `carried_out` names a decision for each row of a timeline that tells of one; `written` are the
+    decisions that the database said it had.
+    """
+    times, gone = Counter(carried_out), set(written)
+    for row in decisions:
+        number, action, outcome = row["id"], row["action"], row["outcome"]
+        gone.discard(number)
+        applied = outcome == "applied"
+        verdict.looked_at[f"decisions to {action}, {outcome or 'open'}"] += 1
+        verdict.seen[f"{action} applied" if applied else f"decision {outcome or 'open'}"] += 1
+        if outcome is None and row["due_at"] is not None:
+            verdict.problem("lost", f"decision {number} was approved, and nothing came of it")
+        found = times.pop(number, 0)
+        if found > 1:
+            verdict.problem("doubled", f"decision {number} was carried out {found} times")
+        elif found and not applied:
+            verdict.problem("unexplained", f"decision {number} is {outcome} and was carried out")
+        elif applied and not found:
+            verdict.problem("lost", f"decision {number} is applied, no timeline tells of it")
+    for number in times:
+        verdict.problem("unexplained", f"decision {number} was carried out and is in no row")
+    for number in gone:
+        verdict.problem("lost", f"decision {number} was written down and is gone")
