@@ -10,7 +10,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 import orjson
 
-from adapters.sandbox.commands import ID_CHARS_MAX, Command
+from adapters.sandbox.commands import ID_CHARS_MAX, Command, Verb
 from adapters.sandbox.faults import Delivery, Fault, Faults
 from adapters.sandbox.kinds import Kind
 from adapters.sandbox.ledger import Held, How, Leg, Sheet
@@ -98,6 +98,7 @@ class Turn:
             case "refuse" if leg.outcome == "PENDING":
                 _conclude(leg, refused(held.code, "refused by script, in the end"))
             case "insist" if leg.outcome != "CONFIRMED":
+                _note(command, leg)  # It may have been cancelled unheard.
                 self._carry_out(command, leg)
             case "deny" if leg.outcome == "CONFIRMED":
                 self._deny(leg, held.code)
@@ -167,10 +168,8 @@ class Turn:
             _conclude(leg, _CANCELLED)
 
     def _do(self, command: Command, leg: Leg, fault: Fault) -> None:
-        content = (command.verb, command.account, command.item, command.amount)
-        if not leg.verb:
-            leg.verb, leg.account, leg.item, leg.asked = content
-        elif content != (leg.verb, leg.account, leg.item, leg.asked):
+        content = _note(command, leg)
+        if content != (leg.verb, leg.account, leg.item, leg.asked):
             leg.mismatches += 1
         # What waits for another leg is looked at again; what waits for its time is not.
         waits = (
@@ -255,6 +254,14 @@ def _count(command: Command, leg: Leg) -> int:
         case _:
             leg.deliveries += 1
             return leg.deliveries
+
+
+def _note(command: Command, leg: Leg) -> tuple[Verb, str, str, int]:
+    """What a command asks for; the first one about a leg says what the leg is."""
+    content = (command.verb, command.account, command.item, command.amount)
+    if not leg.verb:
+        leg.verb, leg.account, leg.item, leg.asked = content
+    return content
 
 
 def _conclude(leg: Leg, verdict: Verdict) -> None:

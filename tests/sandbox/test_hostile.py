@@ -121,6 +121,20 @@ def test_the_liar_accepts_a_cancel_and_does_it_after_all(
 
 
 @each_partner
+def test_what_the_liar_did_after_a_cancel_is_undone_as_anything_else(
+    desk: OpenDesk, name: str, verb: str, leg: str
+) -> None:
+    one = desk(name, script("done_after_cancel", verb, ms=500))
+    assert one.send(command(verb, leg)) == []
+    assert one.ask("cancel", leg)["outcome"] == "CANCELLED"
+    assert [told["outcome"] for told in later(one, 500)] == ["CONFIRMED"]
+    undo = "return" if verb == "deduct" else "reverse"
+    assert one.ask(undo, f"{leg}/{undo}")["outcome"] == "CONFIRMED"
+    holds(one, f"{leg}/{undo}", "CONFIRMED", 1)
+    assert one.books().legs[leg].verb == verb
+
+
+@each_partner
 def test_a_late_yes_after_a_no(desk: OpenDesk, name: str, verb: str, leg: str) -> None:
     one = desk(name, script("yes_after_no", verb, ms=500, **CODE))
     no = one.ask(verb, leg)
