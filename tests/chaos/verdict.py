@@ -145,8 +145,9 @@ def _sightings(seen: Counter[str], saga: Saga) -> None:
         first = leg.first
         seen["late yes believed"] += first is not None and leg.moved > first
         seen["late no believed"] += first is not None and leg.moved < first
-        seen["disputed"] += leg.status is Status.DISPUTED
-        seen["return refused"] += leg.status is Status.REFUSED
+        # Also where people have decided since.
+        seen["disputed"] += leg.claim is not None
+        seen["return refused"] += leg.status in (Status.REFUSED, Status.WRITTEN_OFF)
         seen["ladder ran out"] += leg.status is Status.SILENT
         seen["cancel accepted"] += leg.status is Status.CANCELLED
         seen["whole order taken back"] += leg.verb == "reverse"
