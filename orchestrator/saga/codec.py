@@ -190,4 +190,5 @@ def _decode_told(found: list[Any]) -> Told:
     if len(rest) == 1:  # The first version.
         rest = [False, *rest]
     corrected, moved, words = (*rest, None)[:3] if rest else (False, (), None)
-    return Told(revision, _RESULTS[status], final, reason, field, at, corrected, tuple(moved), words)
+    ending = _RESULTS[status]
+    return Told(revision, ending, final, reason, field, at, corrected, tuple(moved), words)
