@@ -234,9 +234,9 @@ class Store(Protocol):
         """
 
     async def due(
-        self, now: int, share: Share, but: Collection[SagaId], count: int
+        self, since: int, now: int, share: Share, but: Collection[SagaId], count: int
     ) -> Sequence[Saga]:
-        """Up to `count` sagas of these partitions whose timer is due, the earliest first.
+        """Up to `count` sagas of these partitions due after `since` and by `now`, in that order.
 
         Those named in `but` are left out, and nothing is changed.
         """

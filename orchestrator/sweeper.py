@@ -20,6 +20,9 @@ from schemas.catalogue import INTERNAL_TOPIC, TIMER
 from schemas.envelope import PLATFORM_SOURCE, rfc3339
 from schemas.ids import partition_key
 
+LOOK_BACK_MS: Final = 2_000
+"""How often is looked for what became due later than it says: what could not be published, or was
+committed late."""
 _SPECVERSION: Final = ("ce_specversion", b"1.0")
 _SOURCE: Final = ("ce_source", PLATFORM_SOURCE.encode())
 _TYPE: Final = ("ce_type", TIMER.encode())
@@ -52,6 +55,9 @@ class Sweeper:
         self._share = share
         self._behind = behind
         self._swept_at = clock.monotonic()
+        self._seen: Share | None = None
+        self._seen_to = 0
+        self._looked_back = 0
 
     async def run(self) -> None:
         """Sweep for ever; what fails is tried again."""
@@ -82,8 +88,10 @@ class Sweeper:
         now, share = self._clock.now(), self._share()
         if not share.numbers:
             return 0
-        ringing = self._ringing.current(now)
-        due = await self._store.due(now, share, ringing, self._settings.sweep_count_max)
+        ringing, count_max = self._ringing.current(now), self._settings.sweep_count_max
+        since = self._since(share, now)
+        due = await self._store.due(since, now, share, ringing, count_max)
+        self._seen_to = now if len(due) < count_max else (due[-1].wake_at or 0) - 1
         if not due or share != self._share():  # They are somebody else's by now.
             return 0
         self._recent.offer(due)
@@ -91,6 +99,16 @@ class Sweeper:
         self._ringing.rings([saga.terms.saga_id for saga in due], until)
         await self._bus.publish(fired(due, now))
         return len(due)
+
+    def _since(self, share: Share, now: int) -> int:
+        """Up to when everything that was due is published, as far as is known.
+
+        Behind it lies what has rung, row after dead row; now and then something that came late.
+        """
+        if share == self._seen and self._looked_back <= now < self._looked_back + LOOK_BACK_MS:
+            return min(self._seen_to, now)
+        self._seen, self._looked_back = share, now
+        return 0
 
 
 def fired(due: Sequence[Saga], now: int) -> list[Outgoing]:

@@ -219,10 +219,10 @@ select opened_at from parked_case where key_hash = $1 and saga_id = $2 and close
 select s.key_hash, s.saga_id, s.revision, s.due_at, s.origin, s.account, s.request_id, s.programme,
        s.programme_version, s.accepted_at, s.terms, s.state
 from saga s
-where s.due_at <= $1 and s.key_hash % $2::integer = any($3::integer[])
-  and s.saga_id <> all($4::uuid[])
+where s.due_at > $1 and s.due_at <= $2 and s.key_hash % $3::integer = any($4::integer[])
+  and s.saga_id <> all($5::uuid[])
 order by s.due_at
-limit $5
+limit $6
 
 -- list_sagas --
 -- The newest sagas; filters that are null do not filter.

@@ -133,13 +133,11 @@ class PostgresStore:
         await self._fetch("begin_recovery", *zip(*rows, strict=True))
 
     async def due(
-        self, now: int, share: Share, but: Collection[SagaId], count: int
+        self, since: int, now: int, share: Share, but: Collection[SagaId], count: int
     ) -> Sequence[Saga]:
-        """Sagas of some of the partitions whose timer is due, but some."""
-        numbers = sorted(share.numbers)
-        rows = await self._fetch(
-            "due_sagas", time_of(now), share.partitions, numbers, list(but), count
-        )
+        """Sagas of some of the partitions whose timer has become due, but some."""
+        times, numbers = (time_of(since), time_of(now)), sorted(share.numbers)
+        rows = await self._fetch("due_sagas", *times, share.partitions, numbers, list(but), count)
         return [saga_from(row) for row in rows]
 
     async def lease_decisions(self, now: int, until: int, count: int) -> Sequence[DueDecision]:

@@ -284,32 +284,33 @@ class StoreLaws:
             saga("r-3", due=None),
         )
         await save(store, created(due, later, never))
-        assert list(await store.due(NOW, ALL, (), 10)) == [due]
+        assert list(await store.due(0, NOW, ALL, (), 10)) == [due]
         assert await load(store, due) == due
-        assert list(await store.due(NOW + 1, ALL, (), 10)) == [due, later]
+        assert list(await store.due(0, NOW + 1, ALL, (), 10)) == [due, later]
+        assert list(await store.due(NOW - 1, NOW + 1, ALL, (), 10)) == [later]
 
     async def test_the_earliest_come_first_and_no_more_than_asked(self, store: Store) -> None:
         sagas = [saga(f"r-{n}", due=NOW - n) for n in range(5)]
         await save(store, created(*sagas))
-        assert list(await store.due(NOW, ALL, (), 2)) == [sagas[4], sagas[3]]
+        assert list(await store.due(0, NOW, ALL, (), 2)) == [sagas[4], sagas[3]]
 
     async def test_what_rings_already_is_left_out(self, store: Store) -> None:
         sagas = [saga(f"r-{n}", due=NOW - n) for n in range(5)]
         await save(store, created(*sagas))
         ringing = [one.terms.saga_id for one in sagas[3:]]
-        assert list(await store.due(NOW, ALL, ringing, 2)) == [sagas[2], sagas[1]]
+        assert list(await store.due(0, NOW, ALL, ringing, 2)) == [sagas[2], sagas[1]]
 
     async def test_every_share_finds_its_own(self, store: Store) -> None:
         """Those who read different partitions have nothing in common, and miss nothing together."""
         sagas = [saga(f"r-{n}", f"w-{n}", due=NOW - n) for n in range(40)]
         await save(store, created(*sagas))
         parts = [frozenset({0, 2}), frozenset({1}), frozenset({3})]
-        found = [list(await store.due(NOW, Share(4, part), (), 40)) for part in parts]
+        found = [list(await store.due(0, NOW, Share(4, part), (), 40)) for part in parts]
         assert all(found)
         for part, mine in zip(parts, found, strict=True):
             assert {one.terms.key_hash % 4 for one in mine} == part
         assert sum(map(len, found)) == 40
-        assert list(await store.due(NOW, Share(4, frozenset()), (), 40)) == []
+        assert list(await store.due(0, NOW, Share(4, frozenset()), (), 40)) == []
 
     async def test_revisions_alone_are_those_of_the_sagas(self, store: Store) -> None:
         one, other = saga("r-1"), saga("r-2", "w-2")

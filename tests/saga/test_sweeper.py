@@ -16,7 +16,7 @@ from orchestrator.recent import Recent
 from orchestrator.ringing import Ringing
 from orchestrator.saga.instance import Saga
 from orchestrator.settings import CoordinatorSettings
-from orchestrator.sweeper import Sweeper, fired
+from orchestrator.sweeper import LOOK_BACK_MS, Sweeper, fired
 from orchestrator.telemetry import Log
 from schemas.ids import SagaId
 from schemas.results import TimerFired
@@ -33,9 +33,11 @@ class World:
 
     sagas: list[Saga] = field(default_factory=lambda: list(DUE))
     published: list[SagaId] = field(default_factory=list)
+    looks: list[int] = field(default_factory=list)
     time: int = NOW
     share: Share = field(default_factory=lambda: Share(1, frozenset({0})))
     away: bool = False
+    count_max: int = 500
     lost_while_reading: bool = False
     recent: Recent = field(default_factory=lambda: Recent(10))
     ringing: Ringing = field(default_factory=Ringing)
@@ -47,15 +49,16 @@ class World:
         return self.time / 1000
 
     async def due(
-        self, now: int, share: Share, but: Collection[SagaId], count: int
+        self, since: int, now: int, share: Share, but: Collection[SagaId], count: int
     ) -> Sequence[Saga]:
+        self.looks.append(since)
         if self.lost_while_reading:
             self.share = Share(1, frozenset())
         found = [
             one
             for one in self.sagas
             if one.wake_at is not None
-            and one.wake_at <= now
+            and since < one.wake_at <= now
             and share.holds(one.terms.key_hash)
             and one.terms.saga_id not in but
         ]
@@ -68,7 +71,7 @@ class World:
 
     def sweeper(self) -> Sweeper:
         return Sweeper(
-            settings=CoordinatorSettings(),
+            settings=CoordinatorSettings(sweep_count_max=self.count_max),
             store=cast("Store", self),
             bus=self,
             clock=self,
@@ -85,6 +88,7 @@ async def test_what_rings_is_not_published_again_until_it_is_read_or_lost() -> N
     sweeper = world.sweeper()
     assert [await sweeper.run_once() for _ in range(3)] == [3, 0, 0]
     world.ringing.rang(IDS[:1])  # Read, and due all the same: another revision than it rang for.
+    world.time += LOOK_BACK_MS
     assert await sweeper.run_once() == 1
     world.time += LEASE_MS
     assert await sweeper.run_once() == 3
@@ -135,3 +139,35 @@ def test_the_record_is_read_as_what_it_says() -> None:
     assert arrival.problem is None
     assert arrival.event == TimerFired(saga_id=IDS[0], revision=DUE[0].revision)
     assert arrival.key == (DUE[0].terms.key_hash, IDS[0])
+
+
+async def test_only_now_and_then_is_looked_at_what_was_looked_at_before() -> None:
+    """What lies behind is mostly dead: timers that have rung. But a row may come late."""
+    world = World()
+    sweeper = world.sweeper()
+    await sweeper.run_once()
+    late = saga("late", "w-late", due=NOW - 500)
+    world.sagas.append(late)
+    world.time += 100
+    assert await sweeper.run_once() == 0
+    world.time += LOOK_BACK_MS
+    assert await sweeper.run_once() == 1
+    assert world.looks == [0, NOW, 0]
+    assert world.published[-1] == late.terms.saga_id
+
+
+async def test_of_more_than_is_published_at_once_nothing_is_passed_over() -> None:
+    world = World(count_max=2)
+    sweeper = world.sweeper()
+    assert [await sweeper.run_once() for _ in range(3)] == [2, 1, 0]
+    assert world.published == IDS
+
+
+async def test_what_is_taken_over_is_looked_at_from_the_start() -> None:
+    world = World(share=Share(2, frozenset({0})))
+    sweeper = world.sweeper()
+    await sweeper.run_once()
+    world.share = Share(2, frozenset({0, 1}))
+    await sweeper.run_once()
+    assert world.looks == [0, 0]
+    assert sorted(world.published) == sorted(IDS)

@@ -232,12 +232,14 @@ class Database(Server):
 
     # -- timers ---------------------------------------------------------------------------------
 
-    def due(self, now: int, share: Share, but: Collection[SagaId], count: int) -> list[Saga]:
-        """The sagas of some of the partitions whose timer is due, but some."""
+    def due(
+        self, since: int, now: int, share: Share, but: Collection[SagaId], count: int
+    ) -> list[Saga]:
+        """The sagas of some of the partitions whose timer has become due, but some."""
+        rows = self.sagas.items()
+        mine = [(row, one) for one, row in rows if share.holds(row.named.terms.key_hash)]
         due = sorted(
-            (row.due, saga_id)
-            for saga_id, row in self.sagas.items()
-            if row.due is not None and row.due <= now and share.holds(row.named.terms.key_hash)
+            (row.due, one) for row, one in mine if row.due is not None and since < row.due <= now
         )
         return [self.sagas[one].saga() for _, one in due if one not in but][:count]
 

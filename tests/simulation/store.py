@@ -281,10 +281,12 @@ class MemoryStore:
         await self._line.ask("begin recovery", serve)
 
     async def due(
-        self, now: int, share: Share, but: Collection[SagaId], count: int
+        self, since: int, now: int, share: Share, but: Collection[SagaId], count: int
     ) -> Sequence[Saga]:
-        """Sagas of some of the partitions whose timer is due, but some."""
-        return await self._line.ask("due", lambda: self._database.due(now, share, but, count))
+        """Sagas of some of the partitions whose timer has become due, but some."""
+        return await self._line.ask(
+            "due", lambda: self._database.due(since, now, share, but, count)
+        )
 
     async def lease_decisions(self, now: int, until: int, count: int) -> Sequence[DueDecision]:
         """Take decisions that are to be published, and push them."""
