@@ -6,10 +6,11 @@ from typing import Final, NamedTuple
 
 from orchestrator.saga.instance import Partial
 from orchestrator.saga.policy import Rung, Until
-from tests.saga.cases import LINES
+from tests.saga.cases import LINES, NOW
 from tests.saga.search import Explored, Search
 from tests.saga.shapes import (
     CALLED,
+    FRESH,
     LATE_NO,
     LATE_YES,
     PARTS,
@@ -41,6 +42,8 @@ class Try(NamedTuple):
     lies: int = 0
     errors: int = 0
     deducted: bool = False
+    given: tuple[int, ...] = ()
+    told: bool = False
 
     @property
     def whole(self) -> bool:
@@ -49,7 +52,7 @@ class Try(NamedTuple):
 
     def search(self, deeper: int = 0) -> Explored:
         """Carry it out, perhaps deeper than it says."""
-        found = Search(self.shape, self.lies, self.errors, self.deducted)
+        found = Search(self.shape, self.lies, self.errors, self.deducted, self.given, self.told)
         return found.explore(self.depth + (0 if self.whole else deeper))
 
 
@@ -93,3 +96,24 @@ def lying() -> Iterator[Try]:
     for chain in LATE_NO:
         policy = replace(_QUICK, late_no=chain)
         yield Try(shape(f"late no {'-'.join(chain)}", policy), 9, 1, deducted=True)
+
+
+def further() -> Iterator[Try]:
+    """Deductions that are heard too late to be built upon, interim results, and three lines."""
+    until = NOW + FRESH
+    yield Try(shape("fresh", fresh_until=until), EVERYTHING)
+    yield Try(shape("fresh, cancel", _CANCEL, fresh_until=until), EVERYTHING)
+    back = shape("fresh, prededucted", _QUICK, held=True, prededucted=True, fresh_until=until)
+    yield Try(back, EVERYTHING)
+    yield Try(shape("told", _BRIEF), EVERYTHING, told=True)
+    yield Try(shape("told, long", _LONG), 7, told=True)
+    yield Try(shape("told, lines", _BRIEF, LINES[1:3]), 7, told=True)
+    yield Try(shape("told, held", _QUICK, held=True, fresh_until=until), 10, told=True)
+    yield Try(shape("told, mistaken", _QUICK, fresh_until=until), 8, errors=1, told=True)
+    yield Try(shape("told, lying", _QUICK, fresh_until=until), 7, lies=1, told=True)
+    kept, whole = (shape(f"three {partial}", _BRIEF, LINES, partial) for partial in Partial)
+    yield Try(kept, 6, deducted=True, given=(2,))
+    yield Try(kept, 7, errors=1, deducted=True, given=(1, 0))
+    yield Try(kept, 7, lies=1, deducted=True, given=(2, 1))
+    yield Try(whole, 5, deducted=True, given=(2,))
+    yield Try(whole, 6, lies=1, deducted=True, given=(2, 1))

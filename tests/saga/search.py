@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Final, NamedTuple
 
 from orchestrator.saga.instance import Leg, Saga
-from orchestrator.saga.machine import Still
+from orchestrator.saga.machine import Status, Still
 from orchestrator.saga.progress import Engine
 from orchestrator.saga.ruling import Action, Ruling
 from orchestrator.saga.utterance import Utterance, implied, newly
@@ -19,7 +20,7 @@ from schemas.value import but
 from tests.saga import laws
 from tests.saga.cases import NOW
 from tests.saga.laws import Edge, rests, shown
-from tests.saga.shapes import CALLED, CANCEL_ENDS, PENDING_ENDS, Shape
+from tests.saga.shapes import CALLED, CANCEL_ENDS, PENDING_ENDS, TOLD, Shape
 from tests.saga.small import (
     Answer,
     Fact,
@@ -54,7 +55,7 @@ class Explored:
     depth: int = 0  # How many things happened, at most.
     whole: bool = False  # Nothing is new beyond that depth.
     orders: int = 0  # In how many orders, up to that depth.
-    seen: set[str] = field(default_factory=set)  # Every verb in every status, that is.
+    seen: set[str] = field(default_factory=set)  # Every verb in every status, every result.
 
 
 @dataclass(slots=True)
@@ -65,6 +66,8 @@ class Search:
     lies: int = 0
     errors: int = 0
     deducted: bool = False  # Whether all begins when the deduction was heard to be done.
+    given: tuple[int, ...] = ()  # What of the first lines was heard to be given by then.
+    told: bool = False  # Whether the origin asks how it stands, and hears when it takes long.
     sagas: list[Saga] = field(default_factory=list)
     _numbers: dict[Hashable, int] = field(default_factory=dict)
     _moves: dict[Hashable, Move | None] = field(default_factory=dict)
@@ -96,19 +99,25 @@ class Search:
             layer = following
         found.worlds, found.whole = len(places), not layer
         found.orders = _orders(onward, found.depth)
-        found.seen = {f"{leg.verb} {leg.status}" for saga in self.sagas for leg in saga.legs}
+        found.seen = {mark for saga in self.sagas for mark in _marks(saga)}
         return found
+
+    @property
+    def _fresh(self) -> int:
+        return self.shape.terms.fresh_until or 0
 
     def _start(self) -> World:
         begun = self.shape.begun()
         said = _orders_of(implied(begun))
         start = World(self._number(begun), said=said, lies=self.lies, errors=self.errors)
-        done = true(self.shape.terms.points)
+        done = {"deduct": self.shape.terms.points}
         if begun.terms.prededucted:
-            return start.knowing("deduct", done)
-        if self.deducted:
-            start = start.knowing("deduct", done).answered("deduct", done)
-            return self._heard(start, Answer("deduct", done.says, done.stated)).world
+            return start.knowing("deduct", true(done["deduct"]))
+        done |= {f"credit/{line}": moved for line, moved in enumerate(self.given, 1)}
+        for path, moved in done.items() if self.deducted else ():
+            fact = true(moved)
+            start = start.knowing(path, fact).answered(path, fact)
+            start = self._heard(start, Answer(path, fact.says, fact.stated)).world
         return start
 
     # -- everything that may happen -----------------------------------------------------------
@@ -119,6 +128,8 @@ class Search:
             yield from self._worked(was, saga, order)
         for answer in was.air:
             yield self._heard(was, answer)
+            if self._fresh and answer.path == "deduct":
+                yield self._heard(was, answer, "heard late")
         for path, fact in was.facts:
             yield from comes_out(was, saga, path, fact)
         for leg in saga.legs:
@@ -128,9 +139,16 @@ class Search:
                     yield self._after(was, "time", leg.path, at)
             if is_parked(leg):
                 yield from self._decided(was, leg)
+        yield from self._of_the_whole(was, saga)
+
+    def _of_the_whole(self, was: World, saga: Saga) -> Iterator[Step]:
         yield self._after(was, "withdraw")
+        if self.told:
+            yield self._after(was, "asked")
         if saga.held:
             yield self._after(was, "release")
+            if self._fresh:
+                yield self._after(was, "release late")
             yield self._after(was, "refuse_held")
 
     def _worked(self, was: World, saga: Saga, order: Order) -> Iterator[Step]:
@@ -146,8 +164,8 @@ class Search:
             else:
                 yield Step(what, was.knowing(leg.path, fact).answered(leg.path, fact))
 
-    def _heard(self, was: World, answer: Answer) -> Step:
-        step = self._after(was, "heard", answer.path, answer.says, answer.amount)
+    def _heard(self, was: World, answer: Answer, how: str = "heard") -> Step:
+        step = self._after(was, how, answer.path, answer.says, answer.amount)
         if step.world is was or answer.says not in LOUD:
             return step
         fact = was.fact(answer.path)
@@ -159,6 +177,8 @@ class Search:
     def _moments(self, saga: Saga, leg: Leg) -> Iterator[int]:
         policy = self.shape.engine._policy(saga.terms, leg)
         yield SOON
+        if self.told and saga.told is None and leg.status is not Status.SENT:
+            yield NOW + TOLD
         if policy.cancel:
             yield NOW + CANCEL_ENDS
         if policy.call_after is not None and not leg.called:
@@ -176,11 +196,12 @@ class Search:
         if fact is None and leg.status in FLYING | {"silent"}:
             fact = Fact(0, "cancelled", 0)
             stopped = was.knowing(leg.path, fact)
-        for action in Action:
+        hows = ("decided", "decided late") if self._fresh else ("decided",)
+        for how, action in product(hows, Action):
             for amount in amounts(leg) if action is Action.CONFIRM else (0,):
                 says = {Action.CONFIRM: amount, Action.REJECT: 0}.get(action)
                 right = says is None or (fact is not None and fact.moved == says)
-                step = self._after(was, "decided", leg.path, action, amount)
+                step = self._after(was, how, leg.path, action, amount)
                 if step.world is was or not (right or was.errors):
                     continue
                 if not right:
@@ -202,9 +223,12 @@ class Search:
         return Step(event, was._replace(saga=move.saga, said=was.said | move.said))
 
     def _moved(self, saga: Saga, event: tuple[object, ...]) -> Move | None:
-        engine, at = self.shape.engine, NOW
+        engine = self.shape.engine
+        # Late is past the moment up to which a deduction is built upon; clocks step back from it.
+        what, late = str(event[0]).removesuffix(" late"), str(event[0]).endswith(" late")
+        at = self._fresh if late else NOW
         now: Saga | Still
-        match event:
+        match (what, *event[1:]):
             case ("heard", str(path), str(name), int(amount)):
                 now = engine.hear(saga, path, news(name, amount), at)
             case ("time", str(path), int(at)):
@@ -220,7 +244,7 @@ class Search:
             case _:
                 raise AssertionError(event)
         if isinstance(now, Still):
-            if event[0] == "heard":
+            if what == "heard":
                 laws.check_still(saga, _leg(saga, path), name, amount, now)
             return None
         laws.check(Edge(engine, saga, name, path, amount, at, now))
@@ -297,9 +321,21 @@ class Search:
 
 _OF_THE_WHOLE: Final[Mapping[str, Callable[[Engine, Saga, int], Saga | Still]]] = {
     "withdraw": Engine.withdraw,
+    "asked": Engine.asked,
     "release": Engine.release,
     "refuse_held": lambda engine, saga, at: engine.refuse_held(saga, Code.NO_ANSWER, at),
 }
+
+
+def _marks(saga: Saga) -> Iterator[str]:
+    """What a saga shows."""
+    yield from (f"{leg.verb} {leg.status}" for leg in saga.legs)
+    if saga.told is None:
+        return
+    yield f"told {saga.told.status}{' again' if saga.told.corrected else ''}"
+    waits = saga.legs[1].status is Status.WAITING and not saga.withdrawn
+    if waits and saga.terms.fresh_until and saga.told.status == "FAILED_POINTS_RETURNED":
+        yield "too late to be built upon"
 
 
 def _leg(saga: Saga, path: str) -> Leg:

@@ -34,9 +34,18 @@ REMEDIES: Final = {
     "loss confirmed",
 }
 
+FURTHER: Final = {
+    "too late to be built upon",
+    *(f"told {status}" for status in ("PENDING", "MANUAL_REVIEW", "PARTIAL_SUCCESS", "CANCELLED")),
+    *(
+        f"told {status} again"
+        for status in ("SUCCESS", "PARTIAL_SUCCESS", "FAILED_POINTS_RETURNED")
+    ),
+}
+
 
 def tried(kind: str, tries: Iterable[Try], deeper: int = 0) -> set[str]:
-    """Carry them out, and say how much was tried; every verb in every status that was seen."""
+    """Carry them out, and say how much was tried; every status and result that was seen."""
     begun, seen = time.process_time(), set[str]()
     count = total = worlds = rests = 0
     for one in tries:
@@ -71,9 +80,15 @@ def test_companies_that_lie() -> None:
     assert wanted <= seen, wanted - seen
 
 
+def test_what_is_late_takes_long_or_has_three_lines() -> None:
+    seen = tried("further", orders.further())
+    assert seen >= FURTHER, FURTHER - seen
+
+
 @pytest.mark.nightly
 @pytest.mark.timeout(3_600)
 def test_deeper() -> None:
     tried("truthful, deeper", orders.truthful(), 2)
     tried("mistaken, deeper", orders.mistaken(), 2)
     tried("lying, deeper", orders.lying(), 1)
+    tried("further, deeper", orders.further(), 1)
