@@ -73,6 +73,7 @@ def check_worlds(seeds: range = range(60), kind: type[World] = World) -> Counter
             ends.update(str(leg.status) for leg in saga.legs)
             ends["decided"] += any(leg.decision for leg in saga.legs)
             ends["prededucted"] += saga.terms.prededucted
+        ends += world.also_seen()
     return ends
 
 

@@ -1,5 +1,6 @@
 """The world of `world.py` with companies that lie, people who decide, and what else may be odd."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -22,6 +23,8 @@ from tests.saga.sums import is_parked, sums
 from tests.saga.world import World
 
 HOLDS: Final = HealthPolicy(when_unavailable=WhenUnavailable.HOLD, hold_for=60_000)
+HOLDS_BRIEFLY: Final = replace(HOLDS, hold_for=5_000)
+"""Until before it is looked at again whether the participant can be asked."""
 REFUSES: Final = HealthPolicy()
 LOOKS_MAX: Final = 40
 PREDEDUCTED: Final = "uprp-harbour-coupons"
@@ -75,6 +78,7 @@ class Hostile(World):
     erred: set[str] = field(default_factory=set)
     decided: int = 0
     looks: int = 0
+    held: set[str] = field(default_factory=set)  # The sagas that ever waited for their begin.
 
     def company(self, name: str) -> Company:
         """A company that lies."""
@@ -106,12 +110,12 @@ class Hostile(World):
 
     def _health(self) -> None:
         """A participant can take nothing more, or can again; new sagas are held, or refused."""
-        kind = self.choose(3)
+        kind = self.choose(4)
         if kind == 0:
             self.platform.allowances = {}
             return
         opened = Breaker(1, State.OPEN, self.platform.now, self.platform.now + 30_000)
-        policy = HOLDS if kind == 1 else REFUSES
+        policy = (HOLDS, REFUSES, HOLDS_BRIEFLY)[kind - 1]
         who = ("citi", "alipayhk", "harbour", "pacificair")[self.choose(4)]
         self.platform.allowances = {who: Allowance(policy, opened, probes=0)}
 
@@ -192,6 +196,7 @@ class Hostile(World):
                     if data["revision"] >= known["revision"]:
                         self.finals[data["saga_id"]] = value
         self.seen = len(self.platform.outgoing)
+        self.held |= {id_ for id_, (saga, *_) in self.platform.rows.items() if saga.held}
 
     def check(self) -> None:
         """Belief equals fact, or what differs is on the record, or somebody has it to decide."""
@@ -206,6 +211,13 @@ class Hostile(World):
                 found = sums(saga)
                 gone = found.returned + found.forgone + found.price
                 assert found.taken + found.covered == gone, (found, saga)
+
+    def also_seen(self) -> Counter[str]:
+        """How many sagas were held, and how many of those began after all, or never did."""
+        sagas = [saga for saga in self.platform.sagas() if saga.terms.saga_id in self.held]
+        begun = sum(any(leg.attempt for leg in saga.legs) for saga in sagas)
+        refused = sum(bool(saga.told and saga.told.status == "REJECTED") for saga in sagas)
+        return Counter({"held": len(sagas), "held, begun": begun, "held, refused": refused})
 
     def _touched(self, saga: Saga) -> bool:
         """Whether anybody lied or erred about it."""

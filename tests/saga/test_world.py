@@ -46,6 +46,9 @@ def test_hostile_worlds_of_every_kind_are_seen() -> None:
         "decided",
         "prededucted",
         "overturned",
+        "held",
+        "held, begun",
+        "held, refused",
     ):
         assert seen[kind] > 5, (kind, seen)
 

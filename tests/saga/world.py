@@ -3,6 +3,7 @@
 Every choice is drawn from a tape of numbers, so that a failing world shrinks and comes again.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import chain, repeat
@@ -201,6 +202,10 @@ class World:
         else:
             raise AssertionError("the world does not come to rest")
         self.check()
+
+    def also_seen(self) -> Counter[str]:
+        """What was seen on the way, and cannot be told from how it ended."""
+        return Counter()
 
     def _looked_at(self) -> bool:
         """Whether a person, of whom there is none here, did something about what is parked."""
