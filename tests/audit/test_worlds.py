@@ -131,5 +131,6 @@ def test_worlds_are_clean_at_every_look(dsn: str) -> None:
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(3_600)
 def test_many_more_worlds_are_clean(dsn: str) -> None:
     audited(dsn, range(1_000, 2_000))

@@ -6,11 +6,12 @@ from tests.mutants.shell import MUTANTS, Mutant
 from tests.simulation.runs import run
 
 # Those that take many seeds to show are tried at night.
+NIGHTLY = (pytest.mark.nightly, pytest.mark.timeout(3_600))
 CASES = [
     pytest.param(
         mutant,
         id=mutant.name.replace(" ", "-"),
-        marks=pytest.mark.nightly if mutant.seeds > 300 else (),
+        marks=NIGHTLY if mutant.seeds > 300 else (),
     )
     for mutant in MUTANTS
 ]

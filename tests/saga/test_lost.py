@@ -39,5 +39,6 @@ def test_losses_of_every_kind_are_seen() -> None:
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(3_600)
 def test_many_more_losses() -> None:
     print(dict(_worlds(range(1_000, 12_000))))

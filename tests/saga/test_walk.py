@@ -58,10 +58,12 @@ def test_several_lines() -> None:
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(3_600)
 def test_what_follows_every_contradiction() -> None:
     walked("chains, followed", shapes.chains(), RULED, 1)
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(3_600)
 def test_contradictions_of_several_lines() -> None:
     walked("lines, followed", shapes.several(LINES[:2]), RULED, 1)

@@ -54,6 +54,7 @@ def test_hostile_worlds_of_every_kind_are_seen() -> None:
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(3_600)
 def test_many_more_worlds() -> None:
     checkers.check_worlds(range(1_000, 9_000))
     checkers.check_worlds(range(1_000, 21_000), Hostile)
