@@ -13,8 +13,9 @@ from orchestrator.saga.instance import Partial
 from orchestrator.saga.policy import Rung, Until
 from schemas import catalogue
 from schemas.ids import partition_key
-from tests.saga import shapes, test_hard_cases
+from tests.saga import orders, shapes, test_hard_cases
 from tests.saga.cases import LINES, NOW
+from tests.saga.hostile import Hostile
 from tests.saga.memory import Platform
 from tests.saga.walk import EVENTS, VERDICTS, walk
 from tests.saga.world import World
@@ -148,10 +149,23 @@ def check_hard_cases() -> None:
             case()
 
 
+def check_orders() -> None:
+    """One redemption and all its faults, in every order of a few of them."""
+    for one in orders.chosen():
+        one.search()
+
+
+def check_hostile() -> None:
+    """Worlds in which companies lie, people err and sagas are held; a few."""
+    check_worlds(range(40), Hostile)
+
+
 CHECKERS: Final[Mapping[str, Callable[[], object]]] = {
     "walk": check_walk,
     "worlds": check_worlds,
     "hard cases": check_hard_cases,
     "amplification": check_amplification,
     "limits": check_limits,
+    "orders": check_orders,
+    "hostile": check_hostile,
 }

@@ -87,6 +87,8 @@ def lying() -> Iterator[Try]:
     yield Try(shape("cancel", _CANCEL), 9, lies=1)
     yield Try(shape("cancel, twice", _CANCEL), 8, lies=2)
     yield Try(shape("resend", replace(_CANCEL, rungs=(Rung.RESEND,))), 9, lies=1)
+    yield Try(shape("denied", replace(_BRIEF, late_no=LATE_NO[1])), 9, lies=1)
+    yield Try(shape("denied, twice", replace(_BRIEF, late_no=LATE_NO[3])), 8, lies=2)
     yield Try(shape("prededucted", _CANCEL, prededucted=True), 11, 1, 1)
     for partial in Partial:
         yield Try(shape(f"parts {partial}", _QUICK, PARTS, partial), 7, lies=1, deducted=True)
@@ -96,6 +98,15 @@ def lying() -> Iterator[Try]:
     for chain in LATE_NO:
         policy = replace(_QUICK, late_no=chain)
         yield Try(shape(f"late no {'-'.join(chain)}", policy), 9, 1, deducted=True)
+
+
+def chosen() -> Iterator[Try]:
+    """A few of all those, small and the smallest first, for what they catch of the planted bugs."""
+    yield Try(shape("parts", _QUICK, PARTS), 5, lies=1, deducted=True)
+    yield Try(shape("fresh", fresh_until=NOW + FRESH), EVERYTHING)
+    yield Try(shape("long", _LONG), 7)
+    yield Try(shape("prededucted", _CANCEL, prededucted=True), 9, 1, 1)
+    yield Try(shape("denied, twice", replace(_BRIEF, late_no=LATE_NO[3])), 8, lies=2)
 
 
 def further() -> Iterator[Try]:

@@ -320,9 +320,9 @@ class Search:
 
 
 _OF_THE_WHOLE: Final[Mapping[str, Callable[[Engine, Saga, int], Saga | Still]]] = {
-    "withdraw": Engine.withdraw,
-    "asked": Engine.asked,
-    "release": Engine.release,
+    "withdraw": lambda engine, saga, at: engine.withdraw(saga, at),
+    "asked": lambda engine, saga, at: engine.asked(saga, at),
+    "release": lambda engine, saga, at: engine.release(saga, at),
     "refuse_held": lambda engine, saga, at: engine.refuse_held(saga, Code.NO_ANSWER, at),
 }
 
