@@ -215,7 +215,8 @@ class Company:
             return self.price(leg_id, None)
         undo = self.facts.get(f"{leg_id}/reverse")
         given = fact.moved if fact.least is None else fact.least
-        return self.price(leg_id, max(0, given - (undo.moved if undo is not None else 0)))
+        # What was taken back, and is denied later, was taken back when the points were returned.
+        return self.price(leg_id, max(0, given - (undo.most if undo is not None else 0)))
 
     # -- answers ----------------------------------------------------------------------------------
 

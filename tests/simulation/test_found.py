@@ -52,6 +52,18 @@ FOUND: Final = {
         Fault("no_after_yes", "alipayhk/credit", 2, 9_000),
         flavour=_LOSS_AT_ONCE,
     ),
+    # The bank here counted as spent what was taken back, and is denied only after its return.
+    "a reversal that was denied while the return of its points was under way": replace(
+        plan(
+            Fault("no_after_yes", "pacificair/credit", 2, 20_000),
+            Fault("no_after_yes", "pacificair/reverse", 1, 700),
+            Fault("down", "harbour", 205, 200_000),
+            flavour=5,
+        ),
+        heal=10_800_000,
+        wishes=(replace(_MILES, programme="uprp-harbour-miles"),),
+        asks=(Ask("request", 100, "harbour", 0),),
+    ),
     # The tombstone was made anew at the time of the return that came after it: asked again, it was
     # told with another time under the same revision.
     "a tombstone, what was taken all the same, and the loss of the database": replace(
