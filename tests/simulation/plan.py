@@ -37,7 +37,7 @@ AT_A_COMPANY: Final = (
 )
 """What happens to the nth command of a verb that a company gets (`domain.md` 4.7)."""
 MANY: Final = ("lost", "applied", "refuse", "pending_no", "less")
-"""What makes sagas turn round is drawn twice as often."""
+"""What makes sagas turn round is drawn twice as often: once more for the verb they begin with."""
 
 TO_A_PROCESS: Final = ("kill", "freeze", "drain", "join", "clock")
 AT_A_PHASE: Final = ("kill at", "freeze at")
@@ -201,13 +201,13 @@ def _more(random: Random, origin: str, number: int, at: int) -> Iterator[Ask]:
 
 
 def _faults(random: Random, processes: int) -> Iterator[Fault]:
-    kinds = [*AT_A_COMPANY, *MANY]
+    kinds = [*((kind, False) for kind in AT_A_COMPANY), *((kind, True) for kind in MANY)]
     for _ in range(random.choice((0, 3, 6, 10, 16))):
-        kind = random.choice(kinds)
+        kind, first = random.choice(kinds)
         length = random.choice((700, 6_000, 9_000, 20_000, 90_000, 5_400_000))
         company = random.choice(COMPANIES)
         verbs = _VERBS[company]
-        who = f"{company}/{verbs[0] if kind in MANY else random.choice(verbs)}"
+        who = f"{company}/{verbs[0] if first else random.choice(verbs)}"
         yield Fault(kind, who, 1 + random.randrange(random.choice((1, 2, 5))), length)
     for _ in range(random.choice((0, 0, 1, 2))):
         at, length = random.randrange(15_000), random.choice((2_000, 20_000, 200_000, 4_000_000))
