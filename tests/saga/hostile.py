@@ -24,7 +24,7 @@ from tests.saga.world import World
 
 HOLDS: Final = HealthPolicy(when_unavailable=WhenUnavailable.HOLD, hold_for=60_000)
 HOLDS_BRIEFLY: Final = replace(HOLDS, hold_for=5_000)
-"""Until before it is looked at again whether the participant can be asked."""
+"""Not even until somebody looks again whether the participant can be asked."""
 REFUSES: Final = HealthPolicy()
 LOOKS_MAX: Final = 40
 PREDEDUCTED: Final = "uprp-harbour-coupons"
