@@ -117,7 +117,6 @@ SELDOM: Final = (
     "slow return",
     "twice return",
     "pending return then yes",
-    "pending reverse then yes",
     "unknown_code return",
     "mute cancel",
     "decided write-off of overturned",
@@ -125,25 +124,31 @@ SELDOM: Final = (
     "saga parked",
     "no after yes of deduct",
 )
-"""Seen by a thousand, wherever they begin."""
+"""Five or more in a thousand: seen by a thousand, wherever they begin."""
 
 RARELY: Final = (
     "killed half_published",
     "frozen half_published",
     "late return",
+    "lost return",
+    "applied return",
+    "refuse return",
+    "refuse reverse",
+    "pending return then no",
+    "pending reverse then yes",
+    "pending reverse then no",
+    "no after yes of reverse",
+    "decided write-off of refused",
     "expired deduct",
     "expired credit",
 )
-"""Once or thrice in a thousand: seen by ten thousand."""
+"""From one to some seven in a thousand: seen by ten thousand."""
 
 HARDLY: Final = (
-    "lost return",
-    "applied return",
     "cancel of a pending leg",
-    "decided write-off of refused",
-    "refuse reverse",
+    "decided retry of refused",
 )
-"""Seen by thirty thousand."""
+"""Fewer, and some of them several at once: seen by thirty thousand."""
 
 
 class Tier(NamedTuple):
