@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import pytest
 
-from orchestrator import consequences, decide
+from orchestrator import batch, consequences
 from orchestrator.saga import balance, journal, ladder, progress, telling, utterance, verdict
 from orchestrator.saga.definition import Definition, Step
 from orchestrator.saga.instance import Leg, PricedLine, Saga
@@ -146,7 +146,7 @@ def _nonsense_is_a_yes(patch: Patch) -> None:
             return News(event=Event.CONFIRMED, amount=leg.asked, reference="X")
         return news
 
-    patch.setattr(decide, "read_reply", read)
+    patch.setattr(batch, "read_reply", read)
 
 
 def _undo_on_silence(patch: Patch) -> None:
@@ -301,11 +301,11 @@ def _the_clock_steps_back_into_freshness(patch: Patch) -> None:
 
 
 def _the_limit_is_kept(patch: Patch) -> None:
-    patch.setattr(decide._Batch, "_release", lambda self, engine, was, saga: None)
+    patch.setattr(batch.Batch, "_release", lambda self, engine, was, saga: None)
 
 
 def _the_limit_is_freed_in_doubt(patch: Patch) -> None:
-    right = decide._Batch._accept
+    right = batch.Batch._accept
 
     def accept(self: Any, arrival: Any, was: Any, now: Saga, event: str, **detail: Any) -> None:
         right(self, arrival, was, now, event, **detail)
@@ -315,46 +315,46 @@ def _the_limit_is_freed_in_doubt(patch: Patch) -> None:
             if limit is not None:
                 self._use(limit, -now.terms.worth)
 
-    patch.setattr(decide._Batch, "_accept", accept)
+    patch.setattr(batch.Batch, "_accept", accept)
 
 
 def _a_correction_leaves_the_limit(patch: Patch) -> None:
-    right = decide._Batch._release
+    right = batch.Batch._release
 
     def release(self: Any, engine: Engine, was: Saga, saga: Saga) -> None:
         if not was.ended:
             right(self, engine, was, saga)
 
-    patch.setattr(decide._Batch, "_release", release)
+    patch.setattr(batch.Batch, "_release", release)
 
 
 def _a_batch_is_blind(patch: Patch) -> None:
-    right = decide._Batch._use
+    right = batch.Batch._use
 
     def use(self: Any, limit: Any, delta: int, **more: Any) -> None:
         right(self, limit, delta, **more)
         self.used[limit] -= delta
 
-    patch.setattr(decide._Batch, "_use", use)
+    patch.setattr(batch.Batch, "_use", use)
 
 
 def _redelivery_is_ignored(patch: Patch) -> None:
-    patch.setattr(decide._Batch, "_repeat", lambda self, arrival, saga: None)
+    patch.setattr(batch.Batch, "_repeat", lambda self, arrival, saga: None)
 
 
 def _redelivery_is_new(patch: Patch) -> None:
-    right = decide._Batch.apply
+    right = batch.Batch.apply
     patch.setattr(
-        decide._Batch, "apply", lambda self, found: right(self, replace(found, redelivered=False))
+        batch.Batch, "apply", lambda self, found: right(self, replace(found, redelivered=False))
     )
 
 
 def _a_duplicate_is_new(patch: Patch) -> None:
-    patch.setattr(decide._Batch, "_requested", decide._Batch._begin)
+    patch.setattr(batch.Batch, "_requested", batch.Batch._begin)
 
 
 def _an_echo_is_answered(patch: Patch) -> None:
-    right = decide._Batch._answered
+    right = batch.Batch._answered
 
     def answered(self: Any, arrival: Any, reply: Any) -> None:
         before = self.sagas.get(arrival.saga)
@@ -362,7 +362,7 @@ def _an_echo_is_answered(patch: Patch) -> None:
         if before is not None and self.sagas[arrival.saga] is before:
             self._repeat(arrival, before)
 
-    patch.setattr(decide._Batch, "_answered", answered)
+    patch.setattr(batch.Batch, "_answered", answered)
 
 
 def _repeats_say_the_time(patch: Patch) -> None:
