@@ -68,7 +68,7 @@ class CoordinatorSettings(_Group):
     dead_letter_share_max: Annotated[float, Field(gt=0, le=1)] = 0.5
     sweep_s: Seconds = 0.25
     sweep_count_max: Annotated[int, Field(ge=1, le=10_000)] = 500
-    sweep_lease_s: Seconds = 10.0
+    sweep_lease_s: Seconds = 10.0  # Until a record of `uprp.internal` that is not read is lost.
     health_s: Seconds = 0.5  # Between two rounds of telling each other of the participants.
     sweep_patience_s: Seconds = 10.0  # How long sweeping waits while records wait to be read.
     decisions_s: Seconds = 1.0  # Between two looks for what people decided.

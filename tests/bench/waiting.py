@@ -1,7 +1,7 @@
 """`make bench-waiting`: what 100,000 sagas that wait cost those that do not.
 
 The same coordinator, servers and companies, first alone, then with so many sagas in unknown or
-pending whose timers are due evenly, so many a second. Each due timer is leased, published, read,
+pending whose timers are due evenly, so many a second. Each due timer is found, published, read,
 and asks a company, which answers. Prints the rate of the happy path with them as a share of the
 rate without, and how many timers a second the sweeper kept up with.
 """
