@@ -218,3 +218,13 @@ def test_what_has_to_wait_takes_the_straight_way_too(pending: bool) -> None:
     assert later.said == (Utterance(Kind.INQUIRE, "deduct", saga.legs[0].inquiries + 1),)
     assert later.saga.wake_at is not None
     assert later.saga.wake_at > due
+
+
+def test_the_rows_timer_is_kept_while_it_is_early_enough_and_does_not_ring() -> None:
+    """Kept, the index is left alone; one that rings already would ring again, and in vain."""
+    was = replace(Engine(REDEMPTION, policies()).start(terms(), NOW), wake_at=NOW + 5_000)
+    assert next_wake(was, NOW + 9_000, NOW + 4_999) == NOW + 5_000
+    assert next_wake(was, NOW + 9_000, NOW + 5_000) == NOW + 9_000
+    assert next_wake(was, NOW + 3_000, NOW) == NOW + 3_000
+    assert next_wake(was, None, NOW) is None
+    assert next_wake(None, NOW + 3_000, NOW) == NOW + 3_000
