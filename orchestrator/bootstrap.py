@@ -20,13 +20,14 @@ from adapters.kafka.topics import TopicAdmin, wanted
 from adapters.postgres.health import PostgresHealth
 from adapters.postgres.store import PostgresStore
 from orchestrator.catalogue import Catalogue, load
-from orchestrator.coordinator import Coordinator, Probe, unharmed
+from orchestrator.coordinator import Coordinator
 from orchestrator.courier import Courier
 from orchestrator.decide import Decider
 from orchestrator.errors import Unavailable
 from orchestrator.gatekeeper import Gatekeeper
 from orchestrator.health import HealthLoop
 from orchestrator.ports import Share
+from orchestrator.publisher import Probe, unharmed
 from orchestrator.recent import Recent
 from orchestrator.ringing import Ringing
 from orchestrator.settings import FaultSettings, Phase, Settings

@@ -13,14 +13,16 @@ from typing import Any, Final
 
 import pytest
 
-from orchestrator import coordinator
+from orchestrator import aftermath
 from orchestrator.consequences import Consequences, Decision
-from orchestrator.coordinator import Committed, Coordinator
+from orchestrator.coordinator import Coordinator
 from orchestrator.decide import Decider
 from orchestrator.decode import Arrival
 from orchestrator.errors import Unavailable
 from orchestrator.memory import Memory
 from orchestrator.ports import Changes
+from orchestrator.publisher import Committed, Publisher
+from orchestrator.reader import Reader
 from orchestrator.recent import Recent
 from orchestrator.recovery import Recovery
 from orchestrator.ringing import Ringing
@@ -41,14 +43,14 @@ class Mutant:
 
 
 def _offsets_before_publish(patch: Patch) -> None:
-    right = Coordinator._publish
+    right = Publisher._publish
 
-    async def publish(self: Coordinator, batch: Committed) -> None:
+    async def publish(self: Publisher, batch: Committed) -> None:
         with suppress(Unavailable):
             await self._source.commit(batch.offsets)
         await right(self, batch)
 
-    patch.setattr(Coordinator, "_publish", publish)
+    patch.setattr(Publisher, "_publish", publish)
 
 
 def _offsets_before_commit(patch: Patch) -> None:
@@ -70,7 +72,7 @@ def _publish_before_commit(patch: Patch) -> None:
     def check(self: Coordinator, decision: Decision) -> None:
         right(self, decision)
         said, decision.outgoing = decision.outgoing, []
-        bus: Any = self._bus
+        bus: Any = self._publisher._bus
         bus._append(said)
 
     patch.setattr(Coordinator, "_check_dead_letters", check)
@@ -107,9 +109,9 @@ def _a_conflict_changes_nothing(patch: Patch) -> None:
 
 
 def _redelivery_is_not_noticed(patch: Patch) -> None:
-    right = Coordinator._decode
+    right = Reader._decode
     patch.setattr(
-        Coordinator, "_decode", lambda self, record: replace(right(self, record), redelivered=False)
+        Reader, "_decode", lambda self, record: replace(right(self, record), redelivered=False)
     )
 
 
@@ -118,12 +120,12 @@ def _redelivery_is_skipped(patch: Patch) -> None:
 
 
 def _a_failed_publish_is_forgotten(patch: Patch) -> None:
-    async def publish(self: Coordinator, batch: Committed) -> None:
+    async def publish(self: Publisher, batch: Committed) -> None:
         with suppress(Unavailable):
             for part in self._parts(batch.outgoing):
                 await self._bus.publish(part)
 
-    patch.setattr(Coordinator, "_publish", publish)
+    patch.setattr(Publisher, "_publish", publish)
 
 
 def _timers_ring_for_ever(patch: Patch) -> None:
@@ -150,15 +152,15 @@ def _a_restored_database_is_not_noticed(patch: Patch) -> None:
     async def looks_new(*_: Any) -> bool:
         return False
 
-    patch.setattr(coordinator, "behind", lambda *_: {})
-    patch.setattr(coordinator, "looks_restored", looks_new)
+    patch.setattr(aftermath, "behind", lambda *_: {})
+    patch.setattr(aftermath, "looks_restored", looks_new)
 
 
 def _nobody_looks_back(patch: Patch) -> None:
     async def looks_new(*_: Any) -> bool:
         return False
 
-    patch.setattr(coordinator, "looks_restored", looks_new)
+    patch.setattr(aftermath, "looks_restored", looks_new)
 
 
 def _replies_come_with_the_requests(patch: Patch) -> None:
