@@ -5,7 +5,7 @@ Arrivals of one account in one batch see each other, in offset order (`design.md
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -46,8 +46,8 @@ NOTHING: Final[Mapping[SagaId, Said]] = {}
 class Needs:
     """What must be read before a batch can be decided."""
 
-    keys: frozenset[SagaKey]
-    strays: frozenset[SagaId]
+    keys: Collection[SagaKey]  # In the order in which they were named, as everything follows it.
+    strays: Collection[SagaId]
     limits: frozenset[LimitKey]
     decisions: frozenset[DecisionKey] = frozenset()
     places: frozenset[Place] = frozenset()  # Of what comes again, and may have been set aside.
@@ -76,17 +76,17 @@ class Decider:
         self, arrivals: Sequence[Arrival], now: int, said: Mapping[SagaId, Said] = NOTHING
     ) -> Needs:
         """Which sagas and limits the batch touches."""
-        keys: set[SagaKey] = set()
-        strays: set[SagaId] = set()
+        keys: dict[SagaKey, None] = {}
+        strays: dict[SagaId, None] = {}
         limits: set[LimitKey] = set()
         decisions: set[DecisionKey] = set()
         places = {place_of(one) for one in arrivals if one.redelivered and one.problem is None}
         for arrival in arrivals:
             if arrival.key is not None:
-                keys.add(arrival.key)
+                keys[arrival.key] = None
             event = arrival.event
             if arrival.saga is not None and arrival.route.channel is not Channel.REQUESTS:
-                strays.add(arrival.saga)  # Must exist: sought elsewhere if not where its key says.
+                strays[arrival.saga] = None  # Must exist: sought everywhere if it is not there.
                 if type(event) is OperatorDecided and arrival.key is not None:
                     decisions.add((arrival.key[0], event.decision))
             elif type(event) is RedemptionRequested and not arrival.redelivered:
@@ -100,8 +100,8 @@ class Decider:
                     day = day if before is None else before.day(day)
                     limits.add((acceptance.bucket(origin, account), scope, day))
         return Needs(
-            frozenset(keys),
-            frozenset(strays),
+            keys,
+            strays,
             frozenset(limits),
             frozenset(decisions),
             frozenset(places),

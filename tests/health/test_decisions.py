@@ -32,7 +32,7 @@ class Gated(Platform):
 
     def decide(self, arrivals: Sequence[Arrival]) -> Decision:
         needs = self.decider.needs(arrivals, self.now)
-        wanted = {saga for _, saga in needs.keys} | needs.strays
+        wanted = {saga for _, saga in needs.keys}.union(needs.strays)
         loaded = {saga_id: self.saga(saga_id) for saga_id in wanted if saga_id in self.rows}
         used = {key: self.used[key] for key in needs.limits if key in self.used}
         return self.decider.decide(arrivals, loaded, used, self.now, allowances=self.allowances)

@@ -92,7 +92,7 @@ class LosingPlatform(Platform):
     def decide(self, arrivals: Sequence[Arrival]) -> Decision:
         """The decisions; also upon what was said."""
         needs = self.decider.needs(arrivals, self.now, self.said)
-        wanted = {saga for _, saga in needs.keys} | needs.strays
+        wanted = {saga for _, saga in needs.keys}.union(needs.strays)
         loaded = {saga_id: self.saga(saga_id) for saga_id in wanted if saga_id in self.rows}
         used = {key: self.used[key] for key in needs.limits if key in self.used}
         decision = self.decider.decide(arrivals, loaded, used, self.now, said=self.said)

@@ -156,7 +156,7 @@ class Platform:
     def decide(self, arrivals: Sequence[Arrival]) -> Decision:
         """The decisions, on rows as a database would give them."""
         needs = self.decider.needs(arrivals, self.now)
-        wanted = {saga for _, saga in needs.keys} | needs.strays
+        wanted = {saga for _, saga in needs.keys}.union(needs.strays)
         loaded = {saga_id: self.saga(saga_id) for saga_id in wanted if saga_id in self.rows}
         used = {key: self.used[key] for key in needs.limits if key in self.used}
         made = {id_: self.made[id_] for _, id_ in needs.decisions if id_ in self.made}
