@@ -23,7 +23,7 @@ class Recent:
     def __init__(self, count_max: int) -> None:
         self._count_max = count_max
         self._sagas: dict[SagaId, Saga] = {}
-        self._at_hand: list[SagaKey] = []  # Of what was loaded last, what was not read.
+        self._at_hand: dict[SagaKey, Saga] = {}  # Of what was loaded last, what was not read.
 
     def forget(self) -> None:
         """Somebody else may have moved any of them."""
@@ -32,8 +32,8 @@ class Recent:
     async def load(self, transaction: Transaction, needs: Needs) -> dict[SagaId, Saga]:
         """The sagas that a batch needs: those at hand, and the others from the database."""
         recent = self._sagas
-        self._at_hand = [key for key in needs.keys if key[1] in recent]
-        found = {key[1]: recent[key[1]] for key in self._at_hand}
+        self._at_hand = {key: recent[key[1]] for key in needs.keys if key[1] in recent}
+        found = {key[1]: saga for key, saga in self._at_hand.items()}
         keys = [key for key in needs.keys if key[1] not in found]
         strays = [saga for saga in needs.strays if saga not in found]
         if keys or strays:
@@ -47,11 +47,12 @@ class Recent:
             Conflict: somebody else moved a saga since.
         """
         changed = decision.changes.sagas
-        left = [key for key in self._at_hand if key[1] not in changed]
+        left = {key: saga for key, saga in self._at_hand.items() if key[1] not in changed}
         if left:
             found = await transaction.revisions(left)
-            for _, saga_id in left:
-                if found.get(saga_id) != self._sagas[saga_id].revision:
+            # As they were loaded: meanwhile a sweep may have offered others in their place.
+            for (_, saga_id), saga in left.items():
+                if found.get(saga_id) != saga.revision:
                     raise Conflict("a saga at hand was moved by somebody else")
 
     def offer(self, sagas: Iterable[Saga]) -> None:

@@ -107,3 +107,15 @@ async def test_what_is_offered_is_bounded_too() -> None:
     recent.offer([ONE, saga("r-2"), saga("r-3")])
     assert await recent.load(rows, NEEDS) == {ONE.terms.saga_id: ONE}
     assert rows.loads == 1
+
+
+async def test_a_sweep_between_loading_and_comparing_changes_nothing() -> None:
+    """What the batch was decided on is compared, though it is not at hand any more."""
+    recent, rows = Recent(2), Rows(ONE)
+    recent.remember(saved(None, ONE))
+    await recent.load(rows, NEEDS)
+    recent.offer([saga("r-2"), saga("r-3")])  # In the place of the first.
+    await recent.check(rows, Decision())
+    moved = Rows(replace(ONE, revision=ONE.revision + 1))
+    with pytest.raises(Conflict):
+        await recent.check(moved, Decision())
