@@ -15,6 +15,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import orjson
@@ -72,8 +73,8 @@ def request(number: int) -> Record:
         "debtor_account": f"load-{number}",
     }
     key = f"alipayhk/{account}".encode()
-    headers = _headers(f"bench-{number}", "alipayhk", "uprp.redemption.requested.v1")
-    return _record("uprp.alipayhk.requests", number, key, orjson.dumps(data), headers)
+    head = headers(f"bench-{number}", "alipayhk", "uprp.redemption.requested.v1")
+    return record_of("uprp.alipayhk.requests", number, key, orjson.dumps(data), head)
 
 
 def reply(command: Outgoing, number: int) -> Record:
@@ -102,13 +103,14 @@ def reply(command: Outgoing, number: int) -> Record:
         ]
         facts |= {"quantity": data["quantity"], "coupons": coupons}
     cause = dict(command.headers)["ce_id"]
-    headers = _headers(f"{data['leg_id']}!1", company, "uprp.leg.answered.v1")
-    headers = (*headers, ("ce_causationid", cause))
+    head = headers(f"{data['leg_id']}!1", company, "uprp.leg.answered.v1")
+    head = (*head, ("ce_causationid", cause))
     topic = f"uprp.{company}.replies"
-    return _record(topic, number, command.key, orjson.dumps(facts), headers)
+    return record_of(topic, number, command.key, orjson.dumps(facts), head)
 
 
-def _headers(event_id: str, company: str, kind: str) -> tuple[tuple[str, bytes | None], ...]:
+def headers(event_id: str, company: str, kind: str) -> tuple[tuple[str, bytes | None], ...]:
+    """Those of an event of a company."""
     return (
         ("ce_specversion", b"1.0"),
         ("ce_id", event_id.encode()),
@@ -119,7 +121,8 @@ def _headers(event_id: str, company: str, kind: str) -> tuple[tuple[str, bytes |
     )
 
 
-def _record(topic: str, number: int, key: bytes | None, value: bytes, headers: Any) -> Record:
+def record_of(topic: str, number: int, key: bytes | None, value: bytes, headers: Any) -> Record:
+    """A record as it is read."""
     partition = murmur2(key or b"") % 8
     return Record(topic, partition, number, key, value, headers)
 
@@ -127,8 +130,9 @@ def _record(topic: str, number: int, key: bytes | None, value: bytes, headers: A
 class Line:
     """The coordinator's path of a batch, with a stop watch at each stage."""
 
-    def __init__(self) -> None:
-        self.catalogue: Catalogue = load(ROOT / "deploy")
+    def __init__(self, deploy: Path = ROOT / "deploy", connection: Any = None) -> None:
+        self.catalogue: Catalogue = load(deploy)
+        self.connection = connection or Nowhere()
         self.decider = Decider(self.catalogue, "bench")
         self.routes = routes(self.catalogue.participants)
         self.recent = Recent(10_000)
@@ -150,7 +154,7 @@ class Line:
             arrivals: list[Arrival] = [
                 decode(record, self.routes[record.topic], redelivered=False) for record in records
             ]
-        transaction = PostgresTransaction(Nowhere(), "bench")
+        transaction = PostgresTransaction(self.connection, "bench")
         with self.part("load"):
             needs = self.decider.needs(arrivals, self.now)
             loaded: Mapping[SagaId, Saga] = await self.recent.load(transaction, needs)
@@ -159,6 +163,8 @@ class Line:
             decision = self.decider.decide(arrivals, loaded, used, self.now)
         with self.part("outcomes"):
             decision.outcomes = self.gatekeeper.observe(decision.changes.sagas.values())
+        with self.part("check"):
+            await self.recent.check(transaction, decision)
         with self.part("rows"):
             await transaction.save(decision.changes)
         with self.part("remember"):

@@ -47,7 +47,7 @@ class Waiting(Bench):
 
     def __init__(self, environment: Environment, folder: Path, every_s: int) -> None:
         super().__init__(environment, folder)
-        self.deploy = _patient(folder, every_s)
+        self.deploy = patient(folder, every_s)
         self.engines: list[Child] = []
 
     @contextmanager
@@ -73,7 +73,7 @@ class Waiting(Bench):
         return asyncio.run(ask())
 
 
-def _patient(folder: Path, every_s: int) -> Path:
+def patient(folder: Path, every_s: int) -> Path:
     """The catalogue of `deploy/` with ladders that go on for ever, slowly."""
     deploy = folder / "deploy"
     shutil.copytree(ROOT / "deploy" / "programmes", deploy / "programmes")
