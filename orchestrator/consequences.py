@@ -24,7 +24,7 @@ from orchestrator.ports import (
 )
 from orchestrator.rules.admission import Taken
 from orchestrator.saga.balance import kept, suspended, worth
-from orchestrator.saga.instance import Saga, Terms
+from orchestrator.saga.instance import Saga, Terms, next_wake
 from orchestrator.saga.journal import transfers
 from orchestrator.saga.machine import Still
 from orchestrator.saga.progress import Engine
@@ -270,13 +270,3 @@ def limit_key_of(terms: Terms) -> LimitKey | None:
     if not terms.limit or terms.business_date is None:
         return None
     return (terms.key_hash, terms.limit, terms.business_date)
-
-
-def next_wake(was: Saga | None, due: int | None, now: int) -> int | None:
-    """The row's timer: kept while it is early enough, which leaves its index alone.
-
-    Not if it rings already: it would ring again, and in vain.
-    """
-    if due is None or was is None or was.wake_at is None:
-        return due
-    return was.wake_at if now < was.wake_at <= due else due

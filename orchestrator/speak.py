@@ -27,6 +27,7 @@ _SPECVERSION = ("ce_specversion", b"1.0")
 _SOURCE = ("ce_source", PLATFORM_SOURCE.encode())
 _DEAD_LETTER_BYTES_MAX: Final = 1_200_000
 _JSON = ("content-type", b"application/json")
+_TIMER = ("ce_type", catalogue.TIMER.encode())
 
 
 def said(saga: Saga, message: Message, caused_by: str | None, at: str) -> Outgoing:
@@ -51,6 +52,28 @@ def said(saga: Saga, message: Message, caused_by: str | None, at: str) -> Outgoi
         key=partition_key(terms.origin, terms.account).encode(),
         value=_fitting(message.data),
         headers=headers,
+    )
+
+
+def rings(saga: Saga, at: str) -> Outgoing:
+    """The record that says that the saga's timer is due; `at` is RFC 3339.
+
+    Spelt out as well: there may be thousands a second.
+    """
+    terms = saga.terms
+    return Outgoing(
+        catalogue.INTERNAL_TOPIC,
+        partition_key(terms.origin, terms.account).encode(),
+        orjson.dumps({"saga_id": terms.saga_id, "revision": saga.revision}),
+        [
+            _SPECVERSION,
+            ("ce_id", f"{terms.saga_id}#t{saga.revision}".encode()),
+            _SOURCE,
+            _TIMER,
+            ("ce_time", at.encode()),
+            ("ce_subject", terms.saga_id.encode()),
+            _JSON,
+        ],
     )
 
 

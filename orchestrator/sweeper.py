@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final
 
-import orjson
-
+from orchestrator import speak
 from orchestrator.errors import Unavailable
 from orchestrator.ports import Bus, Clock, Outgoing, Share, Store
 from orchestrator.recent import Recent
@@ -16,17 +15,11 @@ from orchestrator.saga.instance import Saga
 from orchestrator.sagas.words import moment
 from orchestrator.settings import CoordinatorSettings
 from orchestrator.telemetry import Log
-from schemas.catalogue import INTERNAL_TOPIC, TIMER
-from schemas.envelope import PLATFORM_SOURCE, rfc3339
-from schemas.ids import partition_key
+from schemas.envelope import rfc3339
 
 LOOK_BACK_MS: Final = 2_000
 """How often is looked for what became due later than it says: what could not be published, or was
 committed late."""
-_SPECVERSION: Final = ("ce_specversion", b"1.0")
-_SOURCE: Final = ("ce_source", PLATFORM_SOURCE.encode())
-_TYPE: Final = ("ce_type", TIMER.encode())
-_JSON: Final = ("content-type", b"application/json")
 
 
 class Sweeper:
@@ -113,24 +106,5 @@ class Sweeper:
 
 def fired(due: Sequence[Saga], now: int) -> list[Outgoing]:
     """The records that say whose timers are due; `now` in milliseconds."""
-    at = rfc3339(moment(now)).encode()
-    return [_fired(saga, at) for saga in due]
-
-
-def _fired(saga: Saga, at: bytes) -> Outgoing:
-    terms = saga.terms
-    # Spelt out rather than built through Envelope and TimerFired: there may be thousands a second.
-    return Outgoing(
-        INTERNAL_TOPIC,
-        partition_key(terms.origin, terms.account).encode(),
-        orjson.dumps({"saga_id": terms.saga_id, "revision": saga.revision}),
-        [
-            _SPECVERSION,
-            ("ce_id", f"{terms.saga_id}#t{saga.revision}".encode()),
-            _SOURCE,
-            _TYPE,
-            ("ce_time", at),
-            ("ce_subject", terms.saga_id.encode()),
-            _JSON,
-        ],
-    )
+    at = rfc3339(moment(now))
+    return [speak.rings(saga, at) for saga in due]

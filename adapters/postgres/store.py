@@ -203,8 +203,10 @@ class PostgresTransaction:
 
     async def revisions(self, keys: Iterable[SagaKey]) -> dict[SagaId, int]:
         """At which revision sagas are."""
-        hashes, ids = zip(*sorted(keys), strict=True)
-        rows = await self._fetch("load_revisions", hashes, ids)
+        wanted = sorted(set(keys))
+        if not wanted:
+            return {}
+        rows = await self._fetch("load_revisions", *zip(*wanted, strict=True))
         return {str(row["saga_id"]): row["revision"] for row in rows}
 
     async def _load_strays(self, ids: set[SagaId]) -> dict[SagaId, Saga]:

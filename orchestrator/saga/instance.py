@@ -231,3 +231,13 @@ class Saga:
             if leg.status in PARKED or (leg.called and leg.parked):
                 return True
         return False
+
+
+def next_wake(was: Saga | None, due: int | None, now: int) -> int | None:
+    """The row's timer: kept while it is early enough, which leaves its index alone.
+
+    Not if it rings already: it would ring again, and in vain.
+    """
+    if due is None or was is None or was.wake_at is None:
+        return due
+    return was.wake_at if now < was.wake_at <= due else due

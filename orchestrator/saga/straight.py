@@ -18,7 +18,7 @@ from schemas.results import ResultStatus
 from schemas.value import value
 
 from .definition import Definition, Kind
-from .instance import Leg, Saga, Terms, Told
+from .instance import Leg, Saga, Terms, Told, next_wake
 from .journal import SUSPENSE, Transfer, member
 from .ladder import Moment, News, asked, calls, late, moved
 from .ladder import due as due_of
@@ -172,7 +172,7 @@ class Straight:
             legs.append(asked(leg, policy, now))
             said.append(Utterance(Word.DO, leg.path, 1))
         due = now + policy.response_timeout
-        after = Saga(terms, saga.revision + 1, tuple(legs), None, False, _wake(saga, due, now))
+        after = Saga(terms, saga.revision + 1, tuple(legs), None, False, next_wake(saga, due, now))
         to = self.definition.steps[0].to
         taken = Transfer(member(terms, to), SUSPENSE, terms.unit, done.moved)
         return Stride(after, tuple(said), (taken,), _phase(self._gives))
@@ -195,7 +195,7 @@ class Straight:
             told = Told(1, ResultStatus.SUCCESS, True, None, None, now)
             ended = Saga(terms, saga.revision + 1, legs, told)
             return Stride(ended, _LAST, moved, ResultStatus.SUCCESS)
-        after = Saga(terms, saga.revision + 1, legs, None, False, _wake(saga, due, now))
+        after = Saga(terms, saga.revision + 1, legs, None, False, next_wake(saga, due, now))
         return Stride(after, (), moved, _phase(self._gives))
 
     def _policy(self, terms: Terms, verb: str) -> LegPolicy:
@@ -222,12 +222,6 @@ def _done(leg: Leg, reference: str | None, detail: Mapping[str, Any] | None) -> 
         detail,
         leg.expires_at,
     )
-
-
-def _wake(saga: Saga, due: int, now: int) -> int:
-    """The row's timer: kept if it is early enough and does not ring yet."""
-    was = saga.wake_at
-    return was if was is not None and now < was <= due else due
 
 
 def _phase(verb: str) -> str:

@@ -22,7 +22,6 @@ from adapters.postgres.rows import COLUMNS, begun_row, saga_from
 from orchestrator.ports import Outgoing, Record
 from orchestrator.saga.instance import Saga
 from orchestrator.sweeper import fired
-from schemas.ids import murmur2
 from tests.bench.engine import START_MS, Line, Nowhere, headers, record_of
 from tests.bench.waiting import patient, waiting_sagas
 
@@ -50,8 +49,7 @@ class Rows(Nowhere):
 
 def as_record(said: Outgoing, number: int) -> Record:
     """What was published, as it is read."""
-    partition = murmur2(said.key or b"") % 8
-    return Record(said.topic, partition, number, said.key, said.value, tuple(said.headers))
+    return record_of(said.topic, number, said.key, said.value or b"", tuple(said.headers))
 
 
 def unknown(inquiry: Outgoing, number: int) -> Record:

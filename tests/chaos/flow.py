@@ -136,23 +136,25 @@ class Flow:
             }
         )
         # The apps write to books on disk: whoever asks for nothing of the kind need not wait.
-        self._to_take: queue.SimpleQueue[tuple[str, Redemption] | None] = queue.SimpleQueue()
-        self._threads = [threading.Thread(target=one) for one in (self._run, self._take)]
+        self._to_take: queue.SimpleQueue[Redemption | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="flow")
+        self._apps_thread = threading.Thread(target=self._take, name="apps")
 
     def start(self) -> None:
         """Begin."""
-        for thread in self._threads:
-            thread.start()
+        self._thread.start()
+        self._apps_thread.start()
 
     def stop(self) -> None:
         """End; returns when the broker has everything."""
         self._ended.set()
-        self._threads[0].join(60)
+        self._thread.join(60)
         for _, type_, request in self._later:
             self._publish(type_, request)
         self._to_take.put(None)
-        self._threads[1].join(120)
-        assert not any(thread.is_alive() for thread in self._threads), "requests are left"
+        self._apps_thread.join(120)
+        alive = [one for one in (self._thread, self._apps_thread) if one.is_alive()]
+        assert not alive, f"requests are left: {alive}"
         left = self._producer.flush(120)
         assert not left, f"{left} requests are not on the broker"
         assert not self._wrong, self._wrong[:3]
@@ -198,19 +200,18 @@ class Flow:
             self.sent.add(saga_id(request.origin, request.account, request.request_id))
         data: dict[str, Any] = {"request_id": request.request_id, "account": request.account}
         if type_ == catalogue.REQUESTED:
-            data = request.data()
-            if "deduction" in data:
-                self._to_take.put((type_, request))
+            if request.deduction is not None:
+                self._to_take.put(request)
                 return
+            data = request.data()
         self._produce(request, type_, json.dumps(data).encode())
 
     def _take(self) -> None:
         """Have the channels' apps take the points before they ask."""
         try:
-            while (one := self._to_take.get()) is not None:
-                type_, request = one
+            while (request := self._to_take.get()) is not None:
                 data = self._apps.deducted(request.origin, request.data(), datetime.now(UTC))
-                self._produce(request, type_, json.dumps(data).encode())
+                self._produce(request, catalogue.REQUESTED, json.dumps(data).encode())
         except Exception as error:  # noqa: BLE001 - raised by `stop`, in the caller's own thread.
             self._wrong.append(repr(error))
 

@@ -317,5 +317,6 @@ class StoreLaws:
         await save(store, created(one))
         keys = [(known.terms.key_hash, known.terms.saga_id) for known in (one, other)]
         async with store.transaction() as batch:
+            assert await batch.revisions([]) == {}
             found = await batch.revisions(keys)
         assert found == {one.terms.saga_id: one.revision}

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.consequences import next_wake
-from orchestrator.saga.instance import Deducted, Leg, Partial, Saga, Terms
+from orchestrator.saga.instance import Deducted, Leg, Partial, Saga, Terms, next_wake
 from orchestrator.saga.journal import transfers
 from orchestrator.saga.ladder import News
 from orchestrator.saga.machine import Event, Status, Still
