@@ -290,7 +290,8 @@ class Batch(Consequences):
             self.decision.counts["stale_timers"] += 1
         else:
             engine, _ = self._tools(saga.terms)
-            at = self._rang_at(arrival, engine.due(saga))
+            late = saga.wake_at is not None and saga.wake_at <= self.now
+            at = self.now if late else self._rang_at(arrival, engine.due(saga))
             if saga.held and saga.held <= at:
                 self._look_at_held(arrival, saga)
                 return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 
 from orchestrator.consequences import Decision
 from orchestrator.decide import Needs
@@ -21,18 +22,26 @@ class Recent:
     """
 
     def __init__(self, count_max: int) -> None:
+        """Hold so many that are in flight, and as many more whose timers ring."""
         self._count_max = count_max
-        self._sagas: dict[SagaId, Saga] = {}
+        self._in_flight: dict[SagaId, Saga] = {}
+        # Apart: they wait again once they were heard, and are not to push out what does not.
+        self._rung: dict[SagaId, Saga] = {}
         self._at_hand: dict[SagaKey, Saga] = {}  # Of what was loaded last, what was not read.
 
     def forget(self) -> None:
         """Somebody else may have moved any of them."""
-        self._sagas.clear()
+        self._in_flight.clear()
+        self._rung.clear()
 
     async def load(self, transaction: Transaction, needs: Needs) -> dict[SagaId, Saga]:
         """The sagas that a batch needs: those at hand, and the others from the database."""
-        recent = self._sagas
-        self._at_hand = {key: recent[key[1]] for key in needs.keys if key[1] in recent}
+        in_flight, rung = self._in_flight, self._rung
+        self._at_hand = {
+            key: saga
+            for key in needs.keys
+            if (saga := in_flight.get(key[1]) or rung.get(key[1])) is not None
+        }
         found = {key[1]: saga for key, saga in self._at_hand.items()}
         keys = [key for key in needs.keys if key[1] not in found]
         strays = [saga for saga in needs.strays if saga not in found]
@@ -56,21 +65,26 @@ class Recent:
                     raise Conflict("a saga at hand was moved by somebody else")
 
     def offer(self, sagas: Iterable[Saga]) -> None:
-        """Sagas that were just read and will soon be needed; what is at hand already is newer."""
+        """Sagas whose timers were just found to ring; what is at hand already is newer."""
         for saga in sagas:
-            self._sagas.setdefault(saga.terms.saga_id, saga)
-        self._bound()
+            if saga.terms.saga_id not in self._in_flight:
+                self._rung.setdefault(saga.terms.saga_id, saga)
+        self._bound(self._rung)
 
     def remember(self, decision: Decision) -> None:
-        """Keep what is still in flight after a commit, the newest so many."""
-        recent = self._sagas
+        """Keep what has not ended after a commit, the newest so many."""
+        in_flight, rung = self._in_flight, self._rung
         for saga_id, change in decision.changes.sagas.items():
-            recent.pop(saga_id, None)
+            kept = in_flight if rung.pop(saga_id, None) is None else rung
+            kept.pop(saga_id, None)
             if change.now.wake_at is not None:
-                recent[saga_id] = change.now
-        self._bound()
+                kept[saga_id] = change.now
+        self._bound(in_flight)
+        self._bound(rung)
 
-    def _bound(self) -> None:
-        recent = self._sagas
-        while len(recent) > self._count_max:
-            del recent[next(iter(recent))]
+    def _bound(self, sagas: dict[SagaId, Saga]) -> None:
+        excess = len(sagas) - self._count_max
+        if excess > 0:
+            # Found at once: every search for the oldest passes the gaps that the ones before left.
+            for saga_id in list(islice(sagas, excess)):
+                del sagas[saga_id]

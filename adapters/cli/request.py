@@ -154,6 +154,7 @@ def open_producer(servers: str, patience_s: float = _PATIENCE_S) -> Producer:
         {
             "bootstrap.servers": servers,
             "enable.idempotence": True,
+            "partitioner": "murmur2_random",  # Java's: all of an account on one partition.
             "message.timeout.ms": round(patience_s * 1000),
             "log_level": QUIET,
         }

@@ -168,7 +168,10 @@ def until(condition: Callable[[], bool], child: Child, *, deadline_s: float, wha
 
 
 def complete(child: Child, *, deadline_s: float, what: str) -> Steps:
-    """Wait for a command to end well; kill it if it does not, or if the wait is given up."""
+    """Wait for a command to end well.
+
+    If it does not, or if the wait is given up, kill it with all that it started.
+    """
     deadline = time.monotonic() + deadline_s
     process = psutil.Process(child.pid)
     try:
@@ -184,7 +187,7 @@ def complete(child: Child, *, deadline_s: float, what: str) -> Steps:
             else:
                 break
     finally:
-        end([process], deadline_s=5)
+        end(_group_of(process), deadline_s=5)
     if code != 0:
         raise EmbeddedError(f"{what}: exit code {code}\n{tail(child.log)}")
 
@@ -211,6 +214,26 @@ def end(processes: Sequence[psutil.Process], *, deadline_s: float) -> None:
             raise EmbeddedError(f"still there after SIGKILL: {[p.pid for p in processes]}")
         for process in processes:
             _lives(process)  # Once more: those whose parent died after them are ours only now.
+
+
+def _group_of(leader: psutil.Process) -> list[psutil.Process]:
+    """Freeze a command that `spawn` made, with what it started, and return them, it first."""
+    if not _leads(leader):
+        return [leader]  # It has ended, or is not yet itself and has started nothing.
+    os.killpg(leader.pid, signal.SIGSTOP)  # Whoever is frozen starts nobody whom we would miss.
+    others = (one for one in psutil.process_iter() if one.pid != leader.pid)
+    return [leader, *(one for one in others if _group(one) == leader.pid)]
+
+
+def _leads(process: psutil.Process) -> bool:
+    return _lives(process) and _group(process) == process.pid
+
+
+def _group(process: psutil.Process) -> int | None:
+    try:
+        return os.getpgid(process.pid)
+    except ProcessLookupError:
+        return None
 
 
 @contextmanager

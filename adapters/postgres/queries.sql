@@ -216,11 +216,12 @@ select opened_at from parked_case where key_hash = $1 and saga_id = $2 and close
 
 -- due_sagas --
 -- Sagas of some of the partitions whose timer is due, the earliest first, but those that ring already.
+-- Those are hashed: of an array, each row would be compared with every one.
 select s.key_hash, s.saga_id, s.revision, s.due_at, s.origin, s.account, s.request_id, s.programme,
        s.programme_version, s.accepted_at, s.terms, s.state
 from saga s
 where s.due_at > $1 and s.due_at <= $2 and s.key_hash % $3::integer = any($4::integer[])
-  and s.saga_id <> all($5::uuid[])
+  and s.saga_id not in (select unnest($5::uuid[]))
 order by s.due_at
 limit $6
 

@@ -68,6 +68,7 @@ class Load:
                 "bootstrap.servers": servers,
                 "enable.idempotence": True,
                 "linger.ms": 3,
+                "partitioner": "murmur2_random",  # As docs and schemas ask of every partner.
                 "queue.buffering.max.messages": 1_000_000,
                 "log_level": 2,
             }

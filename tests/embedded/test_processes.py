@@ -24,6 +24,7 @@ from adapters.embedded.processes import (
     spawn,
     until,
 )
+from tests.support import wait_until
 
 
 def shell(script: str, folder: Path) -> Child:
@@ -43,6 +44,20 @@ def test_a_child_that_takes_too_long_is_reported(tmp_path: Path) -> None:
     with pytest.raises(EmbeddedError, match="not done after 0 s"):
         finish(complete(child, deadline_s=0.2, what="it works"))
     assert child.process() is None
+
+
+def test_a_command_is_given_up_with_all_that_it_started(tmp_path: Path) -> None:
+    """As initdb, whose own children would go on to write into a folder that is being deleted."""
+    child = shell("/bin/sh -c 'echo $$; sleep 60; echo late' & wait", tmp_path)
+    work = complete(child, deadline_s=30, what="it works")
+    wait_until(lambda: next(work) or child.log.read_text(), 10, "it has started another")
+    other = psutil.Process(int(child.log.read_text()))
+    wait_until(other.children, 10, "and that one a third")
+    (third,) = other.children()
+    work.close()
+    assert child.process() is None
+    assert not other.is_running()
+    assert not third.is_running()
 
 
 def test_a_command_that_fails_is_reported_with_its_exit_code(tmp_path: Path) -> None:

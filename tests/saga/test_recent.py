@@ -109,10 +109,31 @@ async def test_what_is_offered_is_bounded_too() -> None:
     assert rows.loads == 1
 
 
+async def test_what_a_sweeper_finds_does_not_push_out_what_is_in_flight() -> None:
+    """Else thousands that wait again for long cost each redemption a reading of its row."""
+    recent, rows = Recent(2), Rows(ONE)
+    recent.remember(saved(None, ONE))
+    for number in range(2, 6):
+        found = saga(f"r-{number}")
+        recent.offer([found])
+        recent.remember(saved(found, replace(found, revision=found.revision + 1)))
+    assert await recent.load(rows, NEEDS) == {ONE.terms.saga_id: ONE}
+    assert rows.loads == 0
+
+
+async def test_the_oldest_of_those_in_flight_make_room() -> None:
+    recent, rows = Recent(2), Rows(ONE)
+    recent.remember(saved(None, ONE))
+    for number in range(2, 4):
+        recent.remember(saved(None, saga(f"r-{number}")))
+    assert await recent.load(rows, NEEDS) == {ONE.terms.saga_id: ONE}
+    assert rows.loads == 1
+
+
 async def test_a_sweep_between_loading_and_comparing_changes_nothing() -> None:
     """What the batch was decided on is compared, though it is not at hand any more."""
     recent, rows = Recent(2), Rows(ONE)
-    recent.remember(saved(None, ONE))
+    recent.offer([ONE])
     await recent.load(rows, NEEDS)
     recent.offer([saga("r-2"), saga("r-3")])  # In the place of the first.
     await recent.check(rows, Decision())
