@@ -19,8 +19,8 @@ import itertools
 import os
 import random
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -213,7 +213,7 @@ class Platform:
         finally:
             ended.set()
             thread.join(30)
-        assert not wrong, wrong
+            assert not wrong, wrong  # Also when the block failed: for want of requests, perhaps.
         self.origin.flush()
 
     def finish(self, requests: Sequence[Redemption], within_s: float = 90.0) -> None:
@@ -223,13 +223,21 @@ class Platform:
         def missing() -> int:
             return len(asked - self.tape.finals())
 
-        try:
+        with self.explaining(lambda: f"{missing()} of {len(asked)} requests have no final result"):
             wait_until(lambda: not missing(), within_s, "every request has a final result")
+
+    @contextmanager
+    def explaining(self, what: Callable[[], str]) -> Iterator[None]:
+        """Add to a failure what is known: `what`, exit codes, counts, the ends of two logs."""
+        try:
+            yield
         except AssertionError as error:
-            raise AssertionError(
-                f"{missing()} of {len(asked)} requests have no final result; {self.counts()}\n"
-                + "\n".join(tail(node.log) for node in self.nodes[-2:])
-            ) from error
+            ends = {node.name: node.exit_code for node in self.nodes}
+            logs = "\n".join(tail(node.log) for node in self.nodes[-2:])
+            text = f"{error}: {what()}; exit codes {ends}\n{logs}"
+            with suppress(OSError, asyncpg.PostgresError):
+                text += f"\n{self.counts()}"
+            raise AssertionError(text) from error
 
     def idle(self) -> bool:
         """Whether every record that came in was committed; waits for the tape."""

@@ -1,9 +1,10 @@
 """`make bench-waiting`: what 100,000 sagas that wait cost those that do not.
 
-The same coordinator, servers and companies, first alone, then with so many sagas in unknown or
-pending whose timers are due evenly, so many a second. Each due timer is found, published, read,
-and asks a company, which answers. Prints the rate of the happy path with them as a share of the
-rate without, and how many timers a second the sweeper kept up with.
+One pair of coordinators, servers and companies, in turns: now every timer is a day away, now so
+many a second are due. Each due timer is found, published, read, and asks a company, which answers.
+Prints the rate of the happy path beside them as a share of the rate without, in every round and in
+the middle one, and how many timers a second the sweeper kept up with. In rounds, because a machine
+may be twice as fast as it was a minute ago.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import argparse
 import asyncio
 import json
 import shutil
+import statistics
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -38,15 +40,19 @@ from tests.bench.__main__ import UPRP, WARM_S, Bench
 from tests.bench.load import ORIGIN, Load, Stage, say
 from tests.support import wait_until
 
-BEGIN_S: Final = 60.0
-"""Until the first of them is due: long enough to write them, and to start a coordinator."""
+ROUNDS: Final = 3
+SLICES: Final = ROUNDS + 1
+"""Each round wakes others: who has just rung has nothing to do for long."""
+FAR_MS: Final = 86_400_000
+SOON_S: Final = 1
 
 
 class Waiting(Bench):
     """A bench whose companies are asked again only after so many seconds."""
 
-    def __init__(self, environment: Environment, folder: Path, every_s: int) -> None:
+    def __init__(self, environment: Environment, folder: Path, waiting: int, every_s: int) -> None:
         super().__init__(environment, folder)
+        self.waiting = waiting
         self.deploy = patient(folder, every_s)
         self.engines: list[Child] = []
 
@@ -60,13 +66,13 @@ class Waiting(Bench):
     def environment(self, port: int) -> dict[str, str]:
         return super().environment(port) | {"UPRP_DEPLOY": str(self.deploy)}
 
-    def fetch(self, query: str) -> Any:
-        """One row of the database."""
+    def ask(self, question: Callable[[Any], Awaitable[Any]]) -> Any:
+        """What the database says to a question; it gets a connection."""
 
         async def ask() -> Any:
             connection = await asyncpg.connect(self.dsn)
             try:
-                return await connection.fetchrow(query)
+                return await question(connection)
             finally:
                 await connection.close()
 
@@ -122,25 +128,65 @@ def _heard(moved: Any) -> Saga:
     return moved
 
 
-def _write(bench: Waiting, count: int, per_s: int) -> None:
-    """Put the waiting sagas into the database."""
-    first = round((time.time() + BEGIN_S) * 1000)
-    sagas = waiting_sagas(bench.deploy, count, first, count * 1_000 // per_s)
-    rows = [begun_row(saga) for saga in sagas]
+def _write(bench: Waiting, count: int) -> None:
+    """Put the waiting sagas into the database, all due by their states and by no row."""
+    now = round(time.time() * 1000)
+    sagas = waiting_sagas(bench.deploy, count, now - 1_000, 0)
+    rows = [begun_row(but(saga, wake_at=now + FAR_MS)) for saga in sagas]
 
-    async def copy() -> None:
-        connection = await asyncpg.connect(bench.dsn)
-        try:
-            await connection.copy_records_to_table("saga", records=rows, columns=COLUMNS["saga"])
-            await connection.execute("analyze saga")
-        finally:
-            await connection.close()
+    async def copy(connection: Any) -> None:
+        await connection.copy_records_to_table("saga", records=rows, columns=COLUMNS["saga"])
+        await connection.execute("vacuum analyze saga")
 
-    asyncio.run(copy())
+    bench.ask(copy)
+
+
+_NUMBER: Final = "split_part(request_id, '-', 2)::integer"
+_WAITS: Final = f"account = 'waiting-' || {_NUMBER}"
+
+
+def _hush(bench: Waiting) -> None:
+    """Let none of them be due for a day."""
+
+    async def hush(connection: Any) -> None:
+        await connection.execute(
+            f"update saga set due_at = now() + interval '1 day' where {_WAITS}"
+            " and due_at < now() + interval '1 hour'"
+        )
+        await connection.execute("vacuum saga")
+
+    bench.ask(hush)
+
+
+def _wake(bench: Waiting, first: int, count: int, per_s: int) -> None:
+    """Let so many of them, from the `first`, be due from now on, one after the other."""
+
+    async def wake(connection: Any) -> None:
+        await connection.execute(
+            f"update saga set due_at = now() + make_interval(secs => $4"
+            f" + (({_NUMBER} - $1 + $5) % $5) / $3::float8)"
+            f" where {_WAITS} and ({_NUMBER} - $1 + $5) % $5 < $2",
+            first,
+            count,
+            per_s,
+            SOON_S,
+            bench.waiting,
+        )
+        await connection.execute("vacuum saga")
+
+    before = _timers(bench)
+    bench.ask(wake)
+    wait_until(lambda: _timers(bench) > before, 60, "the first timers are due")
 
 
 def _timers(bench: Waiting) -> float:
     return bench.metrics().get('uprp_records_total{channel="internal"}', 0.0)
+
+
+_LATE: Final = """
+select count(*) as count, coalesce(extract(epoch from now() - min(due_at)), 0) as oldest
+from saga where due_at < now() - interval '1 second'
+"""
 
 
 def _stage(bench: Waiting, load: Load, name: str, rate: float, seconds: float) -> dict[str, Any]:
@@ -149,10 +195,7 @@ def _stage(bench: Waiting, load: Load, name: str, rate: float, seconds: float) -
     stage: Stage = load.run(rate, seconds, patience_s=240)
     spent = {part: used - cpu[part] for part, used in bench.cpu(bench.engines).items()}
     rang, took = _timers(bench) - timers, time.monotonic() - began
-    late = bench.fetch(
-        "select count(*) as count, coalesce(extract(epoch from now() - min(due_at)), 0) as oldest"
-        " from saga where due_at < now() - interval '1 second'"
-    )
+    late = bench.ask(lambda connection: connection.fetchrow(_LATE))
     found = {
         "offered_per_s": round(rate),
         "carried_per_s": round(stage.completed_per_s),
@@ -169,13 +212,6 @@ def _stage(bench: Waiting, load: Load, name: str, rate: float, seconds: float) -
     return found
 
 
-def _carried(bench: Waiting, load: Load, offered: float, name: str) -> dict[str, Any]:
-    load.run(200, 3)
-    # A fresh broker compiles itself at first: whoever is measured second would have the better one.
-    warm = load.run(offered, WARM_S, patience_s=240)
-    return _stage(bench, load, name, min(offered, warm.completed_per_s * 1.5), 10)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.waiting", description=__doc__)
     parser.add_argument("--waiting", type=int, default=100_000)
@@ -186,7 +222,7 @@ def main() -> None:
     with Environment(progress=say) as servers:
         folder = servers.folder / "bench"
         folder.mkdir()
-        bench = Waiting(servers, folder, options.waiting // options.due)
+        bench = Waiting(servers, folder, options.waiting, options.waiting // options.due)
         bench.prepare()
         companies = [*UPRP, "sandbox", "--data", str(folder / "books")]
         with bench.process("companies", companies, "sandbox ready") as bench.sandbox:
@@ -198,20 +234,33 @@ def main() -> None:
 
 
 def _run(bench: Waiting, options: argparse.Namespace) -> dict[str, Any]:
-    count, due, offered = options.waiting, options.due, options.offered
-    load = Load(bench.servers, "waiting")
+    count, due = options.waiting, options.due
+    load = Load(bench.servers, "bench")
+    alone: list[dict[str, Any]] = []
+    beside: list[dict[str, Any]] = []
     try:
-        with bench.coordinators("alone", options.processes):
-            alone = _carried(bench, load, offered, "alone")
-        say(f"  writing {count:,} sagas that wait")
-        _write(bench, count, due)
-        with bench.coordinators("beside", options.processes):
-            _until_due(bench)
-            beside = _carried(bench, load, offered, "beside")
-            share = _stage(bench, load, "at 80 %", alone["carried_per_s"] * 0.8, 20)
+        with bench.coordinators("coordinator", options.processes):
+            load.run(200, 3)
+            # A fresh broker compiles itself at first.
+            warm = load.run(options.offered, WARM_S, patience_s=240)
+            offered = min(options.offered, warm.completed_per_s * 1.5)
+            say(f"  writing {count:,} sagas that wait")
+            _write(bench, count)
+            for number in range(ROUNDS):
+                alone.append(_stage(bench, load, "alone", offered, 10))
+                _wake(bench, number * count // SLICES, count // SLICES, due)
+                beside.append(_stage(bench, load, "beside", offered, 10))
+                _hush(bench)
+            _wake(bench, ROUNDS * count // SLICES, count, due)
+            rate = statistics.median(one["carried_per_s"] for one in alone) * 0.8
+            share = _stage(bench, load, "at 80 %", rate, 20)
             quiet = _stage(bench, load, "at 100/s", 100, 10)
     finally:
         load.close()
+    ratios = [
+        round(late["carried_per_s"] / early["carried_per_s"], 3)
+        for early, late in zip(alone, beside, strict=True)
+    ]
     return {
         "processes": options.processes,
         "waiting": count,
@@ -220,26 +269,23 @@ def _run(bench: Waiting, options: argparse.Namespace) -> dict[str, Any]:
         "beside": beside,
         "at_80_percent": share,
         "at_100": quiet,
-        "cpu_us_a_redemption": {
-            part: round(spent * 1e6 / alone["done"]) for part, spent in alone["cpu_s"].items()
-        },
-        "cpu_us_a_due_saga": _due_cost(alone, beside),
-        "ratio": round(beside["carried_per_s"] / alone["carried_per_s"], 3),
+        **_costs(alone, beside),
+        "ratios": ratios,
+        "ratio": statistics.median(ratios),
         "timers_per_s_at_80_percent": share["timers_per_s"],
     }
 
 
-def _due_cost(alone: dict[str, Any], beside: dict[str, Any]) -> dict[str, int]:
-    """What a due saga cost of CPU, if a redemption cost as much as alone."""
-    share = beside["done"] / alone["done"]
-    return {
-        part: round((beside["cpu_s"][part] - spent * share) / beside["timers"] * 1e6)
-        for part, spent in alone["cpu_s"].items()
-    }
-
-
-def _until_due(bench: Waiting) -> None:
-    wait_until(lambda: _timers(bench) > 0, 60, "the first timers are due")
+def _costs(alone: list[dict[str, Any]], beside: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
+    """Microseconds of CPU by part: for a redemption alone, and for a due saga on top of those."""
+    done, more = (sum(one["done"] for one in stages) for stages in (alone, beside))
+    timers = sum(one["timers"] for one in beside)
+    redemption, saga = {}, {}
+    for part in alone[0]["cpu_s"]:
+        spent, then = (sum(one["cpu_s"][part] for one in stages) for stages in (alone, beside))
+        redemption[part] = round(spent * 1e6 / done)
+        saga[part] = round((then - spent * more / done) * 1e6 / timers)
+    return {"cpu_us_a_redemption": redemption, "cpu_us_a_due_saga": saga}
 
 
 if __name__ == "__main__":

@@ -83,6 +83,9 @@ def test_broker_and_database_killed(
 
 def _goes_on(platform: Platform) -> None:
     before = len(platform.tape.finals())
-    wait_until(
-        lambda: len(platform.tape.finals()) >= before + 20, 60, "20 more redemptions have ended"
-    )
+
+    def more() -> int:
+        return len(platform.tape.finals()) - before
+
+    with platform.explaining(lambda: f"{more()} have"):
+        wait_until(lambda: more() >= 20, 60, "20 more redemptions have ended")
