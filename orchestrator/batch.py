@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol, cast
 
 from orchestrator import speak
 from orchestrator.catalogue import Catalogue
-from orchestrator.consequences import Consequences, Kits, event_id_of, limit_key_of
+from orchestrator.consequences import Consequences, Kits, event_id_of, limit_key_of, place_of
 from orchestrator.decode import Arrival
 from orchestrator.errors import SaidOtherwise
 from orchestrator.ports import (
@@ -90,7 +90,7 @@ class Batch(Consequences):
         self.decision.taken = gate.taken
 
     def apply(self, arrival: Arrival) -> None:
-        """Take one record."""
+        """Take what one record says of a saga."""
         if not arrival.redelivered:
             self.decision.new_records += 1
         if arrival.problem is not None:
@@ -99,7 +99,11 @@ class Batch(Consequences):
         event = arrival.event
         if event is None:
             return
-        if arrival.redelivered and (why := self.aside.get(place_of(arrival))) is not None:
+        if (
+            arrival.redelivered
+            and (why := self.aside.get(place_of(arrival))) is not None
+            and type(event) is not TimerFired  # Of those, the others were not set aside.
+        ):
             problem = Unreadable(why.field, why.message, event_id_of(arrival))
             problem.code = Code(why.error_class)
             self._set_aside(arrival, problem, Disposition(why.disposition))
@@ -441,12 +445,6 @@ def _differs(told: OperatorDecided, made: Audited | None) -> str | None:
     if ruling.action in TWO_PERSONS and not made.approved:
         return "was not approved by a second person"
     return None
-
-
-def place_of(arrival: Arrival) -> Place:
-    """Where a record stands: topic, partition, offset."""
-    record = arrival.record
-    return record.topic, record.partition, record.offset
 
 
 def _told(path: str, reply: LegAnswered, news: News) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from orchestrator.ports import (
     LimitKey,
     Movement,
     Outgoing,
+    Place,
     TimelineEntry,
 )
 from orchestrator.rules.admission import Taken
@@ -97,6 +98,7 @@ class Consequences:
         self.at = rfc3339(self.moment)
         self.decision = Decision()
         self.repeated: set[tuple[SagaId, Utterance]] = set()
+        self.letters: set[Place] = set()
 
     def finish(self, loaded: Mapping[SagaId, Saga]) -> Decision:
         """The decision, with every saga that is not what was loaded."""
@@ -245,7 +247,11 @@ class Consequences:
         self.decision.outgoing.append(speak.said(saga, message, cause, self.at))
 
     def _set_aside(self, arrival: Arrival, problem: Unreadable, disposition: Disposition) -> None:
-        """The record as a dead letter; the origin hears that it was refused."""
+        """The record as a dead letter, once; the origin hears that it was refused."""
+        place = place_of(arrival)
+        if place in self.letters:
+            return
+        self.letters.add(place)
         letter = speak.dead_letter(arrival, problem, disposition, self.group, self.moment)
         if not arrival.redelivered:
             self.decision.changes.dead_letters.append(letter)
@@ -263,6 +269,12 @@ class Consequences:
 def event_id_of(arrival: Arrival) -> str | None:
     """The `ce_id` of the record, when it could be read."""
     return arrival.envelope.id if arrival.envelope is not None else None
+
+
+def place_of(arrival: Arrival) -> Place:
+    """Where a record stands: topic, partition, offset."""
+    record = arrival.record
+    return record.topic, record.partition, record.offset
 
 
 def limit_key_of(terms: Terms) -> LimitKey | None:

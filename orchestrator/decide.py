@@ -9,9 +9,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from orchestrator.batch import Batch, place_of
+from orchestrator.batch import Batch
 from orchestrator.catalogue import Catalogue
-from orchestrator.consequences import Decision, Kits
+from orchestrator.consequences import Decision, Kits, place_of
 from orchestrator.decode import Arrival
 from orchestrator.ports import (
     Audited,

@@ -12,6 +12,7 @@ from schemas import catalogue
 from schemas.catalogue import Channel
 from schemas.envelope import PLATFORM_SOURCE, Envelope, Unreadable, read, source_of
 from schemas.ids import SagaId, key_hash
+from schemas.results import TimerFired, TimersFired
 from schemas.value import value
 
 
@@ -26,13 +27,13 @@ class Route:
 
 @value
 class Arrival:
-    """One record, read: an event and the saga that it belongs to, or a problem."""
+    """What a record says of one saga: an event, or a problem."""
 
     record: Record
     route: Route
     redelivered: bool  # Below the stored position: committed before, perhaps not published.
     envelope: Envelope | None = None
-    event: catalogue.Event | None = None
+    event: catalogue.Event | TimerFired | None = None
     saga: SagaId | None = None
     key: SagaKey | None = None  # None when the record's key does not say where the saga lives.
     problem: Unreadable | None = None
@@ -50,8 +51,28 @@ def routes(participants: Mapping[str, object]) -> dict[str, Route]:
     return found
 
 
-def decode(record: Record, route: Route, *, redelivered: bool) -> Arrival:
-    """Read one record; never raises."""
+def decode(record: Record, route: Route, *, redelivered: bool) -> list[Arrival]:
+    """Read one record, which may say something of several sagas; never raises."""
+    found = _read(record, route, redelivered=redelivered)
+    event = found.event
+    if type(event) is not TimersFired:
+        return [found]
+    envelope = found.envelope
+    return [
+        Arrival(
+            record,
+            route,
+            redelivered,
+            envelope,
+            timer,
+            timer.saga_id,
+            (timer.bucket, timer.saga_id),
+        )
+        for timer in event.timers
+    ]
+
+
+def _read(record: Record, route: Route, *, redelivered: bool) -> Arrival:
     try:
         envelope, data = read(record.headers, record.value)
     except Unreadable as problem:
@@ -66,6 +87,8 @@ def decode(record: Record, route: Route, *, redelivered: bool) -> Arrival:
     if route.channel is Channel.REQUESTS:  # isinstance is dear on pydantic's metaclass.
         key = saga_key(route.participant, event.account, event.request_id)
         return Arrival(record, route, redelivered, envelope, event, key[1], key)
+    if type(event) is TimersFired:
+        return Arrival(record, route, redelivered, envelope, event)
     saga = event.leg_id[:36] if route.participant else event.saga_id
     # A reply carries the key of its command. Whoever forgets it is slower, not wrong.
     hint = (key_hash(record.key), saga) if record.key else None

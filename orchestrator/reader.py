@@ -64,9 +64,9 @@ class Reader:
         now = self._clock.now()
         self._gatekeeper.heard(records, now)
         self.behind = len(records) * 2 >= count_max and self._waited(records, now)
-        arrivals = []
+        arrivals: list[Arrival] = []
         for at, record in enumerate(records, 1):
-            arrivals.append(self._decode(record))
+            arrivals += self._decode(record)
             if at % _DECODED_AT_ONCE == 0:
                 await asyncio.sleep(0)  # What others wait for is handed on meanwhile.
         self.arrivals = arrivals
@@ -79,12 +79,12 @@ class Reader:
             if self._routes[record.topic].channel is not Channel.REQUESTS
         )
 
-    def _decode(self, record: Record) -> Arrival:
+    def _decode(self, record: Record) -> list[Arrival]:
         position = self._expected.get((record.topic, record.partition))
         redelivered = position is not None and record.offset < position
-        arrival = decode(record, self._routes[record.topic], redelivered=redelivered)
+        arrivals = decode(record, self._routes[record.topic], redelivered=redelivered)
         recovery = self._aftermath.recovery
         if recovery is None:
-            return arrival
+            return arrivals
         until = recovery.until.get((record.topic, record.partition), 0)
-        return but(arrival, restored=record.offset < until)
+        return [but(arrival, restored=record.offset < until) for arrival in arrivals]

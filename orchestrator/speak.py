@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
@@ -27,7 +28,7 @@ _SPECVERSION = ("ce_specversion", b"1.0")
 _SOURCE = ("ce_source", PLATFORM_SOURCE.encode())
 _DEAD_LETTER_BYTES_MAX: Final = 1_200_000
 _JSON = ("content-type", b"application/json")
-_TIMER = ("ce_type", catalogue.TIMER.encode())
+_TIMERS = ("ce_type", catalogue.TIMERS.encode())
 
 
 def said(saga: Saga, message: Message, caused_by: str | None, at: str) -> Outgoing:
@@ -55,23 +56,31 @@ def said(saga: Saga, message: Message, caused_by: str | None, at: str) -> Outgoi
     )
 
 
-def rings(saga: Saga, at: str) -> Outgoing:
-    """The record that says that the saga's timer is due; `at` is RFC 3339.
+def rings(sagas: Sequence[Saga], at: str) -> Outgoing:
+    """The record that says that the timers of these are due; `at` is RFC 3339.
 
-    Spelt out as well: there may be thousands a second.
+    They live on one partition, which is found by the first one's key. Spelt out as well: there may
+    be thousands a second.
     """
-    terms = saga.terms
+    first = sagas[0].terms
+    timers = [
+        {
+            "saga_id": saga.terms.saga_id,
+            "bucket": saga.terms.key_hash,
+            "revision": saga.revision,
+        }
+        for saga in sagas
+    ]
     return Outgoing(
         catalogue.INTERNAL_TOPIC,
-        partition_key(terms.origin, terms.account).encode(),
-        orjson.dumps({"saga_id": terms.saga_id, "revision": saga.revision}),
+        partition_key(first.origin, first.account).encode(),
+        orjson.dumps({"timers": timers}),
         [
             _SPECVERSION,
-            ("ce_id", f"{terms.saga_id}#t{saga.revision}".encode()),
+            ("ce_id", f"{first.saga_id}#t{sagas[0].revision}+{len(sagas) - 1}".encode()),
             _SOURCE,
-            _TIMER,
+            _TIMERS,
             ("ce_time", at.encode()),
-            ("ce_subject", terms.saga_id.encode()),
             _JSON,
         ],
     )

@@ -54,7 +54,7 @@ INQUIRE: Final = "uprp.leg.inquire.v1"
 CANCEL: Final = "uprp.leg.cancel.v1"
 RESULT: Final = "uprp.redemption.result.v1"
 REFUSED: Final = "uprp.request.refused.v1"
-TIMER: Final = "uprp.timer.fired.v1"
+TIMERS: Final = "uprp.timers.fired.v1"
 DECIDED: Final = "uprp.operator.decided.v1"
 
 EVENTS: Final = (
@@ -70,7 +70,7 @@ EVENTS: Final = (
     EventType(ANSWERED, replies.LegAnswered, Channel.REPLIES),
     EventType(RESULT, results.RedemptionResult, Channel.RESULTS),
     EventType(REFUSED, results.RequestRefused, Channel.RESULTS),
-    EventType(TIMER, results.TimerFired, Channel.INTERNAL),
+    EventType(TIMERS, results.TimersFired, Channel.INTERNAL),
     EventType(DECIDED, decisions.OperatorDecided, Channel.INTERNAL),
 )
 
@@ -79,7 +79,7 @@ Event = (
     | requests.RedemptionInquired
     | requests.RedemptionWithdrawn
     | replies.LegAnswered
-    | results.TimerFired
+    | results.TimersFired
     | decisions.OperatorDecided
 )
 """What can change a saga."""
@@ -89,7 +89,7 @@ _INBOUND: Final[dict[tuple[Channel, str], type[Heard] | type[Wire]]] = {
     (Channel.REQUESTS, INQUIRED): requests.RedemptionInquired,
     (Channel.REQUESTS, WITHDRAWN): requests.RedemptionWithdrawn,
     (Channel.REPLIES, ANSWERED): replies.LegAnswered,
-    (Channel.INTERNAL, TIMER): results.TimerFired,
+    (Channel.INTERNAL, TIMERS): results.TimersFired,
     (Channel.INTERNAL, DECIDED): decisions.OperatorDecided,
 }
 

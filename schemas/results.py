@@ -12,6 +12,7 @@ from .base import Wire
 from .reasons import Reason
 from .replies import GivenCoupon
 from .values import (
+    Bucket,
     Count,
     GivenLot,
     Id,
@@ -150,10 +151,20 @@ class RequestRefused(Wire):
 
 
 class TimerFired(Wire):
-    """`uprp.timer.fired.v1`, on `uprp.internal`: the saga at this revision has something due."""
+    """One of `uprp.timers.fired.v1`: the saga at this revision has something due."""
 
     saga_id: SagaRef
     """The saga that is due."""
 
+    bucket: Bucket
+    """Where it lives: the record's key is that of the first one only."""
+
     revision: Count
     """The revision that set the timer; a timer of an earlier revision is stale."""
+
+
+class TimersFired(Wire):
+    """`uprp.timers.fired.v1`, on `uprp.internal`: sagas of this partition have something due."""
+
+    timers: Annotated[tuple[TimerFired, ...], Field(min_length=1)]
+    """Each for itself; together because there may be thousands a second."""

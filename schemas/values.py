@@ -21,6 +21,7 @@ from pydantic import (
 from pydantic_core import core_schema
 
 from .base import Heard, Wire
+from .ids import KEY_BUCKETS
 
 INTEGER_MAX: Final = 2**53 - 1
 """The largest integer that every JSON reader keeps exact."""
@@ -153,6 +154,9 @@ QuantityOrNone = Annotated[
     int, Field(ge=0, le=1_000_000_000, title="Pieces of an item (coupons, miles), zero or more")
 ]
 Count = Annotated[int, Field(ge=1, le=INTEGER_MAX, title="A count that begins at 1")]
+Bucket = Annotated[
+    int, Field(ge=0, lt=KEY_BUCKETS, title="The hash of a key of Kafka, modulo 4,096")
+]
 Position = Annotated[int, Field(ge=0, le=2**63 - 1, title="A Kafka partition or offset")]
 
 Id = Annotated[

@@ -106,7 +106,7 @@ class Stage:
         envelope = Envelope(f"{topic}-{offset}", source, type_, "2027-01-15T08:00:00Z")
         headers = tuple(envelope.headers())
         record = Record(topic, 0, offset, key.encode(), orjson.dumps(data), headers)
-        arrival = decode(record, self._routes[topic], redelivered=False)
+        (arrival,) = decode(record, self._routes[topic], redelivered=False)
         async with self.store.transaction() as batch:
             needs = self._decider.needs([arrival], self.now)
             loaded = await batch.load(needs.keys, needs.strays)
@@ -194,8 +194,9 @@ class Scene:
             saga = await self.saga()
             assert saga.wake_at is not None, f"{self.name} waits for no timer"
             self.stage.now = max(self.stage.now, saga.wake_at)
-            data = {"saga_id": self.saga_id, "revision": saga.revision}
-            await self.stage.hear("", catalogue.TIMER, self.key, data)
+            bucket = saga.terms.key_hash
+            fired = {"saga_id": self.saga_id, "bucket": bucket, "revision": saga.revision}
+            await self.stage.hear("", catalogue.TIMERS, self.key, {"timers": [fired]})
 
     async def until(self, status: str, path: str) -> None:
         """Let timers ring until a leg is in that status."""

@@ -26,6 +26,7 @@ from tests.bench.engine import START_MS, Line, Nowhere, headers, record_of
 from tests.bench.waiting import patient, waiting_sagas
 
 EVERY_S: Final = 100
+PARTITIONS: Final = 8
 
 
 class Rows(Nowhere):
@@ -72,7 +73,7 @@ async def run(deploy: Path, count: int, size: int) -> dict[str, float]:
             due: list[Saga] = [saga_from(row) for row in rows]
         with line.part("publish"):
             line.recent.offer(due)
-            rung = fired(due, line.now)
+            rung = fired(due, line.now, PARTITIONS)
         asked = await line.batch([as_record(said, start + at) for at, said in enumerate(rung)])
         assert len(asked.outgoing) == size, asked.counts
         replies = [unknown(said, start + at) for at, said in enumerate(asked.outgoing)]

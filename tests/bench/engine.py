@@ -151,9 +151,9 @@ class Line:
     async def batch(self, records: Sequence[Record]) -> Decision:
         self.now += 100
         with self.part("decode"):
-            arrivals: list[Arrival] = [
-                decode(record, self.routes[record.topic], redelivered=False) for record in records
-            ]
+            arrivals: list[Arrival] = []
+            for record in records:
+                arrivals += decode(record, self.routes[record.topic], redelivered=False)
         transaction = PostgresTransaction(self.connection, "bench")
         with self.part("load"):
             needs = self.decider.needs(arrivals, self.now)

@@ -20,7 +20,7 @@ from orchestrator.decide import Decider
 from orchestrator.decode import Arrival
 from orchestrator.errors import Unavailable
 from orchestrator.memory import Memory
-from orchestrator.ports import Changes
+from orchestrator.ports import Changes, Record
 from orchestrator.publisher import Committed, Publisher
 from orchestrator.reader import Reader
 from orchestrator.recent import Recent
@@ -110,9 +110,11 @@ def _a_conflict_changes_nothing(patch: Patch) -> None:
 
 def _redelivery_is_not_noticed(patch: Patch) -> None:
     right = Reader._decode
-    patch.setattr(
-        Reader, "_decode", lambda self, record: replace(right(self, record), redelivered=False)
-    )
+
+    def decode(self: Reader, record: Record) -> list[Arrival]:
+        return [replace(one, redelivered=False) for one in right(self, record)]
+
+    patch.setattr(Reader, "_decode", decode)
 
 
 def _redelivery_is_skipped(patch: Patch) -> None:

@@ -14,7 +14,7 @@ from tests.wire import Redemption
 ORIGIN = "alipayhk"
 ACCOUNT = "wallet-bad"
 KEY = f"{ORIGIN}/{ACCOUNT}".encode()
-TIMER = "uprp.timer.fired.v1"
+TIMERS = "uprp.timers.fired.v1"
 DECIDED = "uprp.operator.decided.v1"
 SCHEMA_INVALID = "SCHEMA_INVALID"
 KIB = 1024
@@ -66,7 +66,7 @@ class Bad:
         """Those that make the point; else proper ones, and one that no text encoding knows."""
         if self.headers is not None:
             return self.headers
-        kinds = {"requests": REQUESTED, "replies": ANSWERED, "internal": TIMER}
+        kinds = {"requests": REQUESTED, "replies": ANSWERED, "internal": TIMERS}
         proper = envelope(self.who, kinds[self.channel], self.event_id)
         return (*proper, ("x-mine", b"\x00\xff"))
 
@@ -117,7 +117,7 @@ def bad_inputs(base: str, open_saga: str) -> Iterator[Bad]:
         "timer of no saga",
         "saga_id",
         "is not a saga",
-        _json({"saga_id": NOBODY, "revision": 1}),
+        _json({"timers": [{"saga_id": NOBODY, "bucket": 1, "revision": 1}] * 2}),
         "",
         "internal",
         disposition="refused",

@@ -84,10 +84,10 @@ class LosingPlatform(Platform):
                 return [part for part in waiting if part[0].endswith(upto)]
         return waiting
 
-    def _decode(self, record: Record) -> Arrival:
-        arrival = super()._decode(record)
+    def _decode(self, record: Record) -> list[Arrival]:
         until = self.until.get((record.topic, record.partition), 0)
-        return but(arrival, restored=record.offset < until)
+        restored = record.offset < until
+        return [but(arrival, restored=restored) for arrival in super()._decode(record)]
 
     def decide(self, arrivals: Sequence[Arrival]) -> Decision:
         """The decisions; also upon what was said."""

@@ -125,7 +125,7 @@ class Platform:
     def batch(self, count: int = 100, published: int | None = None, order: int = 0) -> Decision:
         """Read, decide, commit, publish; with `published` it dies after so many records."""
         records = self._poll(count, order)
-        arrivals = [self._decode(record) for record in records]
+        arrivals = [arrival for record in records for arrival in self._decode(record)]
         decision = self.decide(arrivals)
         self.commit(decision, arrivals)
         for record in records:
@@ -148,7 +148,7 @@ class Platform:
             records += self.log[part][start : start + count - len(records)]
         return records
 
-    def _decode(self, record: Record) -> Arrival:
+    def _decode(self, record: Record) -> list[Arrival]:
         route = routes(self.decider.catalogue.participants)[record.topic]
         before = record.offset < self.positions[record.topic, record.partition]
         return decode(record, route, redelivered=before)
@@ -277,8 +277,8 @@ class Platform:
             kept, _, _, revision, _ = self.rows[saga_id]
             self._write(self.saga(saga_id), revision, self.now + LEASE_MS)
             key = partition_key(kept.terms.origin, kept.terms.account)
-            fired = {"saga_id": saga_id, "revision": revision}
-            self.arrive("", catalogue.TIMER, key, fired)
+            fired = {"saga_id": saga_id, "bucket": kept.terms.key_hash, "revision": revision}
+            self.arrive("", catalogue.TIMERS, key, {"timers": [fired]})
         return len(due)
 
     # -- what must hold at every commit -------------------------------------------------------

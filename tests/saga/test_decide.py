@@ -7,6 +7,7 @@ import orjson
 import pytest
 
 from orchestrator.consequences import Decision
+from orchestrator.saga.instance import Saga
 from orchestrator.sagas.words import moment
 from schemas import catalogue
 from schemas.catalogue import DEAD_LETTER_TOPIC
@@ -240,10 +241,10 @@ def test_a_late_answer_is_inquired_about() -> None:
 
 def test_a_timer_of_an_earlier_revision_is_stale() -> None:
     platform = begun()
-    fired = {"saga_id": SAGA, "revision": 1}
+    fired = {"timers": [timer(only(platform))]}
     reply(platform, "deduct", **YES)
     platform.now += 60_000
-    platform.arrive("", catalogue.TIMER, KEY, fired)
+    platform.arrive("", catalogue.TIMERS, KEY, fired)
     decision = platform.batch()
     assert_unchanged(decision)
     assert decision.counts["stale_timers"] == 1
@@ -264,9 +265,25 @@ def test_a_timer_that_stood_for_an_earlier_leg_is_set_right() -> None:
 
 def test_a_timer_for_no_saga_is_set_aside() -> None:
     platform = Platform()
-    platform.arrive("", catalogue.TIMER, KEY, {"saga_id": SAGA, "revision": 1})
+    nobody = {"saga_id": SAGA, "bucket": 1, "revision": 1}
+    platform.arrive("", catalogue.TIMERS, KEY, {"timers": [nobody, nobody | {"bucket": 2}]})
     (letter,) = platform.batch().changes.dead_letters
     assert letter.field == "saga_id"
+
+
+def test_timers_of_one_record_ring_each_for_itself() -> None:
+    """Also when one of them is of no saga, and when the record comes again."""
+    platform = begun()
+    nobody = {"saga_id": "00000000-0000-5000-8000-000000000000", "bucket": 1, "revision": 1}
+    platform.now += 5_000
+    timers = [nobody, timer(only(platform))]
+    platform.arrive("", catalogue.TIMERS, KEY, {"timers": timers})
+    decision = platform.batch(published=0)
+    assert len(decision.changes.dead_letters) == 1
+    assert said(decision) == ["dead-letters e-2", "citi.commands /deduct#inquire1"]
+    again = platform.batch()
+    assert not again.changes.dead_letters
+    assert "citi.commands /deduct#inquire1" in said(again)
 
 
 def test_a_ladder_runs_out_into_a_person_and_a_late_answer_still_counts() -> None:
@@ -285,11 +302,16 @@ def test_a_ladder_runs_out_into_a_person_and_a_late_answer_still_counts() -> Non
     assert len(said(reply(platform, "deduct", **YES))) == 2
 
 
+def timer(saga: Saga) -> dict[str, Any]:
+    """The timer that it waits for."""
+    terms = saga.terms
+    return {"saga_id": terms.saga_id, "bucket": terms.key_hash, "revision": saga.revision}
+
+
 def rings(platform: Platform, fired_at: int) -> Decision:
     """The saga's timer, as a sweeper whose clock says `fired_at` publishes it."""
     time = rfc3339(moment(fired_at))
-    fired = {"saga_id": SAGA, "revision": only(platform).revision}
-    platform.arrive("", catalogue.TIMER, KEY, fired, time=time)
+    platform.arrive("", catalogue.TIMERS, KEY, {"timers": [timer(only(platform))]}, time=time)
     return platform.batch()
 
 

@@ -16,9 +16,9 @@ from orchestrator.recent import Recent
 from orchestrator.ringing import Ringing
 from orchestrator.saga.instance import Saga
 from orchestrator.settings import CoordinatorSettings
-from orchestrator.sweeper import LOOK_BACK_MS, Sweeper, fired
+from orchestrator.sweeper import LOOK_BACK_MS, TIMERS_A_RECORD, Sweeper, fired
 from orchestrator.telemetry import Log
-from schemas.ids import SagaId
+from schemas.ids import SagaId, murmur2
 from schemas.results import TimerFired
 from tests.platform.rows import NOW, saga
 
@@ -67,7 +67,8 @@ class World:
     async def publish(self, records: Sequence[Outgoing]) -> None:
         if self.away:
             raise Unavailable("nobody")
-        self.published += [orjson.loads(one.value or b"")["saga_id"] for one in records]
+        timers = [one for said in records for one in orjson.loads(said.value or b"")["timers"]]
+        self.published += [one["saga_id"] for one in timers]
 
     def sweeper(self) -> Sweeper:
         return Sweeper(
@@ -133,12 +134,28 @@ async def test_what_is_due_is_at_hand_when_its_record_is_read() -> None:
 
 
 def test_the_record_is_read_as_what_it_says() -> None:
-    (said,) = fired(DUE[:1], NOW)
+    (said,) = fired(DUE, NOW, 1)
     record = Record(said.topic, 0, 1, said.key, said.value, tuple(said.headers))
-    arrival = decode(record, routes({})[said.topic], redelivered=False)
-    assert arrival.problem is None
-    assert arrival.event == TimerFired(saga_id=IDS[0], revision=DUE[0].revision)
-    assert arrival.key == (DUE[0].terms.key_hash, IDS[0])
+    arrivals = decode(record, routes({})[said.topic], redelivered=False)
+    for one, arrival in zip(DUE, arrivals, strict=True):
+        saga_id, bucket = one.terms.saga_id, one.terms.key_hash
+        assert arrival.problem is None
+        assert arrival.event == TimerFired(saga_id=saga_id, bucket=bucket, revision=one.revision)
+        assert (arrival.saga, arrival.key) == (saga_id, (bucket, saga_id))
+
+
+@pytest.mark.parametrize("partitions", (1, 2, 8))
+def test_a_record_tells_of_few_sagas_and_of_one_partition(partitions: int) -> None:
+    many = [saga(f"r-{n}", f"w-{n}", due=NOW) for n in range(TIMERS_A_RECORD * 8 + 3)]
+    rung: list[SagaId] = []
+    records = fired(many, NOW, partitions)
+    for said in records:
+        timers = orjson.loads(said.value or b"")["timers"]
+        assert 1 <= len(timers) <= TIMERS_A_RECORD
+        assert {one["bucket"] % partitions for one in timers} == {murmur2(said.key) % partitions}
+        rung += [one["saga_id"] for one in timers]
+    assert sorted(rung) == sorted(one.terms.saga_id for one in many)
+    assert len({dict(said.headers)["ce_id"] for said in records}) == len(records)
 
 
 async def test_only_now_and_then_is_looked_at_what_was_looked_at_before() -> None:

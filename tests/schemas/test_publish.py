@@ -17,7 +17,7 @@ from schemas.catalogue import (
     EVENTS,
     REFUSED,
     RESULT,
-    TIMER,
+    TIMERS,
     Channel,
     EventType,
     parse,
@@ -192,7 +192,7 @@ REDEMPTIONS = {
 
 def test_the_guide_shows_every_kind_of_event_that_it_explains() -> None:
     shown = {example["headers"]["ce_type"] for example in EXAMPLES}
-    assert set(TYPES) - shown == {TIMER, DECIDED, "uprp.value.reverse.v1"}
+    assert set(TYPES) - shown == {TIMERS, DECIDED, "uprp.value.reverse.v1"}
 
 
 @pytest.mark.parametrize("number", range(len(EXAMPLES)))
