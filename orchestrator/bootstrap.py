@@ -6,9 +6,10 @@ import asyncio
 import gc
 import os
 import signal
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from adapters.clock import SystemClock
@@ -30,7 +31,7 @@ from orchestrator.ports import Share
 from orchestrator.publisher import Probe, unharmed
 from orchestrator.recent import Recent
 from orchestrator.ringing import Ringing
-from orchestrator.settings import FaultSettings, Phase, Settings
+from orchestrator.settings import CoordinatorSettings, FaultSettings, Phase, Settings
 from orchestrator.sweeper import Sweeper
 from orchestrator.telemetry import Log, Metrics, configure_logs
 from orchestrator.watchdog import Watchdog
@@ -55,8 +56,9 @@ async def run_coordinator(settings: Settings) -> None:
         stack.push_async_callback(parts.bus.close)
         stack.push_async_callback(parts.store.close)
         log.info("coordinator.starting", port=port, pid=os.getpid())
-        await _connected(parts.store, settings)
-        await TopicAdmin(settings.kafka).check(wanted(catalogue, settings.kafka.partitions))
+        topics, admin = wanted(catalogue, settings.kafka.partitions), TopicAdmin(settings.kafka)
+        await _patiently(partial(_connected, parts.store), settings.coordinator)
+        await _patiently(partial(admin.check, topics), settings.coordinator)
         _drain_on_signals(coordinator)
         # A batch makes thousands of objects that die with it; looking through those that live as
         # long as the process, again and again, costs a tenth of the time and finds nothing.
@@ -172,20 +174,26 @@ async def _collect_now_and_then() -> None:
         gc.freeze()
 
 
-async def _connected(store: PostgresStore, settings: Settings) -> None:
-    """Wait for the database for as long as progress may take, then check its schema."""
-    deadline = asyncio.get_running_loop().time() + settings.coordinator.progress_s
+async def _connected(store: PostgresStore) -> None:
+    """Connect to the database and check its schema."""
+    try:
+        await store.open()
+        await store.check_schema()
+    except Unavailable:
+        await store.close()
+        raise
+
+
+async def _patiently(act: Callable[[], Awaitable[None]], settings: CoordinatorSettings) -> None:
+    """Act, again while what it needs is away, for as long as progress may take."""
+    deadline = asyncio.get_running_loop().time() + settings.progress_s
     while True:
         try:
-            await store.open()
-            await store.check_schema()
+            return await act()
         except Unavailable:
-            await store.close()
             if asyncio.get_running_loop().time() > deadline:
                 raise
-            await asyncio.sleep(settings.coordinator.backoff_max_s / 4)
-        else:
-            return
+            await asyncio.sleep(settings.backoff_max_s / 4)
 
 
 async def _first_of(main: Coroutine[Any, Any, None], *others: Coroutine[Any, Any, None]) -> None:

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 import asyncpg
 import pytest
 
+from adapters.embedded.kafka import EmbeddedKafka
+from adapters.embedded.postgres import EmbeddedPostgres
 from orchestrator.errors import NoProgress
 from orchestrator.settings import Phase
 from tests.consistency import assert_consistent
@@ -65,6 +67,24 @@ def test_one_joins_and_one_is_killed_under_load(platform: Platform) -> None:
         ended(platform, 100, "both work")
     assert_consistent(platform, requests, "joined and killed")
     assert (second.stop(), third.stop()) == (0, 0)
+
+
+def test_one_that_comes_before_its_servers_waits_for_them(
+    platform: Platform, kafka: EmbeddedKafka, postgres: EmbeddedPostgres
+) -> None:
+    kafka.kill()
+    postgres.kill()
+    try:
+        early = platform.start_coordinator("early", **QUICK)
+        wait_until(lambda: early.said("coordinator.starting"), 30, "it has begun")
+        postgres.start()
+        wait_until(lambda: early.said("Unable connect to"), 30, "it has looked for the broker")
+        assert early.alive
+    finally:
+        postgres.start()
+        kafka.start()
+    early.wait_ready()
+    assert early.stop() == 0
 
 
 @pytest.mark.parametrize("phase", ("before_commit", "after_commit"))
