@@ -10,6 +10,7 @@ from typing import Any, Final
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from adapters.kafka.cluster import keep_informed
 from orchestrator.errors import Unavailable
 from orchestrator.ports import Outgoing
 from orchestrator.settings import KafkaSettings
@@ -102,5 +103,6 @@ class KafkaBus:
                     with suppress(KafkaError, OSError):
                         await producer.stop()
                     raise
+                keep_informed(producer.client)
                 self._producer = producer
             return self._producer

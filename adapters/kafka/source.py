@@ -15,6 +15,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import ConsumerStoppedError, KafkaError
 
+from adapters.kafka.cluster import keep_informed
 from orchestrator.errors import Unavailable
 from orchestrator.ports import Member, Partition, Record
 from orchestrator.settings import KafkaSettings
@@ -63,6 +64,7 @@ class KafkaSource:
             with suppress(KafkaError, OSError):
                 await consumer.stop()
             raise Unavailable(f"Kafka: {error}") from error
+        keep_informed(consumer._client)  # noqa: SLF001 - no consumer shows it.
         self._consumer = consumer
         consumer.subscribe(self._topics, listener=_Listener(member))
 
@@ -170,7 +172,8 @@ class KafkaSource:
 
     async def _ask(self, answer: Any) -> Any:
         try:
-            return await answer
+            async with asyncio.timeout(self._settings.request_timeout_s * 2):
+                return await answer
         except (KafkaError, ConsumerStoppedError, OSError) as error:
             raise Unavailable(f"Kafka: {error!r}") from error
 
