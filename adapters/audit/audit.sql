@@ -1,9 +1,8 @@
 -- The statements of `uprp audit`. All of them read one snapshot, for the key hashes from $1 up to,
 -- not including, $2, and count for themselves: nothing here asks the engine what should be.
 -- A block begins with its name; {name} includes another block. `offset 0` has what is used often
--- computed once. $3: how many seconds late a timer may
--- be, $4: how many seconds a lease may push it, $5 to $7: programmes, their versions, and the worth
--- of their account limits.
+-- computed once. $3: how many seconds late a timer may be, $4: how many it may stand behind the leg
+-- that it is for, $5 to $7: programmes, their versions, and the worth of their account limits.
 
 -- book --
 -- What the journal says of each saga: net sums by kind of account. The second word of an account
@@ -214,7 +213,7 @@ select s.key_hash, s.saga_id, j.unit, s.account, m.scope, m.day, b.bound,
        coalesce(s.due_at < now() - make_interval(secs => $3), false) as overdue,
        l.untimed > 0 or coalesce(
            s.due_at > to_timestamp(coalesce(l.due, nullif(j.held, 0)) / 1000.0)
-           and s.due_at > now() + make_interval(secs => $4), false) as late,
+                      + make_interval(secs => $4), false) as late,
        c.saga_id is not null as cased, coalesce(c.stake = book.suspense, true) as staked,
        -- Sums.
        l.legs, book.movements, coalesce(story.events, 0) as events, book.suspense,

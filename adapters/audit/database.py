@@ -44,7 +44,7 @@ class Options:
     connections: int = 2
     names: int = 5  # How many sagas are named for each broken invariant.
     overdue_s: int = 3_600
-    lease_s: int = 120  # How far a lease may push a timer, and clocks differ.
+    behind_s: int = 1  # How far a timer may stand behind its leg: both are rounded.
     work_mem: str = "64MB"  # For each sort or hash of each connection.
 
 
@@ -207,7 +207,7 @@ class _Reader:
     async def _fetch(self, connection: Any, name: str, low: int, high: int) -> list[Any]:
         options = self._options
         rows: list[Any] = await connection.fetch(
-            statements()[name], low, high, options.overdue_s, options.lease_s, *self._bounds
+            statements()[name], low, high, options.overdue_s, options.behind_s, *self._bounds
         )
         return rows
 

@@ -18,8 +18,6 @@ from adapters.cli.platform import read_settings, run
 from orchestrator.catalogue import load
 
 EXIT_BROKEN: Final = 8
-CLOCKS_S: Final = 60
-"""How far the clocks of the database and of the coordinators may differ."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Names = Annotated[
@@ -52,8 +50,7 @@ def audit_database(
     """Prove the invariants I1 to I13 over the live database, in one snapshot; changes nothing."""
     settings = read_settings()
     dsn = settings.postgres.dsn.get_secret_value()
-    lease_s = round(settings.coordinator.sweep_lease_s) + CLOCKS_S
-    options = Options(connections, names, overdue_s, lease_s)
+    options = Options(connections, names, overdue_s)
 
     async def read() -> Audit:
         return await audit(dsn, load(settings.deploy), options)

@@ -269,7 +269,7 @@ PLANTS: Final = (
         "a timer rings too late",
         "deducting",
         "I13",
-        ("update saga set due_at = now() + interval '3 days' where saga_id = {saga}",),
+        ("update saga set due_at = due_at + interval '2 seconds' where saga_id = {saga}",),
     ),
     Plant(
         "a case was closed by hand",
