@@ -9,7 +9,9 @@ from orchestrator.consequences import Decision
 from orchestrator.decode import Arrival
 from orchestrator.sagas.words import moment
 from orchestrator.telemetry import Log, Metrics
+from schemas.catalogue import Channel
 from schemas.envelope import rfc3339
+from schemas.results import TimerFired
 
 
 class Report:
@@ -23,10 +25,18 @@ class Report:
         """Tell of a batch that is in the database; `now` in milliseconds."""
         metrics = self._metrics
         metrics.batches.inc()
-        metrics.batch_records.observe(len(arrivals))
         metrics.last_commit.set(now / 1000)
-        for channel, count in Counter(arrival.route.channel for arrival in arrivals).items():
+        records: Counter[Channel] = Counter()
+        timers, last = 0, None
+        for arrival in arrivals:
+            timers += type(arrival.event) is TimerFired
+            if arrival.record is not last:  # What one record says of several comes together.
+                last = arrival.record
+                records[arrival.route.channel] += 1
+        metrics.batch_records.observe(records.total())
+        for channel, count in records.items():
             metrics.records.labels(channel).inc(count)
+        metrics.timers.inc(timers)
         for kind, count in decision.counts.items():
             metrics.notable.labels(kind).inc(count)
         for letter in decision.changes.dead_letters:

@@ -174,6 +174,9 @@ class Metrics:
         self.records = Counter(
             "uprp_records_total", "Records committed, by channel.", ["channel"], **known
         )
+        self.timers = Counter(
+            "uprp_timers_total", "Timers committed; some share a record.", **known
+        )
         self.started = Counter("uprp_sagas_started_total", "Requests that became a saga.", **known)
         self.finished = Counter(
             "uprp_sagas_finished_total", "Final results, by status.", ["status"], **known

@@ -180,7 +180,7 @@ def _wake(bench: Waiting, first: int, count: int, per_s: int) -> None:
 
 
 def _timers(bench: Waiting) -> float:
-    return bench.metrics().get('uprp_records_total{channel="internal"}', 0.0)
+    return bench.metrics().get("uprp_timers_total", 0.0)
 
 
 _LATE: Final = """
