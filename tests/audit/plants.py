@@ -116,7 +116,7 @@ PLANTS: Final = (
         "it ended, and a leg is not answered",
         "cancelled",
         "I4 I7",
-        (at("0,1,2", '"unknown"'), at("0,1,7", "1"),
+        (at("0,1,2", '"unknown"'), at("0,1,7", "4102444800000"),
          "update saga set due_at = now() where saga_id = {saga}"),
     ),
     Plant(
