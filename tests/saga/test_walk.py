@@ -23,12 +23,16 @@ PARTIAL = ENDS - {"REJECTED", "CANCELLED"} | {"PARTIAL_SUCCESS"}
 
 
 def walked(
-    kind: str, every: Iterable[Shape], events: tuple[str, ...], contradictions: int
+    kind: str,
+    every: Iterable[Shape],
+    events: tuple[str, ...],
+    contradictions: int,
+    remedies: int = 4,
 ) -> Walked:
     """Walk every shape, and say how much was seen."""
     begun, total, count = time.process_time(), Walked(), 0
     for one in every:
-        total.add(walk(one, events, contradictions))
+        total.add(walk(one, events, contradictions, remedies))
         count += 1
     took = time.process_time() - begun
     print(
@@ -60,10 +64,10 @@ def test_several_lines() -> None:
 @pytest.mark.nightly
 @pytest.mark.timeout(3_600)
 def test_what_follows_every_contradiction() -> None:
-    walked("chains, followed", shapes.chains(), RULED, 1)
+    walked("chains, followed", shapes.chains(), RULED, 1, 2)
 
 
 @pytest.mark.nightly
 @pytest.mark.timeout(3_600)
 def test_contradictions_of_several_lines() -> None:
-    walked("lines, followed", shapes.several(LINES[:2]), RULED, 1)
+    walked("lines, followed", shapes.several(LINES[:2]), RULED, 1, 1)

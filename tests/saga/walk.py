@@ -30,6 +30,7 @@ RULED: Final = (Status.CONFIRMED, Status.REJECTED)
 VERDICTS: Final = ("confirmed", "rejected", "cancelled")
 READINGS: Final = ("pending", "not_received", "unusable")
 ORIGIN: Final = ("withdraw", "asked")
+REMEDIES: Final = ("return", "loss", "charge")
 EVENTS: Final = (*VERDICTS, *READINGS, *ORIGIN, "decisions")
 """What happens in a walk; time passes in every one."""
 
@@ -51,10 +52,13 @@ class Walked:
         self.ends += other.ends
 
 
-def walk(shape: Shape, events: tuple[str, ...] = EVENTS, contradictions: int = 1) -> Walked:
+def walk(
+    shape: Shape, events: tuple[str, ...] = EVENTS, contradictions: int = 1, remedies: int = 4
+) -> Walked:
     """Check every edge from the start of a redemption.
 
-    What comes after more contradictions than so many is not followed: it is the same again.
+    What comes after more contradictions, or more remedies, than so many is not followed: it is the
+    same again.
     """
     begun = shape.begun()
     laws.check(Edge(shape.engine, Saga(shape.terms, 0), "start", "", 0, NOW, begun))
@@ -77,7 +81,7 @@ def walk(shape: Shape, events: tuple[str, ...] = EVENTS, contradictions: int = 1
                 there = known[key] = len(known)
                 into.append([])
                 states.append(now)
-                if contradicted(now) > contradictions:
+                if contradicted(now, remedies) > contradictions:
                     walked.cut += 1
                     rests.append(there)
                 else:
@@ -110,11 +114,11 @@ def _from(rests: list[int], into: list[list[int]]) -> set[int]:
     return found
 
 
-def contradicted(saga: Saga) -> int:
+def contradicted(saga: Saga, remedies: int) -> int:
     """How often somebody said something else than before."""
     turned = (leg.first is not None or leg.claim is not None for leg in saga.legs)
-    # A person may find this and then that; each time another loss or return may follow.
-    again = max(0, sum(leg.verb in ("loss", "return") for leg in saga.legs) - 3)
+    # A person may find this and then that; each time another remedy may follow.
+    again = max(0, sum(leg.verb in REMEDIES for leg in saga.legs) - remedies)
     return sum(turned) + again
 
 
