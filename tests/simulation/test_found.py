@@ -64,6 +64,20 @@ FOUND: Final = {
         wishes=(replace(_MILES, programme="uprp-harbour-miles"),),
         asks=(Ask("request", 100, "harbour", 0),),
     ),
+    # The oracle's error: what was given after all is not told yet, as a person must decide whether
+    # it was paid for; meanwhile another has used the day's room.
+    "a limit that was used twice, while its correction waits for a person": replace(
+        plan(
+            Fault("no_after_yes", "citi/deduct", 1, 9_000),
+            Fault("yes_after_no", "alipayhk/credit", 1, 20_000),
+            flavour=4,
+        ),
+        wishes=(
+            replace(_COUPONS, lines=(("hkd50", 12),)),
+            replace(_COUPONS, lines=(("hkd50", 2), ("hkd20", 25))),
+        ),
+        asks=(Ask("request", 25, "alipayhk", 0), Ask("request", 8_380, "alipayhk", 1)),
+    ),
     # The tombstone was made anew at the time of the return that came after it: asked again, it was
     # told with another time under the same revision.
     "a tombstone, what was taken all the same, and the loss of the database": replace(
