@@ -64,7 +64,7 @@ def test_several_lines() -> None:
 @pytest.mark.nightly
 @pytest.mark.timeout(3_600)
 def test_what_follows_every_contradiction() -> None:
-    walked("chains, followed", shapes.chains(), RULED, 1, 2)
+    walked("chains, followed", shapes.chains(), RULED, 1, 1)
 
 
 @pytest.mark.nightly

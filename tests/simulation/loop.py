@@ -18,8 +18,9 @@ from typing import Any, Final, NoReturn, TypeVar, TypeVarTuple, Unpack
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-STEPS_MAX: Final = 100_000
-"""More than this in one run is no progress: it ends with NeverRests."""
+STEPS_MAX: Final = 400_000
+"""More than this in one run is no progress: it ends with NeverRests. A return that is said again for
+an hour, while a company is down and a clock runs ahead, takes a quarter of it."""
 
 
 class NeverRests(Exception):
