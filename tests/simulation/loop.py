@@ -19,8 +19,11 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 STEPS_MAX: Final = 400_000
-"""More than this in one run is no progress: it ends with NeverRests. A return that is said again for
-an hour, while a company is down and a clock runs ahead, takes a quarter of it."""
+"""More than this in one run is no progress: it ends with NeverRests.
+
+A return that is said again for an hour, while a company is down and a clock runs ahead, takes more
+than a quarter of it.
+"""
 
 
 class NeverRests(Exception):
