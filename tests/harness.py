@@ -226,6 +226,16 @@ class Platform:
         with self.explaining(lambda: f"{missing()} of {len(asked)} requests have no final result"):
             wait_until(lambda: not missing(), within_s, "every request has a final result")
 
+    def more_end(self, more: int, what: str, within_s: float = 60.0) -> None:
+        """Wait until that many more redemptions have ended."""
+        before = len(self.tape.finals())
+
+        def ended() -> int:
+            return len(self.tape.finals()) - before
+
+        with self.explaining(lambda: f"{ended()} of {more} more have ended"):
+            wait_until(lambda: ended() >= more, within_s, what)
+
     @contextmanager
     def explaining(self, what: Callable[[], str]) -> Iterator[None]:
         """Add to a failure what is known: `what`, exit codes, counts, the ends of two logs."""

@@ -71,21 +71,11 @@ def test_broker_and_database_killed(
     with platform.flowing(flow, per_s=50, seed=seed) as requests:
         servers: tuple[EmbeddedServer, ...] = (kafka, postgres)
         for server in itertools.chain.from_iterable(itertools.repeat(servers, times)):
-            _goes_on(platform)
+            platform.more_end(20, "redemptions go on")
             server.kill()
             server.start()
             killed[server.name] += 1
-        _goes_on(platform)
+        platform.more_end(20, "redemptions go on")
     sys.stderr.write(f"\n{killed.total()} kills of servers: {dict(killed)}")
     assert_consistent(platform, requests, "servers killed")
     assert node.stop() == 0
-
-
-def _goes_on(platform: Platform) -> None:
-    before = len(platform.tape.finals())
-
-    def more() -> int:
-        return len(platform.tape.finals()) - before
-
-    with platform.explaining(lambda: f"{more()} have"):
-        wait_until(lambda: more() >= 20, 60, "20 more redemptions have ended")

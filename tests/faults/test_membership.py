@@ -31,12 +31,6 @@ SESSION = {"UPRP_KAFKA__SESSION_TIMEOUT_S": "20"}
 """So long that a member that did not leave is not noticed within the test."""
 
 
-def ended(platform: Platform, more: int, what: str, within_s: float = 60.0) -> None:
-    """Wait until that many more redemptions have ended."""
-    before = len(platform.tape.finals())
-    wait_until(lambda: len(platform.tape.finals()) >= before + more, within_s, what)
-
-
 def works_on(node: Node, what: str) -> None:
     """Wait until a coordinator commits batches of its own."""
     before = node.metrics().get("uprp_batches_total", 0.0)
@@ -61,10 +55,10 @@ def test_one_joins_and_one_is_killed_under_load(platform: Platform) -> None:
         works_on(second, "has its share")
         works_on(first, "kept its share")
         assert first.kill() == -signal.SIGKILL
-        ended(platform, 300, "the other one carries on")
+        platform.more_end(300, "the other one carries on")
         third = platform.start_coordinator("third", **QUICK, **SMALL_BATCHES).wait_ready()
         works_on(third, "has its share")
-        ended(platform, 100, "both work")
+        platform.more_end(100, "both work")
     assert_consistent(platform, requests, "joined and killed")
     assert (second.stop(), third.stop()) == (0, 0)
 
@@ -98,7 +92,7 @@ def test_a_zombie_commits_nothing_and_publishes_nothing(platform: Platform, phas
     with platform.flowing(redemptions(ENDLESS, 8), per_s=100, seed=8) as requests:
         wait_until(lambda: zombie.stopped, 60, f"it stands still {phase}")
         heir = platform.start_coordinator("heir", **QUICK, **SMALL_BATCHES).wait_ready()
-        ended(platform, 100, "the heir has taken over")
+        platform.more_end(100, "the heir has taken over")
     platform.finish(requests)
     wait_until(lambda: platform.idle() and _all_answered(platform), 30, "nothing goes on")
     before = _state(platform)
@@ -145,7 +139,7 @@ def test_sigterm_drains_and_the_other_takes_over_at_once(platform: Platform) -> 
         assert leaving.stop() == 0
         # Well below the session time-out: it said good-bye.
         wait_until(lambda: holds(staying) == alone, 15, "the other one holds all partitions")
-        ended(platform, 100, "the other one carries on", 10)
+        platform.more_end(100, "the other one carries on", 10)
     assert_consistent(platform, requests, "drained")
     repeated = platform.tape.of("commands", "results")
     assert len(repeated) == len({one.event_id for one in repeated}), "offsets were not committed"
