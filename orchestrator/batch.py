@@ -13,9 +13,9 @@ from orchestrator.ports import (
     Audited,
     Settled,
 )
-from orchestrator.saga.instance import Saga
+from orchestrator.saga.instance import Leg, Saga
 from orchestrator.saga.ladder import News
-from orchestrator.saga.machine import Event, Still
+from orchestrator.saga.machine import READINGS, Event, Still
 from orchestrator.saga.objection import objection
 from orchestrator.saga.ruling import TWO_PERSONS
 from orchestrator.sagas.words import read_reply
@@ -62,28 +62,39 @@ class Batch(Origins):
         # By exact type rather than by match: isinstance is dear on pydantic's metaclass. By name
         # rather than by bound method: those would make every batch a cycle that waits for the
         # garbage collector with all that it holds.
-        getattr(self, _HANDLERS[type(event)])(arrival, event)
+        if getattr(self, _HANDLERS[type(event)])(arrival, event) is _READ_ONLY:
+            return  # It would say as little of a saga that somebody else has moved meanwhile.
+        if arrival.saga is not None:
+            self.decision.leant.add(arrival.saga)
 
-    def _answered(self, arrival: Arrival, reply: LegAnswered) -> None:
+    def _answered(self, arrival: Arrival, reply: LegAnswered) -> object:
         saga = self.sagas.get(arrival.saga) if arrival.saga else None
         path = reply.leg_id[37:]
         leg = saga.leg(path) if saga is not None else None
         if saga is None or leg is None:
             if arrival.restored:  # Once it is asked for again, it is answered again.
                 self.decision.counts["premature_replies"] += 1
-                return
+                return None
             self._set_aside(arrival, _problem(arrival, "is not a leg that was asked for"), _REFUSED)
-            return
-        engine, words = self._tools(saga.terms)
+            return None
+        _, words = self._tools(saga.terms)
         message_owner = words.owner(saga, leg)
         if message_owner != arrival.route.participant:
             why = f"belongs to {message_owner!r}, not to this topic's owner"
             self._set_aside(arrival, _problem(arrival, why), _REFUSED)
-            return
+            return None
         if arrival.redelivered:
             self._repeat(arrival, saga)
-            return
+            return None
         news = read_reply(saga, leg, reply)
+        moved = self._heard(arrival, saga, leg, reply, news)
+        return _READ_ONLY if moved is Still.STALE and news.event in READINGS else None
+
+    def _heard(
+        self, arrival: Arrival, saga: Saga, leg: Leg, reply: LegAnswered, news: News
+    ) -> Saga | Still:
+        engine, _ = self._tools(saga.terms)
+        path = leg.path
         if news.event is Event.CONFIRMED and news.amount == leg.asked:
             way = self._way(saga.terms)
             stride = way.confirmed(saga, leg, news.reference, news.detail, self.now)
@@ -91,7 +102,7 @@ class Batch(Origins):
                 ended = stride.saga.told is not None
                 told = _told(path, reply, news)
                 self._enter(arrival, stride, "answered", told, ended=ended)
-                return
+                return stride.saga
         moved = engine.hear(saga, path, news, self.now)
         if moved is Still.PREMATURE and arrival.restored:
             self.decision.counts["premature_replies"] += 1
@@ -105,6 +116,7 @@ class Batch(Origins):
             if news.event is Event.UNUSABLE:
                 self.decision.counts["unusable_replies"] += 1
             self._accept(arrival, saga, moved, "answered", **_told(path, reply, news))
+        return moved
 
     def _timer(self, arrival: Arrival, timer: TimerFired) -> None:
         saga = self.sagas.get(arrival.saga) if arrival.saga else None
@@ -198,6 +210,7 @@ _HANDLERS: Final[Mapping[type, str]] = {
     RedemptionWithdrawn: "_withdrawn",
 }
 _REFUSED = Disposition.REFUSED
+_READ_ONLY: Final = object()
 
 
 def _differs(told: OperatorDecided, made: Audited | None) -> str | None:

@@ -70,6 +70,7 @@ class Decision:
     taken: Mapping[str, Taken] = field(default_factory=dict)  # What participants got that is new.
     outcomes: Outcomes = field(default_factory=Outcomes)  # What was seen of them.
     recalled: list[SagaId] = field(default_factory=list)  # Lost with a database, and here again.
+    leant: set[SagaId] = field(default_factory=set)  # What was concluded depends on where they are.
     new_records: int = 0
     poison: int = 0
 

@@ -17,8 +17,8 @@ class Recent:
     """The newest sagas in flight, as this coordinator last saved or found them.
 
     Never believed: the compare-and-set tells when somebody else moved one, and what a batch leaves
-    as it is is compared too; then all is forgotten and the batch is read anew. Somebody else moves
-    one when a reply comes without its key.
+    as it is is compared too, unless it would be left so at whatever revision; then all is forgotten
+    and the batch is read anew. Somebody else moves one when a reply comes without its key.
     """
 
     def __init__(self, count_max: int) -> None:
@@ -55,8 +55,12 @@ class Recent:
         Raises:
             Conflict: somebody else moved a saga since.
         """
-        changed = decision.changes.sagas
-        left = {key: saga for key, saga in self._at_hand.items() if key[1] not in changed}
+        changed, leant = decision.changes.sagas, decision.leant
+        left = {
+            key: saga
+            for key, saga in self._at_hand.items()
+            if key[1] in leant and key[1] not in changed
+        }
         if left:
             found = await transaction.revisions(left)
             # As they were loaded: meanwhile a sweep may have offered others in their place.

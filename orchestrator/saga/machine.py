@@ -124,3 +124,9 @@ PARKED: Final = frozenset({S.SILENT, S.DISPUTED, S.REFUSED})
 """A person must look, though a late answer may still help."""
 DECIDED: Final = frozenset({S.CONFIRMED, S.REJECTED, S.CANCELLED, S.OVERTURNED, S.WRITTEN_OFF})
 """It is known what became of it."""
+READINGS: Final = frozenset(
+    event
+    for event in Event
+    if all(TABLE[status][event] is STALE for status in Status if status is not S.WAITING)
+)
+"""What says nothing of a leg that was asked, wherever it stands and will ever stand."""

@@ -55,6 +55,9 @@ ONE = saga()
 NEEDS = Needs(frozenset({(ONE.terms.key_hash, ONE.terms.saga_id)}), frozenset(), frozenset())
 
 
+LEANT = Decision(leant={ONE.terms.saga_id})
+
+
 def saved(was: Saga | None, now: Saga) -> Decision:
     return Decision(changes=Changes(sagas={now.terms.saga_id: Change(was, now)}))
 
@@ -65,7 +68,7 @@ async def test_what_is_left_as_it_is_is_compared_with_its_row() -> None:
     recent.remember(saved(None, ONE))
     assert await recent.load(rows, NEEDS) == {ONE.terms.saga_id: ONE}
     with pytest.raises(Conflict):
-        await recent.check(rows, Decision())
+        await recent.check(rows, LEANT)
 
 
 async def test_what_is_saved_needs_no_second_look() -> None:
@@ -76,10 +79,19 @@ async def test_what_is_saved_needs_no_second_look() -> None:
     assert rows.loads == 0
 
 
+async def test_what_nothing_was_concluded_from_needs_no_second_look() -> None:
+    """A company that has not heard of a leg says that whatever has become of it meanwhile."""
+    recent, rows = Recent(10), Rows(replace(ONE, revision=ONE.revision + 1))
+    recent.remember(saved(None, ONE))
+    await recent.load(rows, NEEDS)
+    await recent.check(rows, Decision())
+    assert rows.loads == 0
+
+
 async def test_what_was_read_just_now_needs_no_second_look() -> None:
     recent, rows = Recent(10), Rows(ONE)
     await recent.load(rows, NEEDS)
-    await recent.check(rows, Decision())
+    await recent.check(rows, LEANT)
     assert rows.loads == 1
 
 
@@ -87,7 +99,7 @@ async def test_what_is_as_it_was_is_no_conflict() -> None:
     recent, rows = Recent(10), Rows(ONE)
     recent.remember(saved(None, ONE))
     await recent.load(rows, NEEDS)
-    await recent.check(rows, Decision())
+    await recent.check(rows, LEANT)
     assert rows.loads == 1
 
 
@@ -136,7 +148,7 @@ async def test_a_sweep_between_loading_and_comparing_changes_nothing() -> None:
     recent.offer([ONE])
     await recent.load(rows, NEEDS)
     recent.offer([saga("r-2"), saga("r-3")])  # In the place of the first.
-    await recent.check(rows, Decision())
+    await recent.check(rows, LEANT)
     moved = Rows(replace(ONE, revision=ONE.revision + 1))
     with pytest.raises(Conflict):
-        await recent.check(moved, Decision())
+        await recent.check(moved, LEANT)

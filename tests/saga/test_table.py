@@ -2,6 +2,7 @@
 
 import pytest
 
+from orchestrator.saga import machine
 from orchestrator.saga.machine import DECIDED, IN_FLIGHT, PARKED, TABLE, Event, Status, Still
 
 VERDICTS = (Event.CONFIRMED, Event.REJECTED, Event.CANCELLED)
@@ -26,6 +27,16 @@ def test_every_status_is_of_one_sort() -> None:
 def test_only_a_verdict_decides(event: Event) -> None:
     for status, row in TABLE.items():
         assert row[event] not in DECIDED | {Status.DISPUTED}, (status, event)
+
+
+def test_what_only_reads_says_nothing_of_a_leg_for_good() -> None:
+    """`orchestrator/recent.py` relies on it: no leg that was asked ever waits again."""
+    assert {Event.NOT_RECEIVED} == machine.READINGS
+    for status, row in TABLE.items():
+        assert row[Event.NOT_RECEIVED] is (
+            Still.PREMATURE if status is Status.WAITING else Still.STALE
+        )
+        assert Status.WAITING not in row.values()
 
 
 def test_a_verdict_is_never_overwritten() -> None:
