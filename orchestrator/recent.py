@@ -76,9 +76,16 @@ class Recent:
         self._bound(self._rung)
 
     def remember(self, decision: Decision) -> None:
-        """Keep what has not ended after a commit, the newest so many."""
-        in_flight, rung = self._in_flight, self._rung
-        for saga_id, change in decision.changes.sagas.items():
+        """Keep what has not ended after a commit, the newest so many.
+
+        What rang and was answered with nothing new is let go: nothing is expected of it now, and
+        thousands of such would be what pushes everything else out of the processor's cache.
+        """
+        in_flight, rung, changed = self._in_flight, self._rung, decision.changes.sagas
+        for _, saga_id in self._at_hand:
+            if saga_id not in changed:
+                rung.pop(saga_id, None)
+        for saga_id, change in changed.items():
             kept = in_flight if rung.pop(saga_id, None) is None else rung
             kept.pop(saga_id, None)
             if change.now.wake_at is not None:

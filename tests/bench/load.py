@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from threading import Event
 from typing import Any, Final
 
 import orjson
@@ -100,6 +103,33 @@ class Load:
             self._producer.poll(0)
             self._read(stage)
         return stage
+
+    @contextmanager
+    def held(self, in_flight: int, *, patience_s: float = 60.0) -> Iterator[Stage]:
+        """So many under way for the length of a block, as fast as that goes; then none."""
+        stage, over = Stage(0.0, 0.0), Event()
+        with ThreadPoolExecutor(1) as thread:
+            holding = thread.submit(self._hold, in_flight, stage, over, patience_s)
+            try:
+                yield stage
+            finally:
+                over.set()
+            holding.result()
+
+    def _hold(self, in_flight: int, stage: Stage, over: Event, patience_s: float) -> None:
+        deadline = float("inf")
+        while stage.done < stage.sent or not over.is_set():
+            now = time.perf_counter()
+            if over.is_set():
+                deadline = min(deadline, now + patience_s)
+            elif stage.sent - stage.done < in_flight:
+                self._send(now)
+                stage.sent += 1
+                continue
+            if now > deadline:
+                raise TimeoutError(f"{stage.sent - stage.done} of {stage.sent} did not come")
+            self._producer.poll(0)
+            self._read(stage)
 
     def _send(self, due: float) -> None:
         self._number += 1

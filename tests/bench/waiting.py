@@ -1,10 +1,10 @@
 """`make bench-waiting`: what 100,000 sagas that wait cost those that do not.
 
-One pair of coordinators, servers and companies, in turns: now every timer is a day away, now so
-many a second are due. Each due timer is found, published, read, and asks a company, which answers.
-Prints the rate of the happy path beside them as a share of the rate without, in every round and in
-the middle one, and how many timers a second the sweeper kept up with. In rounds, because a machine
-may be twice as fast as it was a minute ago.
+One pair of coordinators, servers and companies, with as many redemptions under way as keeps them
+busy. By turns no timer is due, or so many a second: each is found, published, read, and asks a
+company, which answers. Prints the rate of the happy path beside them as a share of the rate just
+before and after, in every round and in all of them, and how many timers a second the sweeper kept
+up with. In short rounds: a machine may be twice as fast as it was a minute ago.
 """
 
 from __future__ import annotations
@@ -12,18 +12,21 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import platform
 import shutil
 import statistics
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
 import psutil
 
+from adapters.embedded.doctor import built_how
 from adapters.embedded.environment import Environment
 from adapters.embedded.processes import Child
 from adapters.postgres.rows import COLUMNS, begun_row
@@ -38,13 +41,16 @@ from schemas.requests import RedemptionRequested
 from schemas.value import but
 from tests.bench.__main__ import UPRP, WARM_S, Bench
 from tests.bench.load import ORIGIN, Load, Stage, say
-from tests.support import wait_until
 
-ROUNDS: Final = 3
-SLICES: Final = ROUNDS + 1
-"""Each round wakes others: who has just rung has nothing to do for long."""
+ROUNDS: Final = 10
+WINDOW_S: Final = 6.0
+SETTLE_S: Final = 2.0  # From the first due timer to the window, until it is as it will be.
+REST_S: Final = 3.0  # From the last due timer to the window, until all are through.
+RINGING_S: Final = SETTLE_S + WINDOW_S + 1.0
+ROUND_S: Final = RINGING_S + REST_S + WINDOW_S + 1.0
+TIMERS: Final = "uprp_timers_total"
+BATCHES: Final = "uprp_batches_total"
 FAR_MS: Final = 86_400_000
-SOON_S: Final = 1
 
 
 class Waiting(Bench):
@@ -145,42 +151,26 @@ _NUMBER: Final = "split_part(request_id, '-', 2)::integer"
 _WAITS: Final = f"account = 'waiting-' || {_NUMBER}"
 
 
-def _hush(bench: Waiting) -> None:
-    """Let none of them be due for a day."""
-
-    async def hush(connection: Any) -> None:
-        await connection.execute(
-            f"update saga set due_at = now() + interval '1 day' where {_WAITS}"
-            " and due_at < now() + interval '1 hour'"
-        )
-        await connection.execute("vacuum saga")
-
-    bench.ask(hush)
-
-
-def _wake(bench: Waiting, first: int, count: int, per_s: int) -> None:
-    """Let so many of them, from the `first`, be due from now on, one after the other."""
+def _wake(bench: Waiting, first: int, count: int, begin: float, per_s: int) -> None:
+    """Let so many of them, from the `first`, be due one after the other from that moment on."""
 
     async def wake(connection: Any) -> None:
         await connection.execute(
-            f"update saga set due_at = now() + make_interval(secs => $4"
-            f" + (({_NUMBER} - $1 + $5) % $5) / $3::float8)"
-            f" where {_WAITS} and ({_NUMBER} - $1 + $5) % $5 < $2",
+            f"update saga set due_at = to_timestamp($4) + make_interval(secs =>"
+            f" ({_NUMBER} - $1) / $3::float8)"
+            f" where {_WAITS} and {_NUMBER} between $1 and $1 + $2 - 1",
             first,
             count,
             per_s,
-            SOON_S,
-            bench.waiting,
+            begin,
         )
         await connection.execute("vacuum saga")
 
-    before = _timers(bench)
     bench.ask(wake)
-    wait_until(lambda: _timers(bench) > before, 60, "the first timers are due")
 
 
-def _timers(bench: Waiting) -> float:
-    return bench.metrics().get("uprp_timers_total", 0.0)
+def _sleep_until(at: float) -> None:
+    time.sleep(max(0.0, at - time.time()))
 
 
 _LATE: Final = """
@@ -189,24 +179,48 @@ from saga where due_at < now() - interval '1 second'
 """
 
 
+def _spending(bench: Waiting) -> Callable[[], dict[str, Any]]:
+    """What is spent from now on, and what is late when it is asked for."""
+    before, began, cpu = bench.metrics(), time.monotonic(), bench.cpu(bench.engines)
+
+    def spent() -> dict[str, Any]:
+        used = {part: done - cpu[part] for part, done in bench.cpu(bench.engines).items()}
+        now, took = bench.metrics(), time.monotonic() - began
+        rang, batches = (now[name] - before[name] for name in (TIMERS, BATCHES))
+        late = bench.ask(lambda connection: connection.fetchrow(_LATE))
+        return {
+            "timers": round(rang),
+            "timers_per_s": round(rang / took),
+            "batches_per_s": round(batches / took, 1),
+            "cpu_s": {part: round(seconds, 2) for part, seconds in used.items()},
+            "late_timers": late["count"],
+            "oldest_late_s": round(float(late["oldest"]), 1),
+        }
+
+    return spent
+
+
+def _window(bench: Waiting, held: Stage, name: str) -> dict[str, Any]:
+    """What is carried in a while of the load that is held."""
+    spent, began, before = _spending(bench), time.monotonic(), held.done
+    time.sleep(WINDOW_S)
+    done, took = held.done - before, time.monotonic() - began
+    found = {"carried_per_s": round(done / took), "done": done, **spent()}
+    say(f"  {name}: {found}")
+    return found
+
+
 def _stage(bench: Waiting, load: Load, name: str, rate: float, seconds: float) -> dict[str, Any]:
     """Offer a rate; what was carried, and how many timers were read meanwhile."""
-    timers, began, cpu = _timers(bench), time.monotonic(), bench.cpu(bench.engines)
-    stage: Stage = load.run(rate, seconds, patience_s=240)
-    spent = {part: used - cpu[part] for part, used in bench.cpu(bench.engines).items()}
-    rang, took = _timers(bench) - timers, time.monotonic() - began
-    late = bench.ask(lambda connection: connection.fetchrow(_LATE))
+    spent = _spending(bench)
+    stage = load.run(rate, seconds, patience_s=240)
     found = {
         "offered_per_s": round(rate),
         "carried_per_s": round(stage.completed_per_s),
         "p50_ms": round(stage.percentile(0.50), 1),
         "p99_ms": round(stage.percentile(0.99), 1),
         "done": stage.done,
-        "timers": round(rang),
-        "timers_per_s": round(rang / took),
-        "cpu_s": {part: round(seconds, 2) for part, seconds in spent.items()},
-        "late_timers": late["count"],
-        "oldest_late_s": round(float(late["oldest"]), 1),
+        **spent(),
     }
     say(f"  {name}: {found}")
     return found
@@ -216,13 +230,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.waiting", description=__doc__)
     parser.add_argument("--waiting", type=int, default=100_000)
     parser.add_argument("--due", type=int, default=1_000, help="timers a second")
-    parser.add_argument("--offered", type=float, default=9_000.0)
+    parser.add_argument("--in-flight", type=int, default=1_500, help="redemptions under way")
     parser.add_argument("--processes", type=int, default=psutil.cpu_count() or 1)
     options = parser.parse_args()
+    if options.due * RINGING_S * ROUNDS > options.waiting:
+        parser.error(f"--waiting must be at least {options.due * RINGING_S * ROUNDS:.0f}")
     with Environment(progress=say) as servers:
         folder = servers.folder / "bench"
         folder.mkdir()
-        bench = Waiting(servers, folder, options.waiting, options.waiting // options.due)
+        bench = Waiting(servers, folder, options.waiting, 3 * options.waiting // options.due)
         bench.prepare()
         companies = [*UPRP, "sandbox", "--data", str(folder / "books")]
         with bench.process("companies", companies, "sandbox ready") as bench.sandbox:
@@ -241,27 +257,32 @@ def _run(bench: Waiting, options: argparse.Namespace) -> dict[str, Any]:
     try:
         with bench.coordinators("coordinator", options.processes):
             load.run(200, 3)
-            # A fresh broker compiles itself at first.
-            warm = load.run(options.offered, WARM_S, patience_s=240)
-            offered = min(options.offered, warm.completed_per_s * 1.5)
             say(f"  writing {count:,} sagas that wait")
             _write(bench, count)
-            for number in range(ROUNDS):
-                alone.append(_stage(bench, load, "alone", offered, 10))
-                _wake(bench, number * count // SLICES, count // SLICES, due)
-                beside.append(_stage(bench, load, "beside", offered, 10))
-                _hush(bench)
-            _wake(bench, ROUNDS * count // SLICES, count, due)
+            first, share = time.time() + WARM_S + WINDOW_S + REST_S + 10, round(due * RINGING_S)
+            begins = [first + number * ROUND_S for number in range(ROUNDS)]
+            for number, begin in enumerate(begins):
+                _wake(bench, number * share, share, begin, due)
+            with load.held(options.in_flight, patience_s=240) as held:
+                for begin in begins:  # Until the first, a fresh broker compiles itself.
+                    _sleep_until(begin - WINDOW_S - 1)
+                    alone.append(_window(bench, held, "alone"))
+                    _sleep_until(begin + SETTLE_S)
+                    beside.append(_window(bench, held, "beside"))
+                _sleep_until(begins[-1] + ROUND_S - WINDOW_S - 1)
+                alone.append(_window(bench, held, "alone"))
+            begin = time.time() + REST_S
+            _wake(bench, 0, min(count, due * 60), begin, due)
+            _sleep_until(begin)
             rate = statistics.median(one["carried_per_s"] for one in alone) * 0.8
             share = _stage(bench, load, "at 80 %", rate, 20)
             quiet = _stage(bench, load, "at 100/s", 100, 10)
     finally:
         load.close()
-    ratios = [
-        round(late["carried_per_s"] / early["carried_per_s"], 3)
-        for early, late in zip(alone, beside, strict=True)
-    ]
+    carried = [one["carried_per_s"] for one in beside]
+    around = [(a["carried_per_s"] + b["carried_per_s"]) / 2 for a, b in pairwise(alone)]
     return {
+        "python": platform.python_version() + built_how(),
         "processes": options.processes,
         "waiting": count,
         "due_per_s": due,
@@ -270,8 +291,8 @@ def _run(bench: Waiting, options: argparse.Namespace) -> dict[str, Any]:
         "at_80_percent": share,
         "at_100": quiet,
         **_costs(alone, beside),
-        "ratios": ratios,
-        "ratio": statistics.median(ratios),
+        "ratios": [round(one / other, 3) for one, other in zip(carried, around, strict=True)],
+        "ratio": round(sum(carried) / sum(around), 3),
         "timers_per_s_at_80_percent": share["timers_per_s"],
     }
 

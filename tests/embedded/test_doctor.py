@@ -9,7 +9,14 @@ import typer
 from typer.testing import CliRunner
 
 from adapters.cli import environment as commands
-from adapters.embedded.doctor import INSTALL_JAVA, Finding, Machine, examine, output_of
+from adapters.embedded.doctor import (
+    INSTALL_JAVA,
+    Finding,
+    Machine,
+    built_how,
+    examine,
+    output_of,
+)
 
 
 def without(*names: str) -> Machine:
@@ -33,6 +40,22 @@ def finding(machine: Machine, name: str) -> Finding:
 @pytest.fixture(autouse=True)
 def _no_java_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("JAVA_HOME", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("built", "slow"),
+    (
+        ("'--prefix=/opt/python' '--enable-shared'", True),
+        ("'--enable-optimizations' '--with-lto'", False),
+        (None, False),  # Nobody knows.
+    ),
+)
+def test_a_python_built_without_optimisations_is_named_and_good_enough(
+    built: str | None, slow: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sysconfig.get_config_var", lambda _: built)
+    assert ("slower" in built_how()) is slow
+    assert finding(without(), "Python").ok
 
 
 @pytest.mark.parametrize(("program", "name"), (("java", "Java"), ("mvn", "Maven")))

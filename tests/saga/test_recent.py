@@ -114,6 +114,29 @@ async def test_what_a_sweeper_found_is_at_hand_but_never_instead_of_what_was_sav
     assert await recent.load(rows, NEEDS) == {ONE.terms.saga_id: later}
 
 
+async def test_what_rang_and_was_answered_with_nothing_new_is_let_go() -> None:
+    """Nothing is expected of it until its next timer, which brings it along."""
+    recent, rows = Recent(10), Rows(ONE)
+    recent.offer([ONE])
+    await recent.load(rows, NEEDS)
+    later = replace(ONE, revision=ONE.revision + 1)
+    recent.remember(saved(ONE, later))  # It asks, and is at hand for the answer,
+    assert await recent.load(rows, NEEDS) == {ONE.terms.saga_id: later}
+    assert rows.loads == 0
+    recent.remember(Decision())  # which changes nothing.
+    await recent.load(rows, NEEDS)
+    assert rows.loads == 1
+
+
+async def test_what_is_in_flight_stays_whatever_is_said_of_it() -> None:
+    recent, rows = Recent(10), Rows(ONE)
+    recent.remember(saved(None, ONE))
+    await recent.load(rows, NEEDS)
+    recent.remember(Decision())
+    assert await recent.load(rows, NEEDS) == {ONE.terms.saga_id: ONE}
+    assert rows.loads == 0
+
+
 async def test_what_is_offered_is_bounded_too() -> None:
     recent, rows = Recent(2), Rows(ONE)
     recent.offer([ONE, saga("r-2"), saga("r-3")])
