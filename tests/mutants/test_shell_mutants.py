@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.mutants.shell import MUTANTS, Mutant
+from tests.mutants.shell import MUTANTS, Mutant, a_conflict_changes_nothing
+from tests.simulation import test_found
 from tests.simulation.runs import run
 
 # Those that take many seeds to show are tried at night.
@@ -23,3 +24,9 @@ def test_a_planted_bug_is_caught(mutant: Mutant, monkeypatch: pytest.MonkeyPatch
     tally, failed = run(range(mutant.seeds))
     assert failed is not None, f"{mutant.name}: {tally.seeds} seeds saw nothing"
     print(f"{mutant.name:<52} seed {failed.plan.seed:>5}  {failed.problems[0][:90]}")
+
+
+def test_a_conflict_that_empties_nothing_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    a_conflict_changes_nothing(monkeypatch)
+    with pytest.raises(AssertionError, match=r"assert \d{3,} <= 3"):
+        test_found.test_after_a_conflict_nothing_at_hand_is_believed()

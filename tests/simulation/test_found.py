@@ -111,3 +111,10 @@ FOUND: Final = {
 @pytest.mark.parametrize("name", FOUND)
 def test_it_does_not_happen_again(name: str) -> None:
     assert not live(FOUND[name]).problems
+
+
+def test_after_a_conflict_nothing_at_hand_is_believed() -> None:
+    """Else the batch conflicts again and again, until the watchdog ends the process."""
+    reached = live(FOUND["a reply without its key"]).reached
+    assert 0 < reached["log batch.retried"] <= 3
+    assert not reached["stopped NoProgress"]
