@@ -60,6 +60,11 @@ def test_many_more_worlds() -> None:
     checkers.check_worlds(range(1_000, 21_000), Hostile)
 
 
+def test_what_is_given_after_all_may_take_room_that_others_used() -> None:
+    """Found among 20,000: a line was refused, its room used by others, and then issued late."""
+    checkers.check_worlds(range(5_968, 5_969), Hostile)
+
+
 def test_companies_that_echo_cause_no_extra_command() -> None:
     checkers.check_amplification()
 
