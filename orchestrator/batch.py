@@ -62,33 +62,33 @@ class Batch(Origins):
         # By exact type rather than by match: isinstance is dear on pydantic's metaclass. By name
         # rather than by bound method: those would make every batch a cycle that waits for the
         # garbage collector with all that it holds.
-        if getattr(self, _HANDLERS[type(event)])(arrival, event) is _READ_ONLY:
-            return  # It would say as little of a saga that somebody else has moved meanwhile.
-        if arrival.saga is not None:
+        mere_reading = getattr(self, _HANDLERS[type(event)])(arrival, event)
+        if not mere_reading and arrival.saga is not None:
             self.decision.leant.add(arrival.saga)
 
-    def _answered(self, arrival: Arrival, reply: LegAnswered) -> object:
+    def _answered(self, arrival: Arrival, reply: LegAnswered) -> bool:
+        """Whether it says as little of a saga that somebody else has moved meanwhile."""
         saga = self.sagas.get(arrival.saga) if arrival.saga else None
         path = reply.leg_id[37:]
         leg = saga.leg(path) if saga is not None else None
         if saga is None or leg is None:
             if arrival.restored:  # Once it is asked for again, it is answered again.
                 self.decision.counts["premature_replies"] += 1
-                return None
+                return False
             self._set_aside(arrival, _problem(arrival, "is not a leg that was asked for"), _REFUSED)
-            return None
+            return False
         _, words = self._tools(saga.terms)
         message_owner = words.owner(saga, leg)
         if message_owner != arrival.route.participant:
             why = f"belongs to {message_owner!r}, not to this topic's owner"
             self._set_aside(arrival, _problem(arrival, why), _REFUSED)
-            return None
+            return False
         if arrival.redelivered:
             self._repeat(arrival, saga)
-            return None
+            return False
         news = read_reply(saga, leg, reply)
         moved = self._heard(arrival, saga, leg, reply, news)
-        return _READ_ONLY if moved is Still.STALE and news.event in READINGS else None
+        return moved is Still.STALE and news.event in READINGS
 
     def _heard(
         self, arrival: Arrival, saga: Saga, leg: Leg, reply: LegAnswered, news: News
@@ -210,7 +210,6 @@ _HANDLERS: Final[Mapping[type, str]] = {
     RedemptionWithdrawn: "_withdrawn",
 }
 _REFUSED = Disposition.REFUSED
-_READ_ONLY: Final = object()
 
 
 def _differs(told: OperatorDecided, made: Audited | None) -> str | None:
