@@ -34,7 +34,7 @@ from schemas.catalogue import Channel, topic_of
 from schemas.dead_letters import DeadLetter
 from schemas.envelope import PLATFORM_SOURCE, Envelope, source_of
 from schemas.ids import SagaId, partition_key
-from tests.saga.sums import accounts, pieces, sums
+from tests.saga.sums import accounts, issued_late, pieces, sums
 
 DEPLOY: Final = Path(__file__).parents[2] / "deploy"
 START: Final = 1_800_000_000_000
@@ -292,7 +292,7 @@ class Platform:
         late: set[str] = set()
         for saga, *_ in self.rows.values():
             terms = saga.terms
-            if any(leg.verb == "credit" and leg.first == 0 for leg in saga.legs):
+            if issued_late(saga):
                 late.add(terms.limit)
             if terms.limit and terms.business_date and saga.legs:
                 key = (terms.key_hash, terms.limit, terms.business_date)

@@ -20,6 +20,11 @@ KNOWN: Final = {
 }
 
 
+def issued_late(saga: Saga) -> bool:
+    """Whether a line was refused and issued after all: honoured, though others used its room."""
+    return any(leg.verb == "credit" and leg.first == 0 for leg in saga.legs)
+
+
 @dataclass(frozen=True, slots=True)
 class Sums:
     """The points of a saga."""
