@@ -65,7 +65,7 @@ def unknown(inquiry: Outgoing, number: int) -> Record:
 async def run(deploy: Path, count: int, size: int) -> dict[str, float]:
     """Microseconds a due saga, by part."""
     line = Line(deploy, Rows())
-    sagas = list(waiting_sagas(deploy, count, START_MS - 1_000, 0))
+    sagas = list(waiting_sagas(deploy, count, START_MS - 1_000))
     for start in range(0, count, size):
         rows = [dict(zip(COLUMNS["saga"], begun_row(one), strict=True)) for one in sagas[:size]]
         del sagas[:size]

@@ -56,9 +56,8 @@ FAR_MS: Final = 86_400_000
 class Waiting(Bench):
     """A bench whose companies are asked again only after so many seconds."""
 
-    def __init__(self, environment: Environment, folder: Path, waiting: int, every_s: int) -> None:
+    def __init__(self, environment: Environment, folder: Path, every_s: int) -> None:
         super().__init__(environment, folder)
-        self.waiting = waiting
         self.deploy = patient(folder, every_s)
         self.engines: list[Child] = []
 
@@ -98,12 +97,12 @@ def patient(folder: Path, every_s: int) -> Path:
     return deploy
 
 
-def waiting_sagas(deploy: Path, count: int, now: int, spread_ms: int) -> Iterator[Saga]:
-    """So many sagas, half of them unknown, half pending, due one after the other."""
+def waiting_sagas(deploy: Path, count: int, due: int) -> Iterator[Saga]:
+    """So many sagas, half of them unknown, half pending, all due at that moment (ms)."""
     catalogue = load(deploy)
     programme = catalogue.programmes["citi-alipayhk-coupons"]
     engine, _ = Decider(catalogue, "bench").kits[programme.saga, programme.saga_version]
-    begin = now - 60_000
+    begin = due - 60_000
     for number in range(count):
         request = RedemptionRequested.model_validate(
             {
@@ -124,7 +123,6 @@ def waiting_sagas(deploy: Path, count: int, now: int, spread_ms: int) -> Iterato
             saga = _heard(engine.hear(saga, "deduct", done, begin + 100))
             saga = _heard(engine.hear(saga, "credit/1", News(event=Event.PENDING), begin + 200))
         saga = _heard(engine.asked(saga, begin + 6_000))
-        due = now + spread_ms * number // count
         legs = tuple(but(leg, due=due if leg.due else None) for leg in saga.legs)
         yield but(saga, legs=legs, wake_at=due)
 
@@ -137,7 +135,7 @@ def _heard(moved: Any) -> Saga:
 def _write(bench: Waiting, count: int) -> None:
     """Put the waiting sagas into the database, all due by their states and by no row."""
     now = round(time.time() * 1000)
-    sagas = waiting_sagas(bench.deploy, count, now - 1_000, 0)
+    sagas = waiting_sagas(bench.deploy, count, now - 1_000)
     rows = [begun_row(but(saga, wake_at=now + FAR_MS)) for saga in sagas]
 
     async def copy(connection: Any) -> None:
@@ -151,18 +149,19 @@ _NUMBER: Final = "split_part(request_id, '-', 2)::integer"
 _WAITS: Final = f"account = 'waiting-' || {_NUMBER}"
 
 
-def _wake(bench: Waiting, first: int, count: int, begin: float, per_s: int) -> None:
-    """Let so many of them, from the `first`, be due one after the other from that moment on."""
+def _wake(bench: Waiting, rounds: int, count: int, begin: float, per_s: int) -> None:
+    """Let so many of them be due in every round, one after the other, the first from `begin` on."""
 
     async def wake(connection: Any) -> None:
         await connection.execute(
             f"update saga set due_at = to_timestamp($4) + make_interval(secs =>"
-            f" ({_NUMBER} - $1) / $3::float8)"
-            f" where {_WAITS} and {_NUMBER} between $1 and $1 + $2 - 1",
-            first,
+            f" {_NUMBER} / $2::integer * $5::float8 + {_NUMBER} % $2 / $3::float8)"
+            f" where {_WAITS} and {_NUMBER} < $1::integer * $2",
+            rounds,
             count,
             per_s,
             begin,
+            ROUND_S,
         )
         await connection.execute("vacuum saga")
 
@@ -238,7 +237,7 @@ def main() -> None:
     with Environment(progress=say) as servers:
         folder = servers.folder / "bench"
         folder.mkdir()
-        bench = Waiting(servers, folder, options.waiting, 3 * options.waiting // options.due)
+        bench = Waiting(servers, folder, 3 * options.waiting // options.due)
         bench.prepare()
         companies = [*UPRP, "sandbox", "--data", str(folder / "books")]
         with bench.process("companies", companies, "sandbox ready") as bench.sandbox:
@@ -259,10 +258,9 @@ def _run(bench: Waiting, options: argparse.Namespace) -> dict[str, Any]:
             load.run(200, 3)
             say(f"  writing {count:,} sagas that wait")
             _write(bench, count)
-            first, share = time.time() + WARM_S + WINDOW_S + REST_S + 10, round(due * RINGING_S)
+            first = time.time() + WARM_S + WINDOW_S + REST_S + 10
             begins = [first + number * ROUND_S for number in range(ROUNDS)]
-            for number, begin in enumerate(begins):
-                _wake(bench, number * share, share, begin, due)
+            _wake(bench, ROUNDS, round(due * RINGING_S), first, due)
             with load.held(options.in_flight, patience_s=240) as held:
                 for begin in begins:  # Until the first, a fresh broker compiles itself.
                     _sleep_until(begin - WINDOW_S - 1)
@@ -272,10 +270,10 @@ def _run(bench: Waiting, options: argparse.Namespace) -> dict[str, Any]:
                 _sleep_until(begins[-1] + ROUND_S - WINDOW_S - 1)
                 alone.append(_window(bench, held, "alone"))
             begin = time.time() + REST_S
-            _wake(bench, 0, min(count, due * 60), begin, due)
+            _wake(bench, 1, min(count, due * 60), begin, due)
             _sleep_until(begin)
             rate = statistics.median(one["carried_per_s"] for one in alone) * 0.8
-            share = _stage(bench, load, "at 80 %", rate, 20)
+            loaded = _stage(bench, load, "at 80 %", rate, 20)
             quiet = _stage(bench, load, "at 100/s", 100, 10)
     finally:
         load.close()
@@ -288,12 +286,12 @@ def _run(bench: Waiting, options: argparse.Namespace) -> dict[str, Any]:
         "due_per_s": due,
         "alone": alone,
         "beside": beside,
-        "at_80_percent": share,
+        "at_80_percent": loaded,
         "at_100": quiet,
         **_costs(alone, beside),
         "ratios": [round(one / other, 3) for one, other in zip(carried, around, strict=True)],
         "ratio": round(sum(carried) / sum(around), 3),
-        "timers_per_s_at_80_percent": share["timers_per_s"],
+        "timers_per_s_at_80_percent": loaded["timers_per_s"],
     }
 
 
