@@ -71,12 +71,11 @@ def _python(_machine: Machine) -> Finding:
 def built_how(maps: Path = Path("/proc/self/maps")) -> str:
     """What to know of how the interpreter was built: empty when nothing makes it slow."""
     try:
-        shared = "libpython" in maps.read_text("utf-8", "replace")
+        if "libpython" in maps.read_text("utf-8", "replace"):
+            return ", its code in a shared library: about a sixth slower than in one piece"
     except OSError:  # Not Linux: nobody knows.
-        shared = False
-    return (
-        ", its code in a shared library: about a sixth slower than in one piece" if shared else ""
-    )
+        pass
+    return ""
 
 
 def _java(machine: Machine) -> Finding:
