@@ -129,32 +129,34 @@ class Batch(Origins):
         elif saga.revision != timer.revision:
             self.decision.counts["stale_timers"] += 1
         else:
-            engine, _ = self._tools(saga.terms)
             late = saga.wake_at is not None and saga.wake_at <= self.now
-            at = self.now if late else self._rang_at(arrival, engine.due(saga))
-            if saga.held and saga.held <= at:
-                self._look_at_held(arrival, saga)
-                return
-            stride = self._way(saga.terms).later(saga, at)
-            if stride is not None:
-                self._enter(arrival, stride, "timer", {}, ended=False)
-                return
-            moved = engine.tick(saga, at)
-            if not isinstance(moved, Still):
-                self._accept(arrival, saga, moved, "timer")
-            elif (due := engine.due(saga)) != saga.wake_at:
-                # The row's timer stood for an earlier leg: set it right, there is nothing to tell.
-                self.sagas[saga.terms.saga_id] = replace(
-                    saga, revision=saga.revision + 1, wake_at=due
-                )
+            self._rang(arrival, saga, self.now if late else self._rang_at(arrival, saga))
 
-    def _rang_at(self, arrival: Arrival, due: int | None) -> int:
+    def _rang(self, arrival: Arrival, saga: Saga, at: int) -> None:
+        if saga.held and saga.held <= at:
+            self._look_at_held(arrival, saga)
+            return
+        stride = self._way(saga.terms).later(saga, at)
+        if stride is not None:
+            self._enter(arrival, stride, "timer", {}, ended=False)
+            return
+        engine, _ = self._tools(saga.terms)
+        moved = engine.tick(saga, at)
+        if not isinstance(moved, Still):
+            self._accept(arrival, saga, moved, "timer")
+        elif (due := engine.due(saga)) != saga.wake_at:
+            # The row's timer stood for an earlier leg: set it right, there is nothing to tell.
+            self.sagas[saga.terms.saga_id] = replace(saga, revision=saga.revision + 1, wake_at=due)
+
+    def _rang_at(self, arrival: Arrival, saga: Saga) -> int:
         """When a timer rang: by the clock of whoever found it due, where that is ahead of ours.
 
         Otherwise it would ring in vain until our clock is there too. Never later than what was due,
         and from no further ahead than clocks may differ: a record cannot drive a saga on.
         """
         assert arrival.envelope is not None
+        engine, _ = self._tools(saga.terms)
+        due = engine.due(saga)
         if due is None or due <= self.now or due > self.now + CLOCKS_APART_MAX:
             return self.now
         return due if due <= moment_of(arrival.envelope.time).timestamp() * 1000 else self.now

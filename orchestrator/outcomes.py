@@ -105,7 +105,7 @@ def _compare(
     known = len(before)
     for at, leg in enumerate(now.legs):
         old = before[at] if at < known else None
-        if old is leg and came is comes:
+        if came is comes and old is not None and old.status is leg.status:
             continue
         status, earlier = leg.status, old.status if old is not None else WAITING
         name = names[sides[leg.path]]

@@ -37,14 +37,16 @@ class Recent:
     async def load(self, transaction: Transaction, needs: Needs) -> dict[SagaId, Saga]:
         """The sagas that a batch needs: those at hand, and the others from the database."""
         in_flight, rung = self._in_flight, self._rung
-        self._at_hand = {
-            key: saga
-            for key in needs.keys
-            if (saga := in_flight.get(key[1]) or rung.get(key[1])) is not None
-        }
-        found = {key[1]: saga for key, saga in self._at_hand.items()}
-        keys = [key for key in needs.keys if key[1] not in found]
-        strays = [saga for saga in needs.strays if saga not in found]
+        found: dict[SagaId, Saga] = {}
+        keys: list[SagaKey] = []
+        self._at_hand = at_hand = {}
+        for key in needs.keys:
+            saga = in_flight.get(key[1]) or rung.get(key[1])
+            if saga is None:
+                keys.append(key)
+            else:
+                found[key[1]] = at_hand[key] = saga
+        strays = [saga_id for saga_id in needs.strays if saga_id not in found]
         if keys or strays:
             found |= await transaction.load(keys, strays)
         return found

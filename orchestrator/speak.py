@@ -24,6 +24,14 @@ from schemas.reasons import Code, reason
 from schemas.results import RequestRefused
 
 _topic = lru_cache(maxsize=4_096)(topic_of)
+
+
+@lru_cache(maxsize=1_024)
+def _header(name: str, text: str) -> tuple[str, bytes]:
+    """A header that many records have in common."""
+    return name, text.encode()
+
+
 _SPECVERSION = ("ce_specversion", b"1.0")
 _SOURCE = ("ce_source", PLATFORM_SOURCE.encode())
 _DEAD_LETTER_BYTES_MAX: Final = 1_200_000
@@ -39,8 +47,8 @@ def said(saga: Saga, message: Message, caused_by: str | None, at: str) -> Outgoi
         _SPECVERSION,
         ("ce_id", message.event_id.encode()),
         _SOURCE,
-        ("ce_type", message.type.encode()),
-        ("ce_time", at.encode()),
+        _header("ce_type", message.type),
+        _header("ce_time", at),
         ("ce_subject", message.event_id[:36].encode()),
         _JSON,
     ]

@@ -175,13 +175,14 @@ _FIRST_LEG = 14  # The fields of a leg that was asked, in the first version; now
 
 
 def _decode_leg(found: list[Any]) -> Leg:
-    path, asked, status, *rest = found
     if len(found) == _FIRST_LEG:
+        path, asked, status, *rest = found
         attempt, rungs, pending_from, expires_at = *rest[:2], *rest[-2:]
         inquiries = max(0, rungs - (attempt - 1))  # The other rungs were resends.
         known = (path, asked, _STATUSES[status], attempt, inquiries, *rest[2:-2], expires_at)
         return but(Leg(*known), rungs=rungs, pending_from=pending_from)
-    return Leg(path, asked, _STATUSES[status], *rest)
+    found[2] = _STATUSES[found[2]]
+    return Leg(*found)
 
 
 def _decode_told(found: list[Any]) -> Told:

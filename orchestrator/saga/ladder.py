@@ -85,37 +85,81 @@ def _rung(leg: Leg, news: News, at: Moment) -> Leg:
     policy, now = at.policy, at.now
     rungs = 0 if news.event is Event.AGAIN else leg.rungs
     rung = policy.rungs[rungs % len(policy.rungs)] if policy.rungs else None
-    inquires = rung is Rung.INQUIRE
-    return but(
+    return _waiting_on(
         leg,
-        status=Status.UNKNOWN,
-        attempt=leg.attempt + (rung is Rung.RESEND),
-        inquiries=leg.inquiries + inquires,
-        rungs=rungs + 1,
-        said_at=now if inquires else leg.said_at,
+        Status.UNKNOWN,
+        rung,
+        now,
         due=now + policy.every,
         code=news.code or leg.code,
+        rungs=rungs + 1,
+        since=leg.since,
+        pending_from=leg.pending_from,
     )
 
 
 def _pending(leg: Leg, _news: News, at: Moment) -> Leg:
     policy, now = at.policy, at.now
     again = leg.status is Status.PENDING
-    inquires = again and Rung.INQUIRE in policy.rungs
-    resends = again and not inquires and Rung.RESEND in policy.rungs
+    rung = None
+    if again and policy.rungs:
+        rung = Rung.INQUIRE if Rung.INQUIRE in policy.rungs else Rung.RESEND
     since = leg.since if again else now
     due = now + policy.pending_every
     if policy.pending_until is not None and policy.pending_until.moment(since) > now:
         due = min(due, policy.pending_until.moment(since))
-    return but(
+    return _waiting_on(
         leg,
-        status=Status.PENDING,
-        attempt=leg.attempt + resends,
-        inquiries=leg.inquiries + inquires,
-        pending_from=leg.pending_from if again else leg.inquiries,
-        since=since,
-        said_at=now if inquires else leg.said_at,
+        Status.PENDING,
+        rung,
+        now,
         due=due,
+        code=leg.code,
+        rungs=leg.rungs,
+        since=since,
+        pending_from=leg.pending_from if again else leg.inquiries,
+    )
+
+
+def _waiting_on(
+    leg: Leg,
+    status: Status,
+    rung: Rung | None,
+    now: int,
+    *,
+    due: int,
+    code: str | None,
+    rungs: int,
+    since: int,
+    pending_from: int,
+) -> Leg:
+    """The leg, asked about or said once more, or just waited for.
+
+    Field by field: this is what a saga costs that waits, and there may be thousands a second.
+    """
+    inquires = rung is Rung.INQUIRE
+    return Leg(
+        leg.path,
+        leg.asked,
+        status,
+        leg.attempt + (rung is Rung.RESEND),
+        leg.inquiries + inquires,
+        leg.sent_at,
+        now if inquires else leg.said_at,
+        due,
+        leg.moved,
+        leg.reference,
+        code,
+        leg.detail,
+        leg.expires_at,
+        rungs,
+        since,
+        pending_from,
+        leg.cancels,
+        leg.called,
+        leg.first,
+        leg.claim,
+        leg.decision,
     )
 
 

@@ -25,7 +25,7 @@ from .policy import LegPolicy, Policies, Remedy
 from .recall import Said, caught_up, stands
 from .ruling import Action, Ruling, event_of, news_of
 from .telling import ending, remembered, reviewed, spoken, tell
-from .verdict import cell_of
+from .verdict import cell_of, says_nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +108,8 @@ class Engine:
         leg = saga.leg(path)
         if leg is None or leg.verb == LOSS:
             return Still.PREMATURE
+        if says_nothing(leg, news):
+            return Still.STALE
         policy = self._policy(saga.terms, leg)
         only_late = self._may_only_be_late(leg)
         cell = cell_of(saga, leg, news, policy, only_late=only_late)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 from schemas.reasons import Code
@@ -152,7 +153,7 @@ class Straight:
             return None
         if late(leg, policy, now) is not Event.TIMED_OUT:
             return None
-        news = News(event=Event.TIMED_OUT, code=leg.code or Code.TIMEOUT)
+        news = _silence(leg.code or Code.TIMEOUT)
         looked = moved(leg, status, news, Moment(now, policy, saga.terms.saga_id))
         if looked.attempt != leg.attempt:
             return None
@@ -222,6 +223,12 @@ def _done(leg: Leg, reference: str | None, detail: Mapping[str, Any] | None) -> 
         detail,
         leg.expires_at,
     )
+
+
+@lru_cache(maxsize=256)
+def _silence(code: str) -> News:
+    """That nothing was heard, of a leg of which the code is known; there are few."""
+    return News(event=Event.TIMED_OUT, code=code)
 
 
 def _phase(verb: str) -> str:

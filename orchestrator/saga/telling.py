@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from schemas.reasons import Code
 from schemas.results import ResultStatus
 from schemas.value import but
@@ -83,5 +85,10 @@ def phase(saga: Saga) -> str:
         return "HELD"
     for leg in reversed(saga.legs):
         if leg.status in IN_FLIGHT:
-            return f"{leg.verb.upper()}_{leg.status.upper()}"
+            return _waits_for(leg.path, leg.status)
     return "OPEN"
+
+
+@lru_cache(maxsize=1_024)
+def _waits_for(path: str, status: Status) -> str:
+    return f"{Leg(path, 0).verb.upper()}_{status.upper()}"

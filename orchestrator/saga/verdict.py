@@ -28,6 +28,11 @@ def cell_of(saga: Saga, leg: Leg, news: News, policy: LegPolicy, *, only_late: b
     return cell
 
 
+def says_nothing(leg: Leg, news: News) -> bool:
+    """Whether it is no verdict and moves nothing, whatever the policy; most late news does."""
+    return TABLE[leg.status][news.event] is Still.STALE and news.event not in _VERDICTS
+
+
 def _after_one(saga: Saga, leg: Leg, news: News, policy: LegPolicy, only_late: bool) -> Cell:
     """What a verdict does after the first: nothing, if it was said or decided upon before.
 

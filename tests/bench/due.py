@@ -11,7 +11,8 @@ import argparse
 import asyncio
 import gc
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -27,6 +28,8 @@ from tests.bench.waiting import patient, waiting_sagas
 
 EVERY_S: Final = 100
 PARTITIONS: Final = 8
+CACHE_BYTES: Final = 1 << 26
+"""More than a processor has."""
 
 
 class Rows(Nowhere):
@@ -62,8 +65,10 @@ def unknown(inquiry: Outgoing, number: int) -> Record:
     return record_of(f"uprp.{company}.replies", number, inquiry.key, value, head)
 
 
-async def run(deploy: Path, count: int, size: int) -> dict[str, float]:
-    """Microseconds a due saga, by part."""
+async def run(
+    deploy: Path, count: int, size: int, between: Callable[[], object] = int
+) -> dict[str, float]:
+    """Microseconds a due saga, by part; `between` what is done and what comes of it."""
     line = Line(deploy, Rows())
     sagas = list(waiting_sagas(deploy, count, START_MS - 1_000))
     for start in range(0, count, size):
@@ -74,10 +79,13 @@ async def run(deploy: Path, count: int, size: int) -> dict[str, float]:
         with line.part("publish"):
             line.recent.offer(due)
             rung = fired(due, line.now, PARTITIONS)
+        between()
         asked = await line.batch([as_record(said, start + at) for at, said in enumerate(rung)])
+        between()
         assert len(asked.outgoing) == size, asked.counts
         replies = [unknown(said, start + at) for at, said in enumerate(asked.outgoing)]
         heard = await line.batch(replies)
+        between()
         assert heard.counts["stale_replies"] == size, heard.counts
         if start == 0:
             line.spent.clear()  # The first batch fills the caches.
@@ -88,10 +96,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.due", description=__doc__)
     parser.add_argument("--count", type=int, default=20_000)
     parser.add_argument("--batch", type=int, default=500)
+    parser.add_argument(
+        "--cold", action="store_true", help="as if others had used the caches in between"
+    )
     options = parser.parse_args()
     gc.disable()
+    others = bytearray(CACHE_BYTES)
+    between = partial(others.translate, None) if options.cold else int
     with TemporaryDirectory() as folder:
-        found = asyncio.run(run(patient(Path(folder), EVERY_S), options.count, options.batch))
+        deploy = patient(Path(folder), EVERY_S)
+        found = asyncio.run(run(deploy, options.count, options.batch, between))
     text = ", ".join(f"{name} {us:.1f}" for name, us in found.items())
     sys.stdout.write(f"{sum(found.values()):.0f} us a due saga: {text}\n")
 

@@ -39,10 +39,12 @@ from orchestrator.saga.machine import Event
 from orchestrator.settings import ROOT
 from schemas.requests import RedemptionRequested
 from schemas.value import but
-from tests.bench.__main__ import UPRP, WARM_S, Bench
+from tests.bench.__main__ import UPRP, Bench
 from tests.bench.load import ORIGIN, Load, Stage, say
 
 ROUNDS: Final = 10
+WARM_S: Final = 60.0
+"""Until then a fresh broker compiles itself, with up to a fifth of two cores."""
 WINDOW_S: Final = 6.0
 SETTLE_S: Final = 2.0  # From the first due timer to the window, until it is as it will be.
 REST_S: Final = 3.0  # From the last due timer to the window, until all are through.
@@ -262,7 +264,7 @@ def _run(bench: Waiting, options: argparse.Namespace) -> dict[str, Any]:
             begins = [first + number * ROUND_S for number in range(ROUNDS)]
             _wake(bench, ROUNDS, round(due * RINGING_S), first, due)
             with load.held(options.in_flight, patience_s=240) as held:
-                for begin in begins:  # Until the first, a fresh broker compiles itself.
+                for begin in begins:
                     _sleep_until(begin - WINDOW_S - 1)
                     alone.append(_window(bench, held, "alone"))
                     _sleep_until(begin + SETTLE_S)

@@ -1,9 +1,16 @@
 """The table is total, and says what the contract says."""
 
+from itertools import product
+
 import pytest
 
 from orchestrator.saga import machine
+from orchestrator.saga.instance import Leg, Saga
+from orchestrator.saga.ladder import News
 from orchestrator.saga.machine import DECIDED, IN_FLIGHT, PARKED, TABLE, Event, Status, Still
+from orchestrator.saga.policy import LegPolicy, Remedy
+from orchestrator.saga.verdict import cell_of, says_nothing
+from tests.saga.cases import terms
 
 VERDICTS = (Event.CONFIRMED, Event.REJECTED, Event.CANCELLED)
 READINGS = (Event.NOT_RECEIVED, Event.UNUSABLE, Event.PENDING)
@@ -37,6 +44,22 @@ def test_what_only_reads_says_nothing_of_a_leg_for_good() -> None:
             Still.PREMATURE if status is Status.WAITING else Still.STALE
         )
         assert Status.WAITING not in row.values()
+
+
+def test_what_says_nothing_is_stale_whatever_the_policy() -> None:
+    """The engine asks the table first, and the policy only for the rest."""
+    late = LegPolicy(late_yes=(Remedy.PARK,), late_no=(Remedy.REVERSE, Remedy.LOSS))
+    done = Leg("deduct", 25, Status.CONFIRMED, 1, moved=25)
+    nothing = 0
+    for status, event, policy, only_late, cancels, path in product(
+        Status, Event, (LegPolicy(), late), (True, False), (0, 1), ("credit/1", "deduct/return")
+    ):
+        leg, news = Leg(path, 2, status, 1, cancels=cancels), News(event=event)
+        if says_nothing(leg, news):
+            saga = Saga(terms(), 1, (done, leg))
+            assert cell_of(saga, leg, news, policy, only_late=only_late) is Still.STALE
+            nothing += 1
+    assert nothing > len(Status)
 
 
 def test_a_verdict_is_never_overwritten() -> None:
