@@ -312,7 +312,8 @@ class Engine:
         if owed > 0:
             if now_owed.covered:
                 return _recovered(saga, owed)
-            return self._return(saga, owed, now) if now_owed.certain else saga
+            asked = self._return(saga, owed, now) if now_owed.certain else saga
+            return asked if asked is not saga else _at_rest(saga)
         if owed == 0:
             return _at_rest(saga)
         if any(leg.status not in DECIDED and leg.status is not Status.WAITING for leg in saga.legs):

@@ -1,7 +1,14 @@
 """Replies and people who contradict each other: no one overrules the other in silence."""
 
+from orchestrator.saga.balance import points
+from orchestrator.saga.instance import Leg, Partial, Saga, Told
+from orchestrator.saga.ladder import News
+from orchestrator.saga.machine import Event, Status
 from orchestrator.saga.policy import Remedy
 from orchestrator.saga.ruling import Action
+from schemas.results import ResultStatus
+from tests.saga import shapes
+from tests.saga.cases import LINES, NOW
 from tests.saga.story import Story, on_offer
 from tests.saga.test_hard_cases import BOOK, CHARGE, ONE, PARK
 
@@ -94,3 +101,29 @@ def test_a_return_of_what_was_not_taken_is_a_dispute() -> None:
     assert story.books == {}
     assert story.decides("deduct/return", Action.REJECT) == ["#r2"]
     assert story.results[1] == (2, "FAILED_NOTHING_DEDUCTED", 0, 0)
+
+
+def test_a_call_ends_with_what_was_missing() -> None:
+    """Found by a walk at night: the other line's late reversal left nothing missing but a call."""
+    (shape,) = (
+        one
+        for one in shapes.several(LINES[:2])
+        if one.terms.partial is Partial.ALL_OR_NOTHING and not one.terms.prededucted
+    )
+    legs = (
+        Leg("deduct", 5_005, Status.CONFIRMED, 1, moved=5_005, reference="D"),
+        Leg("credit/1", 2, Status.OVERTURNED, 1, moved=2, first=2, claim=1, called=NOW),
+        Leg("credit/2", 1, Status.CONFIRMED, 1, moved=1, reference="C"),
+        Leg("credit/2/reverse", 1, Status.CANCELLED, 1, cancels=1),
+        Leg("deduct/return", 5, Status.WRITTEN_OFF, 1),
+    )
+    told = Told(1, ResultStatus.SUCCESS, True, None, None, NOW, moved=(5_005, 2, 1))
+    saga = Saga(shape.terms, 9, legs, told)
+    assert saga.parked
+    assert points(saga, shape.engine.definition).owed == -5
+    undone = News(event=Event.CONFIRMED, amount=1, reference="V")
+    now = shape.engine.hear(saga, "credit/2/reverse", undone, NOW)
+    assert isinstance(now, Saga), now
+    assert [leg.path for leg in now.legs if leg.status is Status.SENT] == ["credit/1/reverse"]
+    assert points(now, shape.engine.definition).owed > 0
+    assert not now.parked
