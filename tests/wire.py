@@ -177,6 +177,8 @@ class Tape:
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
                 "reconnect.backoff.max.ms": 500,
+                # Topics are made anew before each test: what is known of the old ones is let go.
+                "topic.metadata.refresh.interval.ms": 5_000,
                 **QUIET,
             }
         )

@@ -158,7 +158,7 @@ def test_a_silent_partner_costs_nobody_a_point(
             probes.extend(platform.publish(some(f"probe-{number}", 1)))
             return state(last, "alipayhk") == GAUGE[State.CLOSED]
 
-        wait_until(closed, 30, "the probes are answered")
+        wait_until(closed, 90, "the probes are answered")
         served = platform.publish(some("served", 10))
         platform.finish([*first, *probes, *served])
         assert results(platform, served) == ["SUCCESS"] * 10
