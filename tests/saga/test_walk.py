@@ -72,7 +72,5 @@ def test_what_follows_every_contradiction() -> None:
 @pytest.mark.timeout(3_600)
 def test_contradictions_of_several_lines() -> None:
     """Where what was issued is kept: all or nothing has more states than can be held."""
-    kept = (
-        one for one in shapes.several(LINES[:2]) if one.terms.partial is Partial.KEEP_ISSUED
-    )
+    kept = (one for one in shapes.several(LINES[:2]) if one.terms.partial is Partial.KEEP_ISSUED)
     walked("lines, followed", kept, RULED, 1, 1)
