@@ -24,19 +24,17 @@ from schemas.reasons import Code, reason
 from schemas.results import RequestRefused
 
 _topic = lru_cache(maxsize=4_096)(topic_of)
+_SPECVERSION = ("ce_specversion", b"1.0")
+_SOURCE = ("ce_source", PLATFORM_SOURCE.encode())
+_DEAD_LETTER_BYTES_MAX: Final = 1_200_000
+_JSON = ("content-type", b"application/json")
+_TIMERS = ("ce_type", catalogue.TIMERS.encode())
 
 
 @lru_cache(maxsize=1_024)
 def _header(name: str, text: str) -> tuple[str, bytes]:
     """A header that many records have in common."""
     return name, text.encode()
-
-
-_SPECVERSION = ("ce_specversion", b"1.0")
-_SOURCE = ("ce_source", PLATFORM_SOURCE.encode())
-_DEAD_LETTER_BYTES_MAX: Final = 1_200_000
-_JSON = ("content-type", b"application/json")
-_TIMERS = ("ce_type", catalogue.TIMERS.encode())
 
 
 def said(saga: Saga, message: Message, caused_by: str | None, at: str) -> Outgoing:

@@ -26,7 +26,7 @@ from .ladder import due as due_of
 from .machine import Event, Status
 from .policy import LegPolicy, Policies
 from .progress import participant
-from .telling import phase
+from .telling import phase, waits_for
 from .utterance import Kind as Word
 from .utterance import Utterance
 
@@ -77,7 +77,7 @@ class Straight:
         for number, line in enumerate(terms.lines, 1):
             legs.append(Leg(f"{self._gives}/{number}", line.quantity))
         saga = Saga(terms, 1, tuple(legs), None, False, legs[0].due)
-        return Stride(saga, self._first, (), _phase(takes))
+        return Stride(saga, self._first, (), waits_for(takes, _SENT))
 
     def confirmed(
         self,
@@ -176,7 +176,7 @@ class Straight:
         after = Saga(terms, saga.revision + 1, tuple(legs), None, False, next_wake(saga, due, now))
         to = self.definition.steps[0].to
         taken = Transfer(member(terms, to), SUSPENSE, terms.unit, done.moved)
-        return Stride(after, tuple(said), (taken,), _phase(self._gives))
+        return Stride(after, tuple(said), (taken,), waits_for(self._gives, _SENT))
 
     def _given(
         self, saga: Saga, legs: tuple[Leg, ...], done: Leg, due: int | None, now: int
@@ -197,7 +197,7 @@ class Straight:
             ended = Saga(terms, saga.revision + 1, legs, told)
             return Stride(ended, _LAST, moved, ResultStatus.SUCCESS)
         after = Saga(terms, saga.revision + 1, legs, None, False, next_wake(saga, due, now))
-        return Stride(after, (), moved, _phase(self._gives))
+        return Stride(after, (), moved, waits_for(self._gives, _SENT))
 
     def _policy(self, terms: Terms, verb: str) -> LegPolicy:
         return self.policies.of(participant(terms, self.definition, verb), verb)
@@ -229,7 +229,3 @@ def _done(leg: Leg, reference: str | None, detail: Mapping[str, Any] | None) -> 
 def _silence(code: str) -> News:
     """That nothing was heard, of a leg of which the code is known; there are few."""
     return News(event=Event.TIMED_OUT, code=code)
-
-
-def _phase(verb: str) -> str:
-    return f"{verb.upper()}_{_SENT.upper()}"

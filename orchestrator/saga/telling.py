@@ -85,10 +85,11 @@ def phase(saga: Saga) -> str:
         return "HELD"
     for leg in reversed(saga.legs):
         if leg.status in IN_FLIGHT:
-            return _waits_for(leg.path, leg.status)
+            return waits_for(leg.path, leg.status)
     return "OPEN"
 
 
 @lru_cache(maxsize=1_024)
-def _waits_for(path: str, status: Status) -> str:
+def waits_for(path: str, status: Status) -> str:
+    """What a saga waits for while the leg of that path, or verb, is in flight."""
     return f"{Leg(path, 0).verb.upper()}_{status.upper()}"
