@@ -19,7 +19,7 @@ from schemas import catalogue
 from schemas.catalogue import DEAD_LETTER_TOPIC, Channel, topic_of
 from schemas.dead_letters import DeadLetter, Disposition
 from schemas.envelope import PLATFORM_SOURCE, VALUE_BYTES_MAX, Envelope, Unreadable, rfc3339
-from schemas.ids import SagaId, partition_key
+from schemas.ids import SagaId, partition_key, remember
 from schemas.reasons import Code, reason
 from schemas.results import RequestRefused
 
@@ -54,9 +54,11 @@ def said(saga: Saga, message: Message, caused_by: str | None, at: str) -> Outgoi
         headers.append(("ce_causationid", caused_by.encode()))
     if terms.traceparent is not None:
         headers.append(("traceparent", terms.traceparent.encode()))
+    key = partition_key(terms.origin, terms.account).encode()
+    remember(key, terms.key_hash)  # To publish it, and to read what is answered.
     return Outgoing(
         topic=_topic(message.participant, message.channel),
-        key=partition_key(terms.origin, terms.account).encode(),
+        key=key,
         value=_fitting(message.data),
         headers=headers,
     )

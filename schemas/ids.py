@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from hashlib import sha1
 from struct import unpack_from
 from typing import Final
@@ -55,12 +54,8 @@ _MASK: Final = 0xFFFFFFFF
 _MIX: Final = 0x5BD1E995
 
 
-@lru_cache(maxsize=65_536)
 def murmur2(key: bytes) -> int:
-    """Kafka's own hash of a record key, made positive; 31 bits.
-
-    Remembered: the records of one account ask for it again and again.
-    """
+    """Kafka's own hash of a record key, made positive; 31 bits."""
     length = len(key)
     value = (0x9747B28C ^ length) & _MASK
     whole = length & ~3
@@ -76,6 +71,29 @@ def murmur2(key: bytes) -> int:
     return value & 0x7FFFFFFF
 
 
+_REMEMBERED_MAX: Final = 16_384
+_remembered: dict[bytes, int] = {}
+
+
 def key_hash(key: bytes) -> int:
-    """The bucket of a key, 0 to 4,095. Its partition is `key_hash % partitions` (`design.md` 9)."""
-    return murmur2(key) % KEY_BUCKETS
+    """The bucket of a key, 0 to 4,095. Its partition is `key_hash % partitions` (`design.md` 9).
+
+    Remembered: the records of one account ask for it again and again.
+    """
+    found = _remembered.get(key)
+    if found is None:
+        found = murmur2(key) % KEY_BUCKETS
+        remember(key, found)
+    return found
+
+
+def remember(key: bytes, bucket: int) -> None:
+    """Spare the next one who asks for the bucket of a key; the caller has it from a row."""
+    if len(_remembered) >= _REMEMBERED_MAX:
+        _remembered.clear()
+    _remembered[key] = bucket
+
+
+def partition_of(key: bytes, count: int) -> int:
+    """The partition of a key in a topic of so many, as Kafka's own partitioner says."""
+    return (murmur2(key) if KEY_BUCKETS % count else key_hash(key)) % count

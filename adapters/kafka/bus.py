@@ -15,7 +15,7 @@ from orchestrator.errors import Unavailable
 from orchestrator.ports import Outgoing
 from orchestrator.settings import KafkaSettings
 from orchestrator.telemetry import Log
-from schemas.ids import murmur2
+from schemas.ids import partition_of
 
 _BATCH_BYTES: Final = 256 * 1024  # From here on a batch is sent and the next one begun.
 _RECORD_BYTES_MAX: Final = 1536 * 1024  # The largest dead letter, with room for its headers.
@@ -62,7 +62,7 @@ class KafkaBus:
             count = counts.get(record.topic)
             if count is None:
                 count = counts[record.topic] = len(await producer.partitions_for(record.topic))
-            number = murmur2(record.key) % count if record.key else 0
+            number = partition_of(record.key, count) if record.key else 0
             by_partition.setdefault((record.topic, number), []).append(record)
         acks = []
         for (topic, number), group in by_partition.items():

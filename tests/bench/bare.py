@@ -17,7 +17,7 @@ import orjson
 import uvloop
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from schemas.ids import murmur2
+from schemas.ids import partition_of
 
 GROUP = "bare-loop"
 TOPICS = ("uprp.alipayhk.requests", "uprp.citi.replies", "uprp.alipayhk.replies")
@@ -165,7 +165,7 @@ async def _batch(connection: Any, producer: Any, records: list[Any]) -> None:
     acks = []
     for _, _, _, (topic, key, value, headers) in moves:
         count = len(await producer.partitions_for(topic))
-        where = TopicPartition(topic, murmur2(key) % count)
+        where = TopicPartition(topic, partition_of(key, count))
         batch = batches.get(where)
         if batch is None:
             batch = batches[where] = producer.create_batch()

@@ -9,6 +9,7 @@ from uuid import UUID, uuid5
 import pytest
 from aiokafka.partitioner import murmur2 as kafka_murmur2
 
+from schemas import ids
 from schemas.ids import (
     KEY_BUCKETS,
     NAMESPACE,
@@ -16,6 +17,7 @@ from schemas.ids import (
     key_hash,
     murmur2,
     partition_key,
+    partition_of,
     result_event_id,
     saga_id,
 )
@@ -74,6 +76,22 @@ def test_a_bucket_never_straddles_partitions(partitions: int) -> None:
         key = chance.randbytes(20)
         assert 0 <= key_hash(key) < KEY_BUCKETS
         assert key_hash(key) % partitions == murmur2(key) % partitions
+
+
+@pytest.mark.parametrize("count", (1, 3, 8, 12, 4_096, 5_000))
+def test_a_partition_is_the_one_that_kafka_would_take(count: int) -> None:
+    chance = random.Random(11)
+    for _ in range(200):
+        key = chance.randbytes(20)
+        for _ in range(2):  # Asked for once more, it comes from memory.
+            assert partition_of(key, count) == (kafka_murmur2(key) & 0x7FFFFFFF) % count
+
+
+def test_what_is_remembered_of_keys_has_a_bound() -> None:
+    for number in range(40_000):
+        key_hash(b"w-%d" % number)
+    assert len(ids._remembered) <= ids._REMEMBERED_MAX
+    assert all(key_hash(key) == bucket for key, bucket in [*ids._remembered.items()][:100])
 
 
 def test_event_ids_are_the_same_after_a_restart() -> None:
