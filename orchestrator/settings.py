@@ -66,8 +66,8 @@ class CoordinatorSettings(_Group):
     drain_s: Seconds = 20.0  # For the batch in hand, on SIGTERM.
     dead_letter_batch_min: Annotated[int, Field(ge=1)] = 20
     dead_letter_share_max: Annotated[float, Field(gt=0, le=1)] = 0.5
-    sweep_s: Seconds = 0.25
-    sweep_count_max: Annotated[int, Field(ge=1, le=10_000)] = 500
+    sweep_s: Seconds = 0.5
+    sweep_count_max: Annotated[int, Field(ge=1, le=10_000)] = 1_000
     sweep_lease_s: Seconds = 10.0  # Until a record of `uprp.internal` that is not read is lost.
     health_s: Seconds = 0.5  # Between two rounds of telling each other of the participants.
     sweep_patience_s: Seconds = 10.0  # How long sweeping waits while records wait to be read.
