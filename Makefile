@@ -65,7 +65,7 @@ bench: setup ## Measure the bare loop and the coordinator side by side (build/be
 simulate: setup ## The coordinator on a virtual clock, hostile seed after seed (SEEDS=1000 FIRST=0)
 	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),1000) --first $(or $(FIRST),0)
 
-bench-waiting: setup ## What 100,000 waiting sagas cost the others (build/bench-waiting.json)
+bench-waiting: setup ## What 200,000 waiting sagas cost the others (build/bench-waiting.json)
 	@$(BIN)/python -m tests.bench.waiting
 
 chaos: setup ## Everything at once on real servers (MINUTES=30 RATE=300; SEED=n brings a run back)

@@ -50,7 +50,7 @@ listen_addresses = '127.0.0.1'
 port = {port}
 unix_socket_directories = ''
 max_connections = 60
-shared_buffers = 256MB
+shared_buffers = {buffers_mb}MB
 max_wal_size = 2GB
 fsync = on
 synchronous_commit = on
@@ -145,6 +145,8 @@ class EmbeddedPostgres(EmbeddedServer):
     """PostgreSQL on 127.0.0.1: TCP only, no password, superuser and database `uprp`."""
 
     name: ClassVar[str] = "PostgreSQL"
+    buffers_mb: int = 256
+    """Its `shared_buffers`, read when it starts."""
     stop_signal: ClassVar[signal.Signals] = signal.SIGINT  # A "fast" shutdown: sessions are cut.
     leash_signal: ClassVar[signal.Signals] = signal.SIGQUIT  # It then takes its children along.
 
@@ -238,7 +240,8 @@ class EmbeddedPostgres(EmbeddedServer):
             yield from self._initialise()
         end(self._orphans(), deadline_s=5)
         self._drop_stale_pid_file()
-        (self.cluster / "postgresql.conf").write_text(SETTINGS.format(port=self.port))
+        settings = SETTINGS.format(port=self.port, buffers_mb=self.buffers_mb)
+        (self.cluster / "postgresql.conf").write_text(settings)
         (self.cluster / "pg_hba.conf").write_text(ACCESS)
         self.progress("Starting PostgreSQL")
 

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+import time
 import urllib.request
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -33,7 +34,16 @@ READY_S: Final = 60.0
 WARM_S: Final = 10.0
 """How long the full load runs before anything is measured: until then, half of what a fresh broker
 does is compiling itself, and whoever is measured second would have the better one."""
+REST_S: Final = 5.0
 CPU_OF: Final = ("kafka", "postgres", "companies", "engine", "load")
+
+
+def sized(servers: Environment) -> Environment:
+    """The servers, not started yet, with a database for a load: a quarter of the memory is its
+    buffers, as its manual has it, and 2 GB of that is enough here."""
+    total = psutil.virtual_memory().total // 1_000_000
+    servers.postgres.buffers_mb = min(max(total // 4, servers.postgres.buffers_mb), 2_000)
+    return servers
 
 
 class Bench:
@@ -145,7 +155,8 @@ def measure(
         before = bench.cpu(engines)
         burst = load.run(rates[-1], 10, patience_s=240)
         after = bench.cpu(engines)
-        knee = burst.completed_per_s
+        burst.check()
+        knee = burst.carried_per_s
         say(f"  {name}: offered {rates[-1]:,.0f}/s, carried {knee:,.0f}/s")
         cpu = {part: (after[part] - before[part]) / burst.done * 1e6 for part in after}
         say("  cpu per redemption: " + ", ".join(f"{p} {v:.0f} us" for p, v in cpu.items()))
@@ -155,9 +166,12 @@ def measure(
         }
         for rate in (*rates[:-1], round(knee * 0.85)):
             stage = load.run(rate, 10 if rate < 1_000 else 8)
+            stage.check()
             _show(name, stage)
             label = "knee" if rate not in rates else f"{rate:.0f}"
             found[label] = _figures(stage)
+        found["at_rest_ms_per_s"] = rest = at_rest(bench, engines)
+        say(f"  {name}: at rest " + ", ".join(f"{p} {v} ms/s" for p, v in rest.items()))
         return found
     finally:
         load.close()
@@ -181,6 +195,15 @@ def _show(name: str, stage: Stage) -> None:
         f"  {name}: {figures['rate']:,}/s  p50 {figures['p50_ms']} ms  p99 {figures['p99_ms']} ms"
         f"  schedule lag p99 {figures['schedule_lag_p99_ms']} ms  tail {figures['tail_s']} s"
     )
+
+
+def at_rest(bench: Bench, engines: list[Child]) -> dict[str, int]:
+    """Milliseconds of CPU a second that each part uses while there is nothing to do."""
+    time.sleep(2)
+    before, began = bench.cpu(engines), time.monotonic()
+    time.sleep(REST_S)
+    after, took = bench.cpu(engines), time.monotonic() - began
+    return {part: round((after[part] - before[part]) / took * 1_000) for part in after}
 
 
 def frugality(before: dict[str, float], after: dict[str, float], done: int) -> dict[str, Any]:
@@ -212,7 +235,7 @@ def main() -> None:
     rates = (100.0, 1_000.0, options.offered)
     count = options.processes
     out: dict[str, Any] = {"schema": 1, "cores": cores, "processes": count}
-    with Environment(progress=say) as servers:
+    with sized(Environment(progress=say)) as servers:
         folder = servers.folder / "bench"
         folder.mkdir()
         bench = Bench(servers, folder)

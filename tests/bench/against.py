@@ -2,7 +2,8 @@
 
 The other one runs from a work tree in a temporary folder; servers, topics, companies and load are
 the same, and the two take turns (A, B, A, B, ...), so that a machine that grows slower favours
-neither. The schema is this tree's: a coordinator tolerates a newer one.
+neither. As many redemptions are under way with the one as with the other. The schema is this
+tree's: a coordinator tolerates a newer one.
 """
 
 from __future__ import annotations
@@ -13,15 +14,20 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from adapters.embedded.environment import Environment
 from orchestrator.settings import ROOT
-from tests.bench.__main__ import UPRP, Bench
+from tests.bench.__main__ import UPRP, Bench, sized
 from tests.bench.load import Load, say
+
+WARM_S: Final = 8.0  # From a coordinator's start to its window.
+WINDOW_S: Final = 12.0
+CALM_PER_S: Final = 500.0
 
 
 @contextmanager
@@ -37,20 +43,23 @@ def work_tree(revision: str) -> Iterator[Path]:
             subprocess.run([*git, "remove", "--force", str(tree)], check=True)
 
 
-def _turn(bench: Bench, load: Load, name: str, tree: Path, offered: float) -> dict[str, Any]:
+def _turn(bench: Bench, load: Load, name: str, tree: Path, in_flight: int) -> dict[str, Any]:
     """One coordinator from its start to its end; how much it carried, and how fast it was."""
     with bench.process(name, [*UPRP, "coordinator"], "coordinator.assigned", tree) as engine:
-        load.run(200, 3)
-        load.run(offered, 4, patience_s=240)
-        before = bench.cpu([engine])
-        burst = load.run(offered, 10, patience_s=240)
-        after = bench.cpu([engine])
-        calm = load.run(1_000, 6)
+        with load.held(in_flight, patience_s=240) as held:
+            time.sleep(WARM_S)
+            done, before, began = held.done, bench.cpu([engine]), time.monotonic()
+            time.sleep(WINDOW_S)
+            done, took = held.done - done, time.monotonic() - began
+            after = bench.cpu([engine])
+        held.check()
+        calm = load.run(CALM_PER_S, 6)
+        calm.check()
     found = {
-        "carried_per_s": round(burst.completed_per_s),
-        "engine_cpu_us": round((after["engine"] - before["engine"]) / burst.done * 1e6),
-        "p50_ms_at_1000": round(calm.percentile(0.50), 1),
-        "p99_ms_at_1000": round(calm.percentile(0.99), 1),
+        "carried_per_s": round(done / took),
+        "cpu_us": {part: round((after[part] - before[part]) / done * 1e6) for part in after},
+        f"p50_ms_at_{CALM_PER_S:.0f}": round(calm.percentile(0.50), 1),
+        f"p99_ms_at_{CALM_PER_S:.0f}": round(calm.percentile(0.99), 1),
     }
     say(f"  {name}: {found}")
     return found
@@ -59,11 +68,11 @@ def _turn(bench: Bench, load: Load, name: str, tree: Path, offered: float) -> di
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.against", description=__doc__)
     parser.add_argument("revision", help="any commit of this repository")
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--offered", type=float, default=9_000.0)
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--in-flight", type=int, default=1_500, help="redemptions under way")
     options = parser.parse_args()
     turns: dict[str, list[dict[str, Any]]] = {"this": [], "other": []}
-    with work_tree(options.revision) as other, Environment(progress=say) as servers:
+    with work_tree(options.revision) as other, sized(Environment(progress=say)) as servers:
         folder = servers.folder / "bench"
         folder.mkdir()
         bench = Bench(servers, folder)
@@ -75,7 +84,7 @@ def main() -> None:
             try:
                 for _ in range(options.rounds):
                     for name, tree in (("other", other), ("this", ROOT)):
-                        turns[name].append(_turn(bench, load, name, tree, options.offered))
+                        turns[name].append(_turn(bench, load, name, tree, options.in_flight))
             finally:
                 load.close()
     _report(options.revision, turns)

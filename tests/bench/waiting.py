@@ -1,10 +1,11 @@
-"""`make bench-waiting`: what 100,000 sagas that wait cost those that do not.
+"""`make bench-waiting`: what 200,000 sagas that wait cost those that do not.
 
 One pair of coordinators, servers and companies, with as many redemptions under way as keeps them
 busy. By turns no timer is due, or so many a second: each is found, published, read, and asks a
 company, which answers. Prints the rate of the happy path beside them as a share of the rate just
 before and after, in every round and in all of them, and how many timers a second the sweeper kept
-up with. In short rounds: a machine may be twice as fast as it was a minute ago.
+up with. In short rounds, and many: a machine may be twice as fast as it was a minute ago, and what
+one round says is worth little.
 """
 
 from __future__ import annotations
@@ -39,10 +40,9 @@ from orchestrator.saga.machine import Event
 from orchestrator.settings import ROOT
 from schemas.requests import RedemptionRequested
 from schemas.value import but
-from tests.bench.__main__ import UPRP, Bench
+from tests.bench.__main__ import UPRP, Bench, sized
 from tests.bench.load import ORIGIN, Load, Stage, say
 
-ROUNDS: Final = 10
 WARM_S: Final = 60.0
 """Until then a fresh broker compiles itself, with up to a fifth of two cores."""
 WINDOW_S: Final = 6.0
@@ -50,6 +50,8 @@ SETTLE_S: Final = 2.0  # From the first due timer to the window, until it is as 
 REST_S: Final = 3.0  # From the last due timer to the window, until all are through.
 RINGING_S: Final = SETTLE_S + WINDOW_S + 1.0
 ROUND_S: Final = RINGING_S + REST_S + WINDOW_S + 1.0
+LAST_S: Final = 40.0
+"""For so long timers are due after the rounds, beside 80 % of what was carried alone."""
 TIMERS: Final = "uprp_timers_total"
 BATCHES: Final = "uprp_batches_total"
 FAR_MS: Final = 86_400_000
@@ -151,16 +153,21 @@ _NUMBER: Final = "split_part(request_id, '-', 2)::integer"
 _WAITS: Final = f"account = 'waiting-' || {_NUMBER}"
 
 
-def _wake(bench: Waiting, rounds: int, count: int, begin: float, per_s: int) -> None:
-    """Let so many of them be due in every round, one after the other, the first from `begin` on."""
+def _wake(bench: Waiting, numbers: range, each: int, begin: float, per_s: int) -> None:
+    """Let those be due, so many in each round, one after the other, the first from `begin` on.
+
+    None may have rung before: by its state it would not be due yet.
+    """
 
     async def wake(connection: Any) -> None:
+        number = f"({_NUMBER} - $1::integer)"
         await connection.execute(
-            f"update saga set due_at = to_timestamp($4) + make_interval(secs =>"
-            f" {_NUMBER} / $2::integer * $5::float8 + {_NUMBER} % $2 / $3::float8)"
-            f" where {_WAITS} and {_NUMBER} < $1::integer * $2",
-            rounds,
-            count,
+            f"update saga set due_at = to_timestamp($5) + make_interval(secs =>"
+            f" {number} / $3::integer * $6::float8 + {number} % $3 / $4::float8)"
+            f" where {_WAITS} and {_NUMBER} >= $1 and {_NUMBER} < $2::integer",
+            numbers.start,
+            numbers.stop,
+            each,
             per_s,
             begin,
             ROUND_S,
@@ -208,6 +215,7 @@ def _window(bench: Waiting, held: Stage, name: str) -> dict[str, Any]:
     done, took = held.done - before, time.monotonic() - began
     found = {"carried_per_s": round(done / took), "done": done, **spent()}
     say(f"  {name}: {found}")
+    held.check()
     return found
 
 
@@ -215,6 +223,7 @@ def _stage(bench: Waiting, load: Load, name: str, rate: float, seconds: float) -
     """Offer a rate; what was carried, and how many timers were read meanwhile."""
     spent = _spending(bench)
     stage = load.run(rate, seconds, patience_s=240)
+    stage.check()
     found = {
         "offered_per_s": round(rate),
         "carried_per_s": round(stage.completed_per_s),
@@ -229,14 +238,15 @@ def _stage(bench: Waiting, load: Load, name: str, rate: float, seconds: float) -
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.waiting", description=__doc__)
-    parser.add_argument("--waiting", type=int, default=100_000)
+    parser.add_argument("--waiting", type=int, default=200_000)
     parser.add_argument("--due", type=int, default=1_000, help="timers a second")
     parser.add_argument("--in-flight", type=int, default=1_500, help="redemptions under way")
     parser.add_argument("--processes", type=int, default=psutil.cpu_count() or 1)
     options = parser.parse_args()
-    if options.due * RINGING_S * ROUNDS > options.waiting:
-        parser.error(f"--waiting must be at least {options.due * RINGING_S * ROUNDS:.0f}")
-    with Environment(progress=say) as servers:
+    least = round(options.due * (RINGING_S + LAST_S))
+    if options.waiting < least:
+        parser.error(f"--waiting must be at least {least}")
+    with sized(Environment(progress=say)) as servers:
         folder = servers.folder / "bench"
         folder.mkdir()
         bench = Waiting(servers, folder, 3 * options.waiting // options.due)
@@ -252,6 +262,8 @@ def main() -> None:
 
 def _run(bench: Waiting, options: argparse.Namespace) -> dict[str, Any]:
     count, due = options.waiting, options.due
+    each = round(due * RINGING_S)
+    rounds = round(count - due * LAST_S) // each
     load = Load(bench.servers, "bench")
     alone: list[dict[str, Any]] = []
     beside: list[dict[str, Any]] = []
@@ -261,8 +273,8 @@ def _run(bench: Waiting, options: argparse.Namespace) -> dict[str, Any]:
             say(f"  writing {count:,} sagas that wait")
             _write(bench, count)
             first = time.time() + WARM_S + WINDOW_S + REST_S + 10
-            begins = [first + number * ROUND_S for number in range(ROUNDS)]
-            _wake(bench, ROUNDS, round(due * RINGING_S), first, due)
+            begins = [first + number * ROUND_S for number in range(rounds)]
+            _wake(bench, range(rounds * each), each, first, due)
             with load.held(options.in_flight, patience_s=240) as held:
                 for begin in begins:
                     _sleep_until(begin - WINDOW_S - 1)
@@ -272,7 +284,7 @@ def _run(bench: Waiting, options: argparse.Namespace) -> dict[str, Any]:
                 _sleep_until(begins[-1] + ROUND_S - WINDOW_S - 1)
                 alone.append(_window(bench, held, "alone"))
             begin = time.time() + REST_S
-            _wake(bench, 1, min(count, due * 60), begin, due)
+            _wake(bench, range(rounds * each, count), count, begin, due)
             _sleep_until(begin)
             rate = statistics.median(one["carried_per_s"] for one in alone) * 0.8
             loaded = _stage(bench, load, "at 80 %", rate, 20)
@@ -281,6 +293,7 @@ def _run(bench: Waiting, options: argparse.Namespace) -> dict[str, Any]:
         load.close()
     carried = [one["carried_per_s"] for one in beside]
     around = [(a["carried_per_s"] + b["carried_per_s"]) / 2 for a, b in pairwise(alone)]
+    ratios = [one / other for one, other in zip(carried, around, strict=True)]
     return {
         "python": platform.python_version() + built_how(),
         "processes": options.processes,
@@ -291,8 +304,9 @@ def _run(bench: Waiting, options: argparse.Namespace) -> dict[str, Any]:
         "at_80_percent": loaded,
         "at_100": quiet,
         **_costs(alone, beside),
-        "ratios": [round(one / other, 3) for one, other in zip(carried, around, strict=True)],
+        "ratios": [round(ratio, 3) for ratio in ratios],
         "ratio": round(sum(carried) / sum(around), 3),
+        "ratio_error": round(statistics.pstdev(ratios) / len(ratios) ** 0.5, 3),
         "timers_per_s_at_80_percent": loaded["timers_per_s"],
     }
 
