@@ -204,13 +204,15 @@ class Saga:
 
     @property
     def as_told(self) -> Saga:
-        """The saga as the latest result described it: a repeat has the same content."""
+        """The saga as the latest result described it: a repeat has the same content.
+
+        Of legs begun since then it said nothing: a return that is only asked for counts already.
+        """
         if self.told is None or not self.told.moved:
             return self
-        moved = self.told.moved + (0,) * (len(self.legs) - len(self.told.moved))
         legs = (
             replace(leg, moved=was, detail=leg.detail if was else None)
-            for leg, was in zip(self.legs, moved, strict=True)
+            for leg, was in zip(self.legs, self.told.moved, strict=False)
         )
         return replace(self, legs=tuple(legs))
 

@@ -35,7 +35,11 @@ Chain = tuple[Remedy, ...]
 
 
 def on_offer(
-    late_yes: Chain | None = None, late_no: Chain | None = None, *, prededucted: bool = False
+    late_yes: Chain | None = None,
+    late_no: Chain | None = None,
+    *,
+    prededucted: bool = False,
+    partial: str | None = None,
 ) -> catalogues.Catalogue:
     """What ships, with other chains of remedies, or with a channel that deducts itself."""
     found = catalogues.load(DEPLOY)
@@ -46,7 +50,7 @@ def on_offer(
     programmes = dict(found.programmes)
     if prededucted:
         coupons = programmes[COUPONS]
-        mode = {"debtor": None, "deduction": "prededucted"}
+        mode = {"debtor": None, "deduction": "prededucted", "partial": partial or coupons.partial}
         programmes[COUPONS] = Programme.model_validate(coupons.model_dump() | mode, strict=False)
     return replace(found, programmes=programmes, policies=Policies(ladders))
 

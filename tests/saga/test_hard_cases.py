@@ -399,6 +399,22 @@ def test_a_late_yes_waits_for_what_the_channel_was_told_to_give_back() -> None:
     assert story.books[LOSS] == -25_000
 
 
+def test_a_repeat_says_nothing_of_a_return_begun_since() -> None:
+    """All or nothing: the reversal comes late, of a line that then was issued after all."""
+    story = Story(offer=on_offer(prededucted=True, partial="all_or_nothing"))
+    story.asks(TWO, deduction=TAKEN | {"points": 35_000, "lots": None})
+    story.says("credit/1", "REJECTED")
+    story.says("credit/2", "CONFIRMED")
+    story.says("credit/1", "CONFIRMED")
+    story.says("credit/2/reverse", "CANCELLED")
+    assert story.results == [(1, "SUCCESS", 35_000, 0)]
+    story.says("credit/1", "CONFIRMED", quantity=1)
+    story.says("credit/2/reverse", "CONFIRMED")
+    assert story.saga.leg("deduct/return"), "asked for, and the first line is in dispute"
+    assert story.from_origin(catalogue.INQUIRED) == ["#r1"]
+    assert story.told[-1] == story.told[0]
+
+
 # -- interruptions and changes ----------------------------------------------------------------
 
 

@@ -62,6 +62,13 @@ def test_several_lines() -> None:
     assert walked("lines", shapes.several(LINES[1:3]), VERDICTS, 0).states > 1_000
 
 
+def test_a_contradiction_where_all_is_taken_back() -> None:
+    """All or nothing: reversals and returns that cross, and a late verdict on any of them."""
+    every = shapes.several(LINES[:2])
+    taken_back = (one for one in every if one.terms.partial is Partial.ALL_OR_NOTHING)
+    assert walked("all or nothing", taken_back, VERDICTS, 1, 0).ends["SUCCESS"] > 1
+
+
 @pytest.mark.nightly
 @pytest.mark.timeout(3_600)
 def test_what_follows_every_contradiction() -> None:
@@ -71,6 +78,6 @@ def test_what_follows_every_contradiction() -> None:
 @pytest.mark.nightly
 @pytest.mark.timeout(3_600)
 def test_contradictions_of_several_lines() -> None:
-    """Where what was issued is kept: all or nothing has more states than can be held."""
+    """Where what was issued is kept; of all or nothing this has more states than can be held."""
     kept = (one for one in shapes.several(LINES[:2]) if one.terms.partial is Partial.KEEP_ISSUED)
     walked("lines, followed", kept, RULED, 1, 1)
