@@ -16,7 +16,7 @@ from adapters.cli.platform import EXIT_NOT_FOUND, EXIT_USAGE, read_settings, run
 from adapters.postgres.views import SagaLine, SagaStory, TimelineLine, open_views
 from orchestrator.saga.instance import Leg, Saga
 from orchestrator.saga.machine import IN_FLIGHT, Status
-from orchestrator.saga.progress import participant
+from orchestrator.saga.settling import participant
 from orchestrator.saga.telling import phase
 from orchestrator.sagas import SAGAS
 from orchestrator.sagas.words import moment

@@ -17,7 +17,7 @@ from adapters.sandbox.trade import DENIED
 from orchestrator.saga.instance import Leg, Saga
 from orchestrator.saga.journal import SUSPENSE
 from orchestrator.saga.machine import Status
-from orchestrator.saga.progress import participant
+from orchestrator.saga.settling import participant
 from orchestrator.sagas import SAGAS
 
 Held = tuple[str, str, str]

@@ -25,7 +25,7 @@ from .ladder import Moment, News, asked, calls, late, moved
 from .ladder import due as due_of
 from .machine import Event, Status
 from .policy import LegPolicy, Policies
-from .progress import participant
+from .settling import participant
 from .telling import phase, waits_for
 from .utterance import Kind as Word
 from .utterance import Utterance

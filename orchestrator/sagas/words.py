@@ -14,7 +14,7 @@ from orchestrator.saga.instance import Leg, Saga
 from orchestrator.saga.ladder import News
 from orchestrator.saga.machine import Event
 from orchestrator.saga.policy import Policies
-from orchestrator.saga.progress import participant
+from orchestrator.saga.settling import participant
 from orchestrator.saga.utterance import Kind, Utterance
 from schemas import catalogue
 from schemas.catalogue import Channel

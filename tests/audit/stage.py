@@ -25,8 +25,8 @@ from orchestrator.rules.health import Breaker, HealthPolicy, WhenUnavailable
 from orchestrator.rules.programme import Programme
 from orchestrator.saga.instance import Leg, Saga
 from orchestrator.saga.policy import DEFAULT, LegPolicy, Policies, Remedy, Rung, Until
-from orchestrator.saga.progress import participant
 from orchestrator.saga.ruling import Action, Ruling
+from orchestrator.saga.settling import participant
 from orchestrator.sagas import SAGAS
 from orchestrator.settings import ROOT
 from schemas import catalogue

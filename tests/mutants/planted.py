@@ -1,22 +1,11 @@
-"""Bugs that somebody might write, and the checkers that must find them."""
+"""Which checkers must find which of the planted bugs."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
 
-import pytest
-
-from orchestrator import batch, consequences
-from orchestrator.saga import balance, journal, ladder, progress, telling, utterance, verdict
-from orchestrator.saga.definition import Definition, Step
-from orchestrator.saga.instance import Leg, PricedLine, Saga
-from orchestrator.saga.ladder import News
-from orchestrator.saga.machine import DECIDED, PARKED, TABLE, Cell, Event, Status, Still
-from orchestrator.saga.policy import LegPolicy
-from orchestrator.saga.progress import Engine
-from orchestrator.sagas import words
-
-Patch = pytest.MonkeyPatch
+from tests.mutants import bugs
+from tests.mutants.bugs import Patch
 
 
 @dataclass(frozen=True)
@@ -26,353 +15,6 @@ class Mutant:
     name: str
     plant: Callable[[Patch], None]
     caught_by: tuple[str, ...]
-
-
-def _cells(patch: Patch, to: Cell, *cells: tuple[Status, Event]) -> None:
-    table = {status: dict(row) for status, row in TABLE.items()}
-    for status, event in cells:
-        table[status][event] = to
-    for module in (progress, verdict):
-        patch.setattr(module, "TABLE", table)
-
-
-def _silence_is_a_no(patch: Patch) -> None:
-    _cells(patch, Status.REJECTED, (Status.UNKNOWN, Event.EXHAUSTED))
-
-
-def _late_is_a_no(patch: Patch) -> None:
-    _cells(patch, Status.REJECTED, (Status.SENT, Event.TIMED_OUT))
-
-
-def _a_reading_is_a_no(patch: Patch) -> None:
-    asked = (Status.SENT, Status.UNKNOWN, Status.CANCELLING)
-    _cells(patch, Status.REJECTED, *((status, Event.NOT_RECEIVED) for status in asked))
-
-
-def _unheard_cancels_count(patch: Patch) -> None:
-    _cells(patch, Status.CANCELLED, (Status.CANCELLING, Event.EXHAUSTED))
-
-
-def _a_contradiction_wins(patch: Patch) -> None:
-    _cells(patch, Status.CONFIRMED, (Status.REJECTED, Event.CONFIRMED))
-
-
-def _a_late_yes_is_dropped(patch: Patch) -> None:
-    _cells(patch, Still.STALE, (Status.CANCELLED, Event.CONFIRMED))
-    right = verdict._after_one
-
-    def after_one(saga: Saga, leg: Leg, *rest: Any) -> Cell:
-        return Still.STALE if leg.status is Status.CANCELLED else right(saga, leg, *rest)
-
-    patch.setattr(verdict, "_after_one", after_one)
-
-
-def _a_dispute_is_overwritten(patch: Patch) -> None:
-    _cells(patch, Status.OVERTURNED, (Status.DISPUTED, Event.CONFIRMED))
-
-
-def _a_decided_dispute_comes_again(patch: Patch) -> None:
-    right = verdict._after_one
-
-    def after_one(saga: Saga, leg: Leg, *rest: Any) -> Cell:
-        return right(saga, replace(leg, claim=None), *rest)
-
-    patch.setattr(verdict, "_after_one", after_one)
-
-
-def _a_reply_overrules_people(patch: Patch) -> None:
-    right = verdict._after_one
-
-    def after_one(saga: Saga, leg: Leg, *rest: Any) -> Cell:
-        return right(saga, replace(leg, decision=0), *rest)
-
-    patch.setattr(verdict, "_after_one", after_one)
-
-
-def _there_was_nothing_to_give_back(patch: Patch) -> None:
-    patch.setattr(progress, "_can_be", lambda saga, leg, action: True)
-
-
-def _what_was_undone_was_never_done(patch: Patch) -> None:
-    for module in (verdict, progress):
-        patch.setattr(module, "contradicts", lambda saga, leg, amount: False)
-
-
-def _a_pending_deadline_is_ignored(patch: Patch) -> None:
-    patch.setattr(LegPolicy, "overdue", lambda self, inquiries, since, now: False)
-
-
-def _asked_after_the_cancel(patch: Patch) -> None:
-    right = utterance._of_leg
-
-    def of_leg(leg: Leg) -> list[utterance.Utterance]:
-        said = right(leg)
-        if leg.status is Status.CANCELLING:
-            said.append(utterance.Utterance(utterance.Kind.DO, leg.path, leg.attempt))
-        return said
-
-    patch.setattr(utterance, "_of_leg", of_leg)
-
-
-def _resent_after_an_accepted_cancel(patch: Patch) -> None:
-    right = utterance._of_leg
-
-    def of_leg(leg: Leg) -> list[utterance.Utterance]:
-        if leg.status is Status.CANCELLED:
-            return [utterance.Utterance(utterance.Kind.DO, leg.path, leg.attempt)]
-        return right(leg)
-
-    patch.setattr(utterance, "_of_leg", of_leg)
-
-
-def _a_cancel_is_said_once(patch: Patch) -> None:
-    _cells(patch, Status.SILENT, (Status.CANCELLING, Event.TIMED_OUT))
-
-
-def _a_cancelled_leg_may_be_called_pending(patch: Patch) -> None:
-    _cells(patch, Status.PENDING, (Status.CANCELLING, Event.PENDING))
-
-    def cell_of(saga: Saga, leg: Leg, news: News, *rest: Any, **more: Any) -> Cell:
-        return right(saga, replace(leg, cancels=0), news, *rest, **more)
-
-    right = verdict.cell_of
-    patch.setattr(progress, "cell_of", cell_of)
-
-
-def _nonsense_is_a_yes(patch: Patch) -> None:
-    def read(saga: Saga, leg: Leg, reply: Any) -> News:
-        news = words.read_reply(saga, leg, reply)
-        if news.event is Event.UNUSABLE:
-            return News(event=Event.CONFIRMED, amount=leg.asked, reference="X")
-        return news
-
-    patch.setattr(batch, "read_reply", read)
-
-
-def _undo_on_silence(patch: Patch) -> None:
-    for module in (progress, balance):
-        patch.setattr(module, "DECIDED", DECIDED | {Status.SILENT})
-
-
-def _undone_twice(patch: Patch) -> None:
-    patch.setattr(progress, "undoings", lambda saga, leg: [])
-
-
-def _returns_the_whole_price(patch: Patch) -> None:
-    right = Engine._return
-
-    def give_back(self: Engine, saga: Saga, _owed: int, now: int) -> Saga:
-        return right(self, saga, saga.terms.points, now)
-
-    patch.setattr(Engine, "_return", give_back)
-
-
-def _a_loss_is_not_booked(patch: Patch) -> None:
-    right = journal._of_leg
-
-    def of_leg(*found: Any) -> Iterator[journal.Transfer]:
-        return iter(()) if found[3].verb == journal.LOSS else right(*found)
-
-    patch.setattr(journal, "_of_leg", of_leg)
-
-
-def _a_loss_stays_though_it_was_none(patch: Patch) -> None:
-    patch.setattr(progress, "_recovered", lambda saga, owed: saga)
-
-
-def _a_correction_has_the_old_revision(patch: Patch) -> None:
-    right = telling.tell
-
-    def tell(saga: Saga, *rest: Any) -> Saga:
-        told = right(saga, *rest)
-        assert told.told is not None
-        if not told.told.corrected:
-            return told
-        return replace(told, told=replace(told.told, revision=told.told.revision - 1))
-
-    patch.setattr(progress, "tell", tell)
-
-
-def _corrections_are_not_told(patch: Patch) -> None:
-    patch.setattr(progress, "remembered", lambda saga: saga)
-
-
-def _a_written_off_return_is_returned(patch: Patch) -> None:
-    right = journal.transfers
-
-    def transfers(*found: Any) -> Iterator[journal.Transfer]:
-        return (one for one in right(*found) if not one.credit.endswith("/forgone"))
-
-    patch.setattr(journal, "transfers", transfers)
-    patch.setattr(consequences, "transfers", transfers)
-
-
-def _people_are_called_and_nobody_knows(patch: Patch) -> None:
-    patch.setattr(ladder, "calls", lambda leg, policy, now: False)
-
-
-def _a_call_outlives_its_answer(patch: Patch) -> None:
-    right = ladder.moved
-
-    def moved(leg: Leg, to: Status, news: News, at: ladder.Moment) -> Leg:
-        return replace(right(leg, to, news, at), called=leg.called)
-
-    patch.setattr(ladder, "moved", moved)
-
-
-def _an_unknown_line_is_not_reserved(patch: Patch) -> None:
-    right = balance._reserved
-
-    def reserved(saga: Saga, pivot: Step) -> tuple[int, bool]:
-        certain = right(saga, pivot)[1]
-        return balance.price(saga.terms, balance.kept(saga, pivot)), certain
-
-    patch.setattr(balance, "_reserved", reserved)
-
-
-def _rounds_for_the_member(patch: Patch) -> None:
-    def points_for(self: PricedLine, issued: int) -> int:
-        return self.points * issued // self.quantity
-
-    patch.setattr(PricedLine, "points_for", points_for)
-
-
-def _final_said_twice(patch: Patch) -> None:
-    right = Engine._settle
-
-    def settle(self: Engine, saga: Saga, now: int) -> Saga:
-        if saga.told is not None and saga.ended:
-            return telling.tell(saga, saga.told.status, saga.told.code, now)
-        return right(self, saga, now)
-
-    patch.setattr(Engine, "_settle", settle)
-
-
-def _a_return_may_be_refused(patch: Patch) -> None:
-    patch.setattr(Engine, "_may_only_be_late", lambda self, leg: False)
-
-
-def _withdrawn_after_the_pivot(patch: Patch) -> None:
-    def withdraw(self: Engine, saga: Saga, now: int) -> Saga | Still:
-        if saga.ended or saga.withdrawn:
-            return Still.STALE
-        return self._settle(replace(saga, withdrawn=True, revision=saga.revision + 1), now)
-
-    patch.setattr(Engine, "withdraw", withdraw)
-
-
-def _booked_again(patch: Patch) -> None:
-    right = journal.transfers
-
-    def transfers(
-        definition: Definition, _was: Saga | None, now: Saga
-    ) -> Iterator[journal.Transfer]:
-        return right(definition, None, now)
-
-    patch.setattr(journal, "transfers", transfers)
-    patch.setattr(consequences, "transfers", transfers)
-
-
-def _pending_is_forgotten(patch: Patch) -> None:
-    right = utterance._of_leg
-
-    def of_leg(leg: Leg) -> list[utterance.Utterance]:
-        return [] if leg.status is Status.PENDING else right(leg)
-
-    patch.setattr(utterance, "_of_leg", of_leg)
-
-
-def _a_retry_says_the_command_again(patch: Patch) -> None:
-    right = utterance._count
-
-    def count(leg: Leg, kind: utterance.Kind) -> int:
-        parked = leg.status in PARKED and kind is utterance.Kind.DO
-        return right(leg, kind) - parked
-
-    patch.setattr(utterance, "_count", count)
-
-
-def _the_clock_steps_back_into_freshness(patch: Patch) -> None:
-    def turned(saga: Saga, now: int) -> bool:
-        fresh = saga.terms.fresh_until
-        return saga.withdrawn or saga.answered or (fresh is not None and now >= fresh)
-
-    patch.setattr(progress, "_turned", turned)
-
-
-def _the_limit_is_kept(patch: Patch) -> None:
-    patch.setattr(batch.Batch, "_release", lambda self, engine, was, saga: None)
-
-
-def _the_limit_is_freed_in_doubt(patch: Patch) -> None:
-    right = batch.Batch._accept
-
-    def accept(self: Any, arrival: Any, was: Any, now: Saga, event: str, **detail: Any) -> None:
-        right(self, arrival, was, now, event, **detail)
-        unsure = any(leg.status is Status.UNKNOWN for leg in now.legs)
-        if unsure and not any(leg.status is Status.UNKNOWN for leg in was.legs):
-            limit = consequences.limit_key_of(now.terms)
-            if limit is not None:
-                self._use(limit, -now.terms.worth)
-
-    patch.setattr(batch.Batch, "_accept", accept)
-
-
-def _a_correction_leaves_the_limit(patch: Patch) -> None:
-    right = batch.Batch._release
-
-    def release(self: Any, engine: Engine, was: Saga, saga: Saga) -> None:
-        if not was.ended:
-            right(self, engine, was, saga)
-
-    patch.setattr(batch.Batch, "_release", release)
-
-
-def _a_batch_is_blind(patch: Patch) -> None:
-    right = batch.Batch._use
-
-    def use(self: Any, limit: Any, delta: int, **more: Any) -> None:
-        right(self, limit, delta, **more)
-        self.used[limit] -= delta
-
-    patch.setattr(batch.Batch, "_use", use)
-
-
-def _redelivery_is_ignored(patch: Patch) -> None:
-    patch.setattr(batch.Batch, "_repeat", lambda self, arrival, saga: None)
-
-
-def _redelivery_is_new(patch: Patch) -> None:
-    right = batch.Batch.apply
-    patch.setattr(
-        batch.Batch, "apply", lambda self, found: right(self, replace(found, redelivered=False))
-    )
-
-
-def _a_duplicate_is_new(patch: Patch) -> None:
-    patch.setattr(batch.Batch, "_requested", batch.Batch._begin)
-
-
-def _an_echo_is_answered(patch: Patch) -> None:
-    right = batch.Batch._answered
-
-    def answered(self: Any, arrival: Any, reply: Any) -> None:
-        before = self.sagas.get(arrival.saga)
-        right(self, arrival, reply)
-        if before is not None and self.sagas[arrival.saga] is before:
-            self._repeat(arrival, before)
-
-    patch.setattr(batch.Batch, "_answered", answered)
-
-
-def _repeats_say_the_time(patch: Patch) -> None:
-    right = words.Words.message
-
-    def message(self: words.Words, saga: Saga, said: utterance.Utterance) -> words.Message:
-        fresh = tuple(replace(leg, sent_at=leg.said_at) for leg in saga.legs)
-        return right(self, replace(saga, legs=fresh), said)
-
-    patch.setattr(words.Words, "message", message)
 
 
 WALK, WORLDS, HARD, ECHO, LIMITS, ORDERS, HOSTILE = (
@@ -385,63 +27,84 @@ WALK, WORLDS, HARD, ECHO, LIMITS, ORDERS, HOSTILE = (
     "hostile",
 )
 MUTANTS: Final = (
-    Mutant("a time-out is read as a no", _late_is_a_no, (WALK, WORLDS, HARD, ORDERS, HOSTILE)),
-    Mutant("an exhausted ladder is read as a no", _silence_is_a_no, (WALK, ORDERS)),
+    Mutant("a time-out is read as a no", bugs.late_is_a_no, (WALK, WORLDS, HARD, ORDERS, HOSTILE)),
+    Mutant("an exhausted ladder is read as a no", bugs.silence_is_a_no, (WALK, ORDERS)),
     Mutant(
-        "NOT_RECEIVED is read as a no", _a_reading_is_a_no, (WALK, WORLDS, HARD, ORDERS, HOSTILE)
+        "NOT_RECEIVED is read as a no",
+        bugs.a_reading_is_a_no,
+        (WALK, WORLDS, HARD, ORDERS, HOSTILE),
     ),
-    Mutant("an unanswered cancel counts as accepted", _unheard_cancels_count, (WALK, HARD, ORDERS)),
-    Mutant("a cancel is said once", _a_cancel_is_said_once, (WALK, HARD, ORDERS)),
-    Mutant("a command is said after its cancel", _asked_after_the_cancel, (WALK, ORDERS)),
-    Mutant("resent after an accepted cancel", _resent_after_an_accepted_cancel, (WALK, ORDERS)),
     Mutant(
-        "cancelled, then called pending", _a_cancelled_leg_may_be_called_pending, (WALK, ORDERS)
+        "an unanswered cancel counts as accepted", bugs.unheard_cancels_count, (WALK, HARD, ORDERS)
     ),
-    Mutant("a retry says the command again", _a_retry_says_the_command_again, (WALK, ORDERS)),
-    Mutant("a pending deadline is ignored", _a_pending_deadline_is_ignored, (WALK, ORDERS)),
-    Mutant("nobody is called", _people_are_called_and_nobody_knows, (WALK, ORDERS)),
-    Mutant("a call outlives its answer", _a_call_outlives_its_answer, (WALK, ORDERS)),
-    Mutant("an unusable reply is read as confirmed", _nonsense_is_a_yes, (WORLDS, HARD, HOSTILE)),
-    Mutant("a contradiction replaces the verdict", _a_contradiction_wins, (WALK, HARD, ORDERS)),
-    Mutant("a late yes is dropped", _a_late_yes_is_dropped, (WALK, HARD, ORDERS)),
-    Mutant("a dispute is overwritten", _a_dispute_is_overwritten, (WALK, ORDERS)),
-    Mutant("a decided dispute comes again", _a_decided_dispute_comes_again, (WALK, HARD, ORDERS)),
-    Mutant("a reply overrules people", _a_reply_overrules_people, (WALK, ORDERS)),
-    Mutant("nothing was to be given back", _there_was_nothing_to_give_back, (WALK,)),
-    Mutant("what was undone was never done", _what_was_undone_was_never_done, (WALK, HARD, ORDERS)),
-    Mutant("undo starts from silence", _undo_on_silence, (WALK, ORDERS)),
-    Mutant("undone twice", _undone_twice, (WALK, WORLDS, HARD, ORDERS)),
-    Mutant("the whole price is returned", _returns_the_whole_price, (WALK, HARD, ORDERS)),
+    Mutant("a cancel is said once", bugs.a_cancel_is_said_once, (WALK, HARD, ORDERS)),
+    Mutant("a command is said after its cancel", bugs.asked_after_the_cancel, (WALK, ORDERS)),
+    Mutant("resent after an accepted cancel", bugs.resent_after_an_accepted_cancel, (WALK, ORDERS)),
+    Mutant(
+        "cancelled, then called pending", bugs.a_cancelled_leg_may_be_called_pending, (WALK, ORDERS)
+    ),
+    Mutant("a retry says the command again", bugs.a_retry_says_the_command_again, (WALK, ORDERS)),
+    Mutant("a pending deadline is ignored", bugs.a_pending_deadline_is_ignored, (WALK, ORDERS)),
+    Mutant("nobody is called", bugs.people_are_called_and_nobody_knows, (WALK, ORDERS)),
+    Mutant("a call outlives its answer", bugs.a_call_outlives_its_answer, (WALK, ORDERS)),
+    Mutant(
+        "an unusable reply is read as confirmed", bugs.nonsense_is_a_yes, (WORLDS, HARD, HOSTILE)
+    ),
+    Mutant("a contradiction replaces the verdict", bugs.a_contradiction_wins, (WALK, HARD, ORDERS)),
+    Mutant("a late yes is dropped", bugs.a_late_yes_is_dropped, (WALK, HARD, ORDERS)),
+    Mutant("a dispute is overwritten", bugs.a_dispute_is_overwritten, (WALK, ORDERS)),
+    Mutant(
+        "a decided dispute comes again", bugs.a_decided_dispute_comes_again, (WALK, HARD, ORDERS)
+    ),
+    Mutant("a reply overrules people", bugs.a_reply_overrules_people, (WALK, ORDERS)),
+    Mutant("nothing was to be given back", bugs.there_was_nothing_to_give_back, (WALK,)),
+    Mutant(
+        "what was undone was never done", bugs.what_was_undone_was_never_done, (WALK, HARD, ORDERS)
+    ),
+    Mutant("undo starts from silence", bugs.undo_on_silence, (WALK, ORDERS)),
+    Mutant("undone twice", bugs.undone_twice, (WALK, WORLDS, HARD, ORDERS)),
+    Mutant("the whole price is returned", bugs.returns_the_whole_price, (WALK, HARD, ORDERS)),
     Mutant(
         "an unknown line is not reserved",
-        _an_unknown_line_is_not_reserved,
+        bugs.an_unknown_line_is_not_reserved,
         (WALK, HARD, ORDERS, HOSTILE),
     ),
-    Mutant("a return is rounded up", _rounds_for_the_member, (WALK, ORDERS, HOSTILE)),
-    Mutant("a refused return ends the saga", _a_return_may_be_refused, (WALK, HARD, ORDERS)),
-    Mutant("a loss is not booked", _a_loss_is_not_booked, (WALK, HARD, ORDERS, HOSTILE)),
-    Mutant("a loss stays though it was none", _a_loss_stays_though_it_was_none, (WALK, ORDERS)),
+    Mutant("a return is rounded up", bugs.rounds_for_the_member, (WALK, ORDERS, HOSTILE)),
+    Mutant("a refused return ends the saga", bugs.a_return_may_be_refused, (WALK, HARD, ORDERS)),
+    Mutant("a loss is not booked", bugs.a_loss_is_not_booked, (WALK, HARD, ORDERS, HOSTILE)),
+    Mutant("a loss stays though it was none", bugs.a_loss_stays_though_it_was_none, (WALK, ORDERS)),
     Mutant(
         "a written off return is not booked",
-        _a_written_off_return_is_returned,
+        bugs.a_written_off_return_is_returned,
         (WALK, HARD, ORDERS),
     ),
-    Mutant("the final result is said twice", _final_said_twice, (WALK, HARD, ORDERS, HOSTILE)),
+    Mutant("the final result is said twice", bugs.final_said_twice, (WALK, HARD, ORDERS, HOSTILE)),
     Mutant(
-        "a correction keeps its revision", _a_correction_has_the_old_revision, (WALK, HARD, ORDERS)
+        "a correction keeps its revision",
+        bugs.a_correction_has_the_old_revision,
+        (WALK, HARD, ORDERS),
     ),
-    Mutant("a correction is not told", _corrections_are_not_told, (WALK, HARD, ORDERS)),
-    Mutant("withdrawn after the pivot", _withdrawn_after_the_pivot, (WALK, ORDERS)),
-    Mutant("fresh again by a clock's step", _the_clock_steps_back_into_freshness, (WALK, ORDERS)),
-    Mutant("a confirmation is booked again", _booked_again, (WALK, WORLDS, HARD, ORDERS, HOSTILE)),
-    Mutant("nobody asks about a pending leg", _pending_is_forgotten, (WALK, ORDERS, HOSTILE)),
-    Mutant("the limit is never released", _the_limit_is_kept, (WORLDS, HARD, HOSTILE)),
-    Mutant("the limit is released in doubt", _the_limit_is_freed_in_doubt, (WORLDS, HARD, HOSTILE)),
-    Mutant("a correction leaves the limit", _a_correction_leaves_the_limit, (HARD,)),
-    Mutant("a batch does not see its own limits", _a_batch_is_blind, (LIMITS, WORLDS)),
-    Mutant("a redelivered record says nothing", _redelivery_is_ignored, (WORLDS, HARD, HOSTILE)),
-    Mutant("a redelivered record counts as new", _redelivery_is_new, (WORLDS, HOSTILE)),
-    Mutant("a duplicate begins again", _a_duplicate_is_new, (WORLDS, HARD, HOSTILE)),
-    Mutant("an echo is answered", _an_echo_is_answered, (ECHO, HARD)),
-    Mutant("a repeat carries another time", _repeats_say_the_time, (WORLDS, HOSTILE)),
+    Mutant("a correction is not told", bugs.corrections_are_not_told, (WALK, HARD, ORDERS)),
+    Mutant("withdrawn after the pivot", bugs.withdrawn_after_the_pivot, (WALK, ORDERS)),
+    Mutant(
+        "fresh again by a clock's step", bugs.the_clock_steps_back_into_freshness, (WALK, ORDERS)
+    ),
+    Mutant(
+        "a confirmation is booked again", bugs.booked_again, (WALK, WORLDS, HARD, ORDERS, HOSTILE)
+    ),
+    Mutant("nobody asks about a pending leg", bugs.pending_is_forgotten, (WALK, ORDERS, HOSTILE)),
+    Mutant("the limit is never released", bugs.the_limit_is_kept, (WORLDS, HARD, HOSTILE)),
+    Mutant(
+        "the limit is released in doubt", bugs.the_limit_is_freed_in_doubt, (WORLDS, HARD, HOSTILE)
+    ),
+    Mutant("a correction leaves the limit", bugs.a_correction_leaves_the_limit, (HARD,)),
+    Mutant("a batch does not see its own limits", bugs.a_batch_is_blind, (LIMITS, WORLDS)),
+    Mutant(
+        "a redelivered record says nothing", bugs.redelivery_is_ignored, (WORLDS, HARD, HOSTILE)
+    ),
+    Mutant("a redelivered record counts as new", bugs.redelivery_is_new, (WORLDS, HOSTILE)),
+    Mutant("a duplicate begins again", bugs.a_duplicate_is_new, (WORLDS, HARD, HOSTILE)),
+    Mutant("an echo is answered", bugs.an_echo_is_answered, (ECHO, HARD)),
+    Mutant("a repeat carries another time", bugs.repeats_say_the_time, (WORLDS, HOSTILE)),
+    Mutant("a repeat counts what began since", bugs.a_repeat_counts_what_began_since, (HARD,)),
 )

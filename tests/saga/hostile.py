@@ -13,8 +13,8 @@ from orchestrator.rules.admission import Allowance
 from orchestrator.rules.health import Breaker, HealthPolicy, State, WhenUnavailable
 from orchestrator.saga.instance import Leg, Saga
 from orchestrator.saga.machine import IN_FLIGHT
-from orchestrator.saga.progress import participant
 from orchestrator.saga.ruling import Action, Ruling
+from orchestrator.saga.settling import participant
 from orchestrator.sagas import SAGAS
 from schemas import catalogue
 from schemas.ids import partition_key, saga_id

@@ -15,8 +15,8 @@ from orchestrator.rules.programme import Programme
 from orchestrator.saga.instance import Saga
 from orchestrator.saga.journal import Transfer
 from orchestrator.saga.policy import Policies, Remedy
-from orchestrator.saga.progress import participant
 from orchestrator.saga.ruling import Action, Ruling
+from orchestrator.saga.settling import participant
 from orchestrator.sagas.redemption import REDEMPTION
 from schemas import catalogue
 from schemas.ids import partition_key, saga_id

@@ -14,7 +14,7 @@ import orjson
 from orchestrator.ports import Outgoing
 from orchestrator.saga.instance import Saga
 from orchestrator.saga.machine import IN_FLIGHT, Status
-from orchestrator.saga.progress import participant
+from orchestrator.saga.settling import participant
 from orchestrator.sagas import SAGAS
 from schemas import catalogue
 from schemas.ids import partition_key

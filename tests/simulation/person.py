@@ -9,8 +9,8 @@ from typing import Final
 from orchestrator.decide import Decider
 from orchestrator.saga.instance import Leg, Saga
 from orchestrator.saga.machine import Status
-from orchestrator.saga.progress import participant
 from orchestrator.saga.ruling import Action, Ruling
+from orchestrator.saga.settling import participant
 
 from .companies import Company, Fact, Reach
 from .database import Database, DecisionRow

@@ -1,0 +1,386 @@
+"""Bugs that somebody might write: each changes one thing, for the length of a test."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from orchestrator import batch, consequences
+from orchestrator.saga import (
+    balance,
+    journal,
+    ladder,
+    progress,
+    settling,
+    telling,
+    utterance,
+    verdict,
+)
+from orchestrator.saga.definition import Definition, Step
+from orchestrator.saga.instance import Leg, PricedLine, Saga
+from orchestrator.saga.ladder import News
+from orchestrator.saga.machine import DECIDED, PARKED, TABLE, Cell, Event, Status, Still
+from orchestrator.saga.policy import LegPolicy
+from orchestrator.saga.progress import Engine
+from orchestrator.sagas import words
+
+Patch = pytest.MonkeyPatch
+
+
+def _cells(patch: Patch, to: Cell, *cells: tuple[Status, Event]) -> None:
+    table = {status: dict(row) for status, row in TABLE.items()}
+    for status, event in cells:
+        table[status][event] = to
+    for module in (progress, verdict):
+        patch.setattr(module, "TABLE", table)
+
+
+def silence_is_a_no(patch: Patch) -> None:
+    _cells(patch, Status.REJECTED, (Status.UNKNOWN, Event.EXHAUSTED))
+
+
+def late_is_a_no(patch: Patch) -> None:
+    _cells(patch, Status.REJECTED, (Status.SENT, Event.TIMED_OUT))
+
+
+def a_reading_is_a_no(patch: Patch) -> None:
+    asked = (Status.SENT, Status.UNKNOWN, Status.CANCELLING)
+    _cells(patch, Status.REJECTED, *((status, Event.NOT_RECEIVED) for status in asked))
+
+
+def unheard_cancels_count(patch: Patch) -> None:
+    _cells(patch, Status.CANCELLED, (Status.CANCELLING, Event.EXHAUSTED))
+
+
+def a_contradiction_wins(patch: Patch) -> None:
+    _cells(patch, Status.CONFIRMED, (Status.REJECTED, Event.CONFIRMED))
+
+
+def a_late_yes_is_dropped(patch: Patch) -> None:
+    _cells(patch, Still.STALE, (Status.CANCELLED, Event.CONFIRMED))
+    right = verdict._after_one
+
+    def after_one(saga: Saga, leg: Leg, *rest: Any) -> Cell:
+        return Still.STALE if leg.status is Status.CANCELLED else right(saga, leg, *rest)
+
+    patch.setattr(verdict, "_after_one", after_one)
+
+
+def a_dispute_is_overwritten(patch: Patch) -> None:
+    _cells(patch, Status.OVERTURNED, (Status.DISPUTED, Event.CONFIRMED))
+
+
+def a_decided_dispute_comes_again(patch: Patch) -> None:
+    right = verdict._after_one
+
+    def after_one(saga: Saga, leg: Leg, *rest: Any) -> Cell:
+        return right(saga, replace(leg, claim=None), *rest)
+
+    patch.setattr(verdict, "_after_one", after_one)
+
+
+def a_reply_overrules_people(patch: Patch) -> None:
+    right = verdict._after_one
+
+    def after_one(saga: Saga, leg: Leg, *rest: Any) -> Cell:
+        return right(saga, replace(leg, decision=0), *rest)
+
+    patch.setattr(verdict, "_after_one", after_one)
+
+
+def there_was_nothing_to_give_back(patch: Patch) -> None:
+    patch.setattr(progress, "_can_be", lambda saga, leg, action: True)
+
+
+def what_was_undone_was_never_done(patch: Patch) -> None:
+    for module in (verdict, progress):
+        patch.setattr(module, "contradicts", lambda saga, leg, amount: False)
+
+
+def a_pending_deadline_is_ignored(patch: Patch) -> None:
+    patch.setattr(LegPolicy, "overdue", lambda self, inquiries, since, now: False)
+
+
+def asked_after_the_cancel(patch: Patch) -> None:
+    right = utterance._of_leg
+
+    def of_leg(leg: Leg) -> list[utterance.Utterance]:
+        said = right(leg)
+        if leg.status is Status.CANCELLING:
+            said.append(utterance.Utterance(utterance.Kind.DO, leg.path, leg.attempt))
+        return said
+
+    patch.setattr(utterance, "_of_leg", of_leg)
+
+
+def resent_after_an_accepted_cancel(patch: Patch) -> None:
+    right = utterance._of_leg
+
+    def of_leg(leg: Leg) -> list[utterance.Utterance]:
+        if leg.status is Status.CANCELLED:
+            return [utterance.Utterance(utterance.Kind.DO, leg.path, leg.attempt)]
+        return right(leg)
+
+    patch.setattr(utterance, "_of_leg", of_leg)
+
+
+def a_cancel_is_said_once(patch: Patch) -> None:
+    _cells(patch, Status.SILENT, (Status.CANCELLING, Event.TIMED_OUT))
+
+
+def a_cancelled_leg_may_be_called_pending(patch: Patch) -> None:
+    _cells(patch, Status.PENDING, (Status.CANCELLING, Event.PENDING))
+
+    def cell_of(saga: Saga, leg: Leg, news: News, *rest: Any, **more: Any) -> Cell:
+        return right(saga, replace(leg, cancels=0), news, *rest, **more)
+
+    right = verdict.cell_of
+    patch.setattr(progress, "cell_of", cell_of)
+
+
+def nonsense_is_a_yes(patch: Patch) -> None:
+    def read(saga: Saga, leg: Leg, reply: Any) -> News:
+        news = words.read_reply(saga, leg, reply)
+        if news.event is Event.UNUSABLE:
+            return News(event=Event.CONFIRMED, amount=leg.asked, reference="X")
+        return news
+
+    patch.setattr(batch, "read_reply", read)
+
+
+def undo_on_silence(patch: Patch) -> None:
+    for module in (settling, balance):
+        patch.setattr(module, "DECIDED", DECIDED | {Status.SILENT})
+
+
+def undone_twice(patch: Patch) -> None:
+    patch.setattr(settling, "undoings", lambda saga, leg: [])
+
+
+def returns_the_whole_price(patch: Patch) -> None:
+    right = Engine._return
+
+    def give_back(self: Engine, saga: Saga, _owed: int, now: int) -> Saga:
+        return right(self, saga, saga.terms.points, now)
+
+    patch.setattr(Engine, "_return", give_back)
+
+
+def a_loss_is_not_booked(patch: Patch) -> None:
+    right = journal._of_leg
+
+    def of_leg(*found: Any) -> Iterator[journal.Transfer]:
+        return iter(()) if found[3].verb == journal.LOSS else right(*found)
+
+    patch.setattr(journal, "_of_leg", of_leg)
+
+
+def a_loss_stays_though_it_was_none(patch: Patch) -> None:
+    patch.setattr(settling, "_recovered", lambda saga, owed: saga)
+
+
+def a_correction_has_the_old_revision(patch: Patch) -> None:
+    right = telling.tell
+
+    def tell(saga: Saga, *rest: Any) -> Saga:
+        told = right(saga, *rest)
+        assert told.told is not None
+        if not told.told.corrected:
+            return told
+        return replace(told, told=replace(told.told, revision=told.told.revision - 1))
+
+    patch.setattr(settling, "tell", tell)
+
+
+def corrections_are_not_told(patch: Patch) -> None:
+    patch.setattr(progress, "remembered", lambda saga: saga)
+
+
+def a_written_off_return_is_returned(patch: Patch) -> None:
+    right = journal.transfers
+
+    def transfers(*found: Any) -> Iterator[journal.Transfer]:
+        return (one for one in right(*found) if not one.credit.endswith("/forgone"))
+
+    patch.setattr(journal, "transfers", transfers)
+    patch.setattr(consequences, "transfers", transfers)
+
+
+def people_are_called_and_nobody_knows(patch: Patch) -> None:
+    patch.setattr(ladder, "calls", lambda leg, policy, now: False)
+
+
+def a_call_outlives_its_answer(patch: Patch) -> None:
+    right = ladder.moved
+
+    def moved(leg: Leg, to: Status, news: News, at: ladder.Moment) -> Leg:
+        return replace(right(leg, to, news, at), called=leg.called)
+
+    patch.setattr(ladder, "moved", moved)
+
+
+def an_unknown_line_is_not_reserved(patch: Patch) -> None:
+    right = balance._reserved
+
+    def reserved(saga: Saga, pivot: Step) -> tuple[int, bool]:
+        certain = right(saga, pivot)[1]
+        return balance.price(saga.terms, balance.kept(saga, pivot)), certain
+
+    patch.setattr(balance, "_reserved", reserved)
+
+
+def rounds_for_the_member(patch: Patch) -> None:
+    def points_for(self: PricedLine, issued: int) -> int:
+        return self.points * issued // self.quantity
+
+    patch.setattr(PricedLine, "points_for", points_for)
+
+
+def final_said_twice(patch: Patch) -> None:
+    right = Engine._settle
+
+    def settle(self: Engine, saga: Saga, now: int) -> Saga:
+        if saga.told is not None and saga.ended:
+            return telling.tell(saga, saga.told.status, saga.told.code, now)
+        return right(self, saga, now)
+
+    patch.setattr(Engine, "_settle", settle)
+
+
+def a_return_may_be_refused(patch: Patch) -> None:
+    patch.setattr(Engine, "_may_only_be_late", lambda self, leg: False)
+
+
+def withdrawn_after_the_pivot(patch: Patch) -> None:
+    def withdraw(self: Engine, saga: Saga, now: int) -> Saga | Still:
+        if saga.ended or saga.withdrawn:
+            return Still.STALE
+        return self._settle(replace(saga, withdrawn=True, revision=saga.revision + 1), now)
+
+    patch.setattr(Engine, "withdraw", withdraw)
+
+
+def booked_again(patch: Patch) -> None:
+    right = journal.transfers
+
+    def transfers(
+        definition: Definition, _was: Saga | None, now: Saga
+    ) -> Iterator[journal.Transfer]:
+        return right(definition, None, now)
+
+    patch.setattr(journal, "transfers", transfers)
+    patch.setattr(consequences, "transfers", transfers)
+
+
+def pending_is_forgotten(patch: Patch) -> None:
+    right = utterance._of_leg
+
+    def of_leg(leg: Leg) -> list[utterance.Utterance]:
+        return [] if leg.status is Status.PENDING else right(leg)
+
+    patch.setattr(utterance, "_of_leg", of_leg)
+
+
+def a_retry_says_the_command_again(patch: Patch) -> None:
+    right = utterance._count
+
+    def count(leg: Leg, kind: utterance.Kind) -> int:
+        parked = leg.status in PARKED and kind is utterance.Kind.DO
+        return right(leg, kind) - parked
+
+    patch.setattr(utterance, "_count", count)
+
+
+def the_clock_steps_back_into_freshness(patch: Patch) -> None:
+    def turned(saga: Saga, now: int) -> bool:
+        fresh = saga.terms.fresh_until
+        return saga.withdrawn or saga.answered or (fresh is not None and now >= fresh)
+
+    patch.setattr(settling, "_turned", turned)
+
+
+def the_limit_is_kept(patch: Patch) -> None:
+    patch.setattr(batch.Batch, "_release", lambda self, engine, was, saga: None)
+
+
+def the_limit_is_freed_in_doubt(patch: Patch) -> None:
+    right = batch.Batch._accept
+
+    def accept(self: Any, arrival: Any, was: Any, now: Saga, event: str, **detail: Any) -> None:
+        right(self, arrival, was, now, event, **detail)
+        unsure = any(leg.status is Status.UNKNOWN for leg in now.legs)
+        if unsure and not any(leg.status is Status.UNKNOWN for leg in was.legs):
+            limit = consequences.limit_key_of(now.terms)
+            if limit is not None:
+                self._use(limit, -now.terms.worth)
+
+    patch.setattr(batch.Batch, "_accept", accept)
+
+
+def a_correction_leaves_the_limit(patch: Patch) -> None:
+    right = batch.Batch._release
+
+    def release(self: Any, engine: Engine, was: Saga, saga: Saga) -> None:
+        if not was.ended:
+            right(self, engine, was, saga)
+
+    patch.setattr(batch.Batch, "_release", release)
+
+
+def a_batch_is_blind(patch: Patch) -> None:
+    right = batch.Batch._use
+
+    def use(self: Any, limit: Any, delta: int, **more: Any) -> None:
+        right(self, limit, delta, **more)
+        self.used[limit] -= delta
+
+    patch.setattr(batch.Batch, "_use", use)
+
+
+def redelivery_is_ignored(patch: Patch) -> None:
+    patch.setattr(batch.Batch, "_repeat", lambda self, arrival, saga: None)
+
+
+def redelivery_is_new(patch: Patch) -> None:
+    right = batch.Batch.apply
+    patch.setattr(
+        batch.Batch, "apply", lambda self, found: right(self, replace(found, redelivered=False))
+    )
+
+
+def a_duplicate_is_new(patch: Patch) -> None:
+    patch.setattr(batch.Batch, "_requested", batch.Batch._begin)
+
+
+def an_echo_is_answered(patch: Patch) -> None:
+    right = batch.Batch._answered
+
+    def answered(self: Any, arrival: Any, reply: Any) -> None:
+        before = self.sagas.get(arrival.saga)
+        right(self, arrival, reply)
+        if before is not None and self.sagas[arrival.saga] is before:
+            self._repeat(arrival, before)
+
+    patch.setattr(batch.Batch, "_answered", answered)
+
+
+def repeats_say_the_time(patch: Patch) -> None:
+    right = words.Words.message
+
+    def message(self: words.Words, saga: Saga, said: utterance.Utterance) -> words.Message:
+        fresh = tuple(replace(leg, sent_at=leg.said_at) for leg in saga.legs)
+        return right(self, replace(saga, legs=fresh), said)
+
+    patch.setattr(words.Words, "message", message)
+
+
+def a_repeat_counts_what_began_since(patch: Patch) -> None:
+    def as_told(saga: Saga) -> Saga:
+        if saga.told is None or not saga.told.moved:
+            return saga
+        moved = saga.told.moved + (0,) * (len(saga.legs) - len(saga.told.moved))
+        legs = [replace(leg, moved=was) for leg, was in zip(saga.legs, moved, strict=True)]
+        return replace(saga, legs=tuple(legs))
+
+    patch.setattr(Saga, "as_told", property(as_told))
