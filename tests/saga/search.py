@@ -19,7 +19,8 @@ from schemas.reasons import Code
 from schemas.value import but
 from tests.saga import laws
 from tests.saga.cases import NOW
-from tests.saga.laws import Edge, rests, shown
+from tests.saga.edge import Edge, shown
+from tests.saga.laws import rests
 from tests.saga.shapes import CALLED, CANCEL_ENDS, PENDING_ENDS, TOLD, Shape
 from tests.saga.small import (
     Answer,

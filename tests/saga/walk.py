@@ -19,7 +19,7 @@ from schemas.reasons import Code
 from schemas.value import but
 from tests.saga import laws
 from tests.saga.cases import NOW
-from tests.saga.laws import Edge
+from tests.saga.edge import Edge, shown
 from tests.saga.shapes import CALLED, CANCEL_ENDS, HOUR, PENDING_ENDS, TOLD, Shape
 
 STATES_MAX: Final = 200_000
@@ -94,7 +94,7 @@ def walk(
 
 
 def _check_ends(shape: Shape, states: list[Saga], leads: set[int]) -> None:
-    stuck = [laws.shown(saga) for at, saga in enumerate(states) if at not in leads]
+    stuck = [shown(saga) for at, saga in enumerate(states) if at not in leads]
     assert not stuck, f"{shape.name}: nothing leads to an end from {len(stuck)}: {stuck[:3]}"
 
 
