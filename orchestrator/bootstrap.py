@@ -6,11 +6,9 @@ import asyncio
 import gc
 import os
 import signal
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from adapters.clock import SystemClock
 from adapters.http import HealthServer
@@ -20,21 +18,16 @@ from adapters.kafka.source import KafkaSource
 from adapters.kafka.topics import TopicAdmin, wanted
 from adapters.postgres.health import PostgresHealth
 from adapters.postgres.store import PostgresStore
-from orchestrator.catalogue import Catalogue, load
+from orchestrator.assembly import assembled
+from orchestrator.catalogue import load
 from orchestrator.coordinator import Coordinator
-from orchestrator.courier import Courier
 from orchestrator.decide import Decider
 from orchestrator.errors import Unavailable
 from orchestrator.gatekeeper import Gatekeeper
-from orchestrator.health import HealthLoop
-from orchestrator.ports import Share
 from orchestrator.publisher import Probe, unharmed
-from orchestrator.recent import Recent
-from orchestrator.ringing import Ringing
 from orchestrator.settings import CoordinatorSettings, FaultSettings, Phase, Settings
-from orchestrator.sweeper import Sweeper
-from orchestrator.telemetry import Log, Metrics, configure_logs
-from orchestrator.watchdog import Watchdog
+from orchestrator.telemetry import Metrics, configure_logs
+from orchestrator.world import World
 
 _COLLECT_S = 60.0
 
@@ -46,125 +39,76 @@ async def run_coordinator(settings: Settings) -> None:
         Stop: the process must end with the error's exit code.
         CatalogueError: the files below `deploy/` cannot be run.
     """
-    catalogue = load(settings.deploy)
-    parts = _parts(settings, catalogue)
-    coordinator, log = parts.coordinator, parts.log
-    health = _health(settings, parts)
+    catalogue, kafka = load(settings.deploy), settings.kafka
+    log, metrics = configure_logs(settings.log), Metrics()
+    store, bus = _store(settings, metrics), KafkaBus(kafka, log)
+    world = World(
+        store=store,
+        board=PostgresHealth(store),
+        source=KafkaSource(kafka, catalogue.inbound_topics(), last=catalogue.request_topics()),
+        bus=bus,
+        archive=KafkaArchive(kafka),
+        clock=SystemClock(),
+        log=log,
+        metrics=metrics,
+        probe=_probe(settings.fault),
+        partitions=kafka.partitions,
+        session_timeout_s=kafka.session_timeout_s,
+    )
+    decider, gatekeeper = Decider(catalogue, kafka.group), Gatekeeper(catalogue.health)
+    process = assembled(world, decider, gatekeeper, settings.coordinator)
+    health = _health(settings, process.coordinator, metrics)
     async with AsyncExitStack() as stack:
         port = await health.start()
         stack.push_async_callback(health.stop)
-        stack.push_async_callback(parts.bus.close)
-        stack.push_async_callback(parts.store.close)
+        stack.push_async_callback(bus.close)
+        stack.push_async_callback(store.close)
         log.info("coordinator.starting", port=port, pid=os.getpid())
-        topics, admin = wanted(catalogue, settings.kafka.partitions), TopicAdmin(settings.kafka)
-        await _patiently(partial(_connected, parts.store), settings.coordinator)
+        topics, admin = wanted(catalogue, kafka.partitions), TopicAdmin(kafka)
+        await _patiently(partial(_connected, store), settings.coordinator)
         await _patiently(partial(admin.check, topics), settings.coordinator)
-        _drain_on_signals(coordinator)
-        # A batch makes thousands of objects that die with it; looking through those that live as
-        # long as the process, again and again, costs a tenth of the time and finds nothing.
-        # Cycles are rare here: they are looked for once a minute instead.
-        gc.collect()
-        gc.freeze()
-        gc.disable()
-        await parts.health.begin()  # An open breaker is known before the first request is read.
-        others = (parts.sweeper, parts.courier, parts.watchdog, parts.health)
-        await _first_of(
-            coordinator.run(), *(other.run() for other in others), _collect_now_and_then()
-        )
+        _drain_on_signals(process.coordinator)
+        _collect_seldom()
+        await process.run(_collect_now_and_then())
         log.info("coordinator.stopped")
 
 
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    """Everything that one coordinator is made of."""
-
-    coordinator: Coordinator
-    sweeper: Sweeper
-    courier: Courier
-    watchdog: Watchdog
-    health: HealthLoop
-    store: PostgresStore
-    bus: KafkaBus
-    log: Log
-    metrics: Metrics
-
-
-def _parts(settings: Settings, catalogue: Catalogue) -> _Parts:
-    log, metrics, clock = configure_logs(settings.log), Metrics(), SystemClock()
-    store = PostgresStore(
+def _store(settings: Settings, metrics: Metrics) -> PostgresStore:
+    return PostgresStore(
         settings.postgres.dsn.get_secret_value(),
         pool_max=settings.postgres.pool_max,
         statement_timeout_s=settings.postgres.statement_timeout_s,
         idle_in_transaction_s=settings.kafka.session_timeout_s,
         metrics=metrics,
     )
-    bus = KafkaBus(settings.kafka, log)
-    source = KafkaSource(
-        settings.kafka, catalogue.inbound_topics(), last=catalogue.request_topics()
-    )
-    loop = settings.coordinator
-    gatekeeper = Gatekeeper(catalogue.health)
-    recent, ringing = Recent(loop.recent_sagas_max), Ringing()
-    coordinator = Coordinator(
-        settings=loop,
-        session_timeout_s=settings.kafka.session_timeout_s,
-        decider=Decider(catalogue, settings.kafka.group),
-        store=store,
-        source=source,
-        bus=bus,
-        archive=KafkaArchive(settings.kafka),
-        clock=clock,
-        log=log,
-        metrics=metrics,
-        probe=_probe(settings.fault),
-        gatekeeper=gatekeeper,
-        recent=recent,
-        ringing=ringing,
-    )
-    shared = HealthLoop(
-        gatekeeper=gatekeeper,
-        board=PostgresHealth(store),
-        clock=clock,
-        log=log,
-        metrics=metrics,
-        every_s=loop.health_s,
-    )
-    sweeper = Sweeper(
-        settings=loop,
-        store=store,
-        bus=bus,
-        clock=clock,
-        log=log,
-        recent=recent,
-        ringing=ringing,
-        share=lambda: Share(settings.kafka.partitions, coordinator.numbers),
-        behind=lambda: coordinator.behind or coordinator.recovering,
-    )
-    courier = Courier(settings=loop, store=store, bus=bus, clock=clock, log=log)
-    watchdog = Watchdog(
-        coordinator=coordinator,
-        source=source,
-        clock=clock,
-        metrics=metrics,
-        progress_s=loop.progress_s,
-    )
-    return _Parts(coordinator, sweeper, courier, watchdog, shared, store, bus, log, metrics)
 
 
-def _health(settings: Settings, parts: _Parts) -> HealthServer:
+def _health(settings: Settings, coordinator: Coordinator, metrics: Metrics) -> HealthServer:
     async def live() -> str | None:
         return None  # It answers, so the event loop turns; the watchdog ends what does not move.
 
     async def ready() -> str | None:
-        return None if parts.coordinator.ready else "no assignment, or the last attempt failed"
+        return None if coordinator.ready else "no assignment, or the last attempt failed"
 
     return HealthServer(
         host=settings.http.host,
         port=settings.http.port,
         live=live,
         ready=ready,
-        registry=parts.metrics.registry,
+        registry=metrics.registry,
     )
+
+
+def _collect_seldom() -> None:
+    """Let the collector alone.
+
+    A batch makes thousands of objects that die with it; looking through those that live as long as
+    the process, again and again, costs a tenth of the time and finds nothing. Cycles are rare here:
+    they are looked for once a minute instead.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.disable()
 
 
 async def _collect_now_and_then() -> None:
@@ -194,20 +138,6 @@ async def _patiently(act: Callable[[], Awaitable[None]], settings: CoordinatorSe
             if asyncio.get_running_loop().time() > deadline:
                 raise
             await asyncio.sleep(settings.backoff_max_s / 4)
-
-
-async def _first_of(main: Coroutine[Any, Any, None], *others: Coroutine[Any, Any, None]) -> None:
-    """Run until the main one ends or any of them fails."""
-    tasks = [asyncio.create_task(main), *(asyncio.create_task(other) for other in others)]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in tasks:  # The main one first, and not by chance.
-            if task in done:
-                task.result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _drain_on_signals(coordinator: Coordinator) -> None:

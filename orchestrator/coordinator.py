@@ -24,8 +24,8 @@ from orchestrator.errors import (
     Unavailable,
 )
 from orchestrator.gatekeeper import Gatekeeper
-from orchestrator.ports import Archive, Bus, Clock, Partition, Source, Store
-from orchestrator.publisher import Committed, Probe, Publisher, unharmed
+from orchestrator.ports import Partition
+from orchestrator.publisher import Committed, Publisher
 from orchestrator.reader import Reader
 from orchestrator.recent import Recent
 from orchestrator.recovery import Reach
@@ -33,7 +33,7 @@ from orchestrator.report import Report
 from orchestrator.ringing import Ringing
 from orchestrator.settings import CoordinatorSettings
 from orchestrator.standing import Rejoin, Standing
-from orchestrator.telemetry import Log, Metrics
+from orchestrator.world import World
 from schemas.catalogue import INTERNAL_TOPIC
 from schemas.ids import SagaId
 from schemas.results import TimerFired
@@ -44,64 +44,45 @@ class Coordinator:
 
     def __init__(
         self,
-        *,
-        settings: CoordinatorSettings,
-        session_timeout_s: float,
+        world: World,
         decider: Decider,
-        store: Store,
-        source: Source,
-        bus: Bus,
-        archive: Archive,
-        clock: Clock,
-        log: Log,
-        metrics: Metrics,
-        probe: Probe = unharmed,
-        gatekeeper: Gatekeeper | None = None,
-        recent: Recent | None = None,
-        ringing: Ringing | None = None,
+        settings: CoordinatorSettings,
+        *,
+        gatekeeper: Gatekeeper,
+        recent: Recent,
+        ringing: Ringing,
     ) -> None:
+        log, metrics, store, source = world.log, world.metrics, world.store, world.source
         self._settings = settings
         self._decider = decider
         self._store = store
         self._source = source
-        self._clock = clock
+        self._clock = world.clock
         self._log = log
         self._metrics = metrics
         self._report = Report(log, metrics)
-        self._probe = probe
-        self._gatekeeper = gatekeeper or Gatekeeper({})
+        self._probe = world.probe
+        self._gatekeeper = gatekeeper
         self._expected: dict[Partition, int | None] = {}
-        self._recent = recent or Recent(settings.recent_sagas_max)
-        self._ringing = ringing or Ringing()
+        self._recent = recent
+        self._ringing = ringing
         self._assigned = asyncio.Event()  # Set while partitions are held.
         self._turn = asyncio.Lock()  # Held while batches are read, decided and committed.
         self._leaving = False  # From the moment that a rebalance takes the partitions away.
         self._draining = asyncio.Event()
         self._stop: Stop | None = None
         by_topic = routes(decider.catalogue.participants)
-        reach = Reach(decider, store, source, archive, clock, by_topic)
-        standing = Standing(settings, session_timeout_s * 0.8, clock, log, metrics)
-        publisher = Publisher(
-            settings, standing, source, bus, log=log, metrics=metrics, probe=probe
+        reach = Reach(decider, store, source, world.archive, world.clock, by_topic)
+        patience_s = world.session_timeout_s * 0.8
+        self._standing = standing = Standing(settings, patience_s, world.clock, log, metrics)
+        self._publisher = publisher = Publisher(
+            settings, standing, source, world.bus, log=log, metrics=metrics, probe=world.probe
         )
-        self._standing, self._publisher = standing, publisher
-        self._aftermath = Aftermath(
-            reach,
-            standing,
-            publisher,
-            self._gatekeeper,
-            turn=self._turn,
-            expected=self._expected,
-            log=log,
+        expected = self._expected
+        self._aftermath = aftermath = Aftermath(
+            reach, standing, publisher, gatekeeper, turn=self._turn, expected=expected, log=log
         )
-        self._reader = Reader(
-            settings,
-            standing,
-            reach,
-            self._aftermath,
-            self._gatekeeper,
-            expected=self._expected,
-        )
+        self._reader = Reader(settings, standing, reach, aftermath, gatekeeper, expected=expected)
 
     # -- life ---------------------------------------------------------------------------------
 

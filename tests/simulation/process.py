@@ -1,4 +1,4 @@
-"""One coordinator process, put together as the composition root does, from parts in memory."""
+"""One coordinator process, put together as on real servers, over a broker and rows in memory."""
 
 from __future__ import annotations
 
@@ -9,20 +9,14 @@ from functools import partial
 from random import Random
 from typing import Any, Final, cast
 
-from orchestrator.bootstrap import _first_of
+from orchestrator.assembly import assembled
 from orchestrator.coordinator import Coordinator
-from orchestrator.courier import Courier
 from orchestrator.decide import Decider
 from orchestrator.gatekeeper import Gatekeeper
-from orchestrator.health import HealthLoop
-from orchestrator.ports import Share
-from orchestrator.recent import Recent
-from orchestrator.ringing import Ringing
 from orchestrator.rules.health import HealthPolicy
 from orchestrator.settings import CoordinatorSettings, Phase
-from orchestrator.sweeper import Sweeper
 from orchestrator.telemetry import Log, Metrics
-from orchestrator.watchdog import Watchdog
+from orchestrator.world import World
 
 from .broker import SESSION_S, Broker
 from .clients import MemoryArchive, MemoryBus, MemorySource
@@ -146,8 +140,7 @@ class Process:
 
     async def _run(self) -> None:
         """As `orchestrator.bootstrap` runs it."""
-        around, settings, clock = self._around, self._around.settings, self._clock
-        metrics = cast("Metrics", Silence(around.reach))
+        around = self._around
         log = Log(Ear(around.reach, lambda text: around.write(f"{self.name}: {text}")))
         log.says_moves = False
         trouble = partial(around.trouble, self.name)
@@ -155,57 +148,23 @@ class Process:
         wire = Line(around.broker, self._random, trouble, _BROKER_S)
         out = Line(around.broker, self._random, trouble, _BROKER_S)
         self._lines = [base, wire, out]
-        store = MemoryStore(around.database, base)
-        self.source = source = MemorySource(around.broker, wire, self._random)
-        bus = MemoryBus(around.broker, out, self._random)
-        gatekeeper = Gatekeeper(around.health)
-        recent, ringing = Recent(settings.recent_sagas_max), Ringing()
-        self.coordinator = coordinator = Coordinator(
-            settings=settings,
-            session_timeout_s=SESSION_S,
-            decider=around.decider,
-            store=store,
-            source=source,
-            bus=bus,
-            archive=MemoryArchive(around.broker, wire),
-            clock=clock,
-            log=log,
-            metrics=metrics,
-            probe=self._pass,
-            gatekeeper=gatekeeper,
-            recent=recent,
-            ringing=ringing,
-        )
-        sweeper = Sweeper(
-            settings=settings,
-            store=store,
-            bus=bus,
-            clock=clock,
-            log=log,
-            recent=recent,
-            ringing=ringing,
-            share=lambda: Share(around.broker.partitions, coordinator.numbers),
-            behind=lambda: coordinator.behind or coordinator.recovering,
-        )
-        courier = Courier(settings=settings, store=store, bus=bus, clock=clock, log=log)
-        health = HealthLoop(
-            gatekeeper=gatekeeper,
+        self.source = MemorySource(around.broker, wire, self._random)
+        world = World(
+            store=MemoryStore(around.database, base),
             board=MemoryBoard(around.database, base),
-            clock=clock,
+            source=self.source,
+            bus=MemoryBus(around.broker, out, self._random),
+            archive=MemoryArchive(around.broker, wire),
+            clock=self._clock,
             log=log,
-            metrics=metrics,
-            every_s=settings.health_s,
+            metrics=cast("Metrics", Silence(around.reach)),
+            probe=self._pass,
+            partitions=around.broker.partitions,
+            session_timeout_s=SESSION_S,
         )
-        watchdog = Watchdog(
-            coordinator=coordinator,
-            source=source,
-            clock=clock,
-            metrics=metrics,
-            progress_s=settings.progress_s,
-        )
-        await health.begin()
-        others = (sweeper, courier, watchdog, health)
-        await _first_of(coordinator.run(), *(other.run() for other in others))
+        process = assembled(world, around.decider, Gatekeeper(around.health), around.settings)
+        self.coordinator = process.coordinator
+        await process.run()
 
     def _pass(self, phase: Phase) -> None:
         self.phase = phase

@@ -7,10 +7,14 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from orchestrator.bootstrap import _first_of
+from orchestrator.assembly import _first_of
 from orchestrator.coordinator import Coordinator
+from orchestrator.gatekeeper import Gatekeeper
 from orchestrator.ports import Partition
+from orchestrator.recent import Recent
+from orchestrator.ringing import Ringing
 from orchestrator.settings import CoordinatorSettings
+from orchestrator.world import World
 
 HERE: Final = ("uprp.citi.replies", 0)
 
@@ -70,17 +74,25 @@ class _Busy:
 
 def test_what_others_commit_meanwhile_is_no_restored_database() -> None:
     world: Any = _Busy()
-    coordinator = Coordinator(
-        settings=CoordinatorSettings(),
-        session_timeout_s=10,
-        decider=MagicMock(),
+    reached = World(
         store=world,
+        board=MagicMock(),
         source=world,
         bus=MagicMock(),
         archive=MagicMock(),
         clock=MagicMock(),
         log=MagicMock(),
         metrics=MagicMock(),
+        partitions=8,
+        session_timeout_s=10,
+    )
+    coordinator = Coordinator(
+        reached,
+        MagicMock(),
+        CoordinatorSettings(),
+        gatekeeper=Gatekeeper({}),
+        recent=Recent(10),
+        ringing=Ringing(),
     )
     asyncio.run(coordinator.on_assigned([HERE]))
     assert not world.recoveries

@@ -1,0 +1,106 @@
+"""One coordinator process, put together: the same on real servers and in a simulation."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.coordinator import Coordinator
+from orchestrator.courier import Courier
+from orchestrator.decide import Decider
+from orchestrator.gatekeeper import Gatekeeper
+from orchestrator.health import HealthLoop
+from orchestrator.ports import Share
+from orchestrator.recent import Recent
+from orchestrator.ringing import Ringing
+from orchestrator.settings import CoordinatorSettings
+from orchestrator.sweeper import Sweeper
+from orchestrator.watchdog import Watchdog
+from orchestrator.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """Everything that runs in one coordinator process."""
+
+    coordinator: Coordinator
+    sweeper: Sweeper
+    courier: Courier
+    watchdog: Watchdog
+    health: HealthLoop
+
+    async def run(self, *more: Coroutine[Any, Any, None]) -> None:
+        """Run until the coordinator ends, or any part of it fails.
+
+        Raises:
+            Stop: the process must end with the error's exit code.
+        """
+        await self.health.begin()  # An open breaker is known before the first request is read.
+        others = (self.sweeper, self.courier, self.watchdog, self.health)
+        await _first_of(self.coordinator.run(), *(other.run() for other in others), *more)
+
+
+def assembled(
+    world: World, decider: Decider, gatekeeper: Gatekeeper, settings: CoordinatorSettings
+) -> Assembly:
+    """The parts of a process, which share what is at hand and what rings."""
+    recent, ringing = Recent(settings.recent_sagas_max), Ringing()
+    store, bus, clock, log = world.store, world.bus, world.clock, world.log
+    coordinator = Coordinator(
+        world, decider, settings, gatekeeper=gatekeeper, recent=recent, ringing=ringing
+    )
+    sweeper = Sweeper(
+        settings=settings,
+        store=store,
+        bus=bus,
+        clock=clock,
+        log=log,
+        recent=recent,
+        ringing=ringing,
+        share=lambda: Share(world.partitions, coordinator.numbers),
+        behind=lambda: coordinator.behind or coordinator.recovering,
+    )
+    return Assembly(
+        coordinator,
+        sweeper,
+        Courier(settings=settings, store=store, bus=bus, clock=clock, log=log),
+        _watchdog(world, coordinator, settings),
+        _health(world, gatekeeper, settings),
+    )
+
+
+def _watchdog(world: World, coordinator: Coordinator, settings: CoordinatorSettings) -> Watchdog:
+    return Watchdog(
+        coordinator=coordinator,
+        source=world.source,
+        clock=world.clock,
+        metrics=world.metrics,
+        progress_s=settings.progress_s,
+    )
+
+
+def _health(world: World, gatekeeper: Gatekeeper, settings: CoordinatorSettings) -> HealthLoop:
+    return HealthLoop(
+        gatekeeper=gatekeeper,
+        board=world.board,
+        clock=world.clock,
+        log=world.log,
+        metrics=world.metrics,
+        every_s=settings.health_s,
+    )
+
+
+async def _first_of(main: Coroutine[Any, Any, None], *others: Coroutine[Any, Any, None]) -> None:
+    """Run until the main one ends or any of them fails."""
+    tasks = [asyncio.create_task(main), *(asyncio.create_task(other) for other in others)]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:  # The main one first, and not by chance.
+            if task in done:
+                task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
