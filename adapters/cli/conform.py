@@ -86,29 +86,38 @@ def conform(
         "exact_amount": exact_amount,
         "lacking": [word.strip() for word in lacking.split(",") if word.strip()],
     }
-    kafka = read_settings().kafka
     try:
         ours = read_terms(terms, participant, {name: it for name, it in given.items() if it})
         chosen = _chosen(cells, ours)
     except TermsError as error:
         complain(f"{error}\nnext: uprp conform --help, docs/partners/conformance.md")
         raise typer.Exit(EXIT_USAGE) from None
+    name = run or uuid4().hex[:12]
+    patience = Patience(timeout, settle)
+    report = _examined(ours, name, chosen, patience, beside_coordinator=beside_coordinator)
+    _show(report, as_json=as_json)
+    if report.exit_code:
+        raise typer.Exit(report.exit_code)
+
+
+def _examined(
+    ours: Terms, run: str, chosen: Any, patience: Patience, *, beside_coordinator: bool
+) -> Report:
+    """What the participant did; no report where Kafka or its topics are not there."""
+    kafka = read_settings().kafka
     try:
         _refuse_beside(kafka, beside_coordinator)
-        with step(f"Examining {participant}") as say:
-            patience = Patience(timeout, settle)
-            with KafkaLine(kafka.bootstrap_servers, participant, kafka.request_timeout_s) as line:
-                name = run or uuid4().hex[:12]
-                report = examine(line, ours, name, chosen=chosen, patience=patience, say=say)
+        with (
+            step(f"Examining {ours.participant}") as say,
+            KafkaLine(kafka.bootstrap_servers, ours.participant, kafka.request_timeout_s) as line,
+        ):
+            return examine(line, ours, run, chosen=chosen, patience=patience, say=say)
     except TopicsMissingError as error:
         complain(f"{error}\nnext: uprp topics apply")
         raise typer.Exit(EXIT_FAILED) from None
     except KafkaException as error:
         complain(f"Kafka at {kafka.bootstrap_servers}: {error}\nnext: uprp status")
         raise typer.Exit(EXIT_FAILED) from None
-    _show(report, as_json=as_json)
-    if report.exit_code:
-        raise typer.Exit(report.exit_code)
 
 
 def _face(text: str) -> dict[str, Any] | str:

@@ -70,25 +70,9 @@ def draft(
     """
     if key is None:
         key = saga_key(origin, request.account, request.request_id)
-    account, asked = request.account, request.lines
     if programme is None:
-        return Terms(
-            saga_id=key[1],
-            key_hash=key[0],
-            origin=origin,
-            account=account,
-            request_id=request.request_id,
-            content=content_digest(request),
-            accepted_at=now,
-            locale=request.locale,
-            lines=tuple([_priced(None, line.item, line.quantity) for line in asked]),
-            programme=request.programme,
-            traceparent=traceparent,
-            prededucted=request.deduction is not None,
-            debtor=origin,
-            debtor_account=request.debtor_account or account,
-            unit=f"{origin}-points",
-        )
+        return _of_nothing_on_offer(request, origin, now, traceparent, key)
+    account = request.account
     debtor = programme.debtor if request.deduction is None else None
     fresh = programme.fresh_for
     return Terms(
@@ -100,7 +84,7 @@ def draft(
         content=content_digest(request),
         accepted_at=now,
         locale=request.locale,
-        lines=tuple([_priced(programme, line.item, line.quantity) for line in asked]),
+        lines=tuple([_priced(programme, line.item, line.quantity) for line in request.lines]),
         programme=request.programme,
         traceparent=traceparent,
         # Also where it should not have: what the origin took, it must give back.
@@ -119,6 +103,33 @@ def draft(
         partial=programme.partial,
         limit=limit_scope(programme, origin, account) if programme.limit else "",
         business_date=business_date(now, programme.zone),
+    )
+
+
+def _of_nothing_on_offer(
+    request: RedemptionRequested,
+    origin: str,
+    now: int,
+    traceparent: str | None,
+    key: tuple[int, SagaId],
+) -> Terms:
+    """The terms of a request for a programme that there is not: it will be refused."""
+    return Terms(
+        saga_id=key[1],
+        key_hash=key[0],
+        origin=origin,
+        account=request.account,
+        request_id=request.request_id,
+        content=content_digest(request),
+        accepted_at=now,
+        locale=request.locale,
+        lines=tuple([_priced(None, line.item, line.quantity) for line in request.lines]),
+        programme=request.programme,
+        traceparent=traceparent,
+        prededucted=request.deduction is not None,
+        debtor=origin,
+        debtor_account=request.debtor_account or request.account,
+        unit=f"{origin}-points",
     )
 
 
