@@ -15,7 +15,7 @@ import orjson
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 ORIGIN: Final = "alipayhk"
-TICK_S: Final = 0.004
+TICK_S: Final = 0.01
 ACCOUNTS: Final = 50_000  # In use at a time.
 TIMES: Final = 9
 """How often each is used before others are: an eleventh redemption of a day is past its limit."""
@@ -87,7 +87,7 @@ class Load:
             {
                 "bootstrap.servers": servers,
                 "enable.idempotence": True,
-                "linger.ms": 3,
+                "linger.ms": 5,
                 "partitioner": "murmur2_random",  # As docs and schemas ask of every partner.
                 "queue.buffering.max.messages": 1_000_000,
                 "log_level": 2,
