@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,15 +31,15 @@ class Assembly:
     watchdog: Watchdog
     health: HealthLoop
 
-    async def run(self, *more: Coroutine[Any, Any, None]) -> None:
-        """Run until the coordinator ends, or any part of it fails.
+    async def run(self, *beside: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run until the coordinator ends, or any part of it or what is `beside` it fails.
 
         Raises:
             Stop: the process must end with the error's exit code.
         """
         await self.health.begin()  # An open breaker is known before the first request is read.
-        others = (self.sweeper, self.courier, self.watchdog, self.health)
-        await _first_of(self.coordinator.run(), *(other.run() for other in others), *more)
+        parts = (self.sweeper.run, self.courier.run, self.watchdog.run, self.health.run)
+        await _first_of(self.coordinator.run(), *(run() for run in (*parts, *beside)))
 
 
 def assembled(

@@ -69,7 +69,7 @@ async def run_coordinator(settings: Settings) -> None:
         await _patiently(partial(admin.check, topics), settings.coordinator)
         _drain_on_signals(process.coordinator)
         _collect_seldom()
-        await process.run(_collect_now_and_then())
+        await process.run(_collect_now_and_then)
         log.info("coordinator.stopped")
 
 
