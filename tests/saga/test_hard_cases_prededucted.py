@@ -4,11 +4,8 @@ from typing import Final
 
 from schemas import catalogue
 from tests.saga.story import LOTS, Story, on_offer
+from tests.saga.test_hard_cases import LOSS, ONE, TWO
 
-ONE: Final = {"hkd50": 2}
-TWO: Final = {"hkd50": 2, "hkd20": 2}
-"""HK$100 for 25,000 points; HK$140 for 35,000."""
-LOSS: Final = "platform/loss"
 TAKEN: Final = {"reference": "D-1", "points": 25_000, "lots": [LOTS[1]]}
 
 
