@@ -27,7 +27,6 @@ class Refusal:
     field: str | None = None
 
 
-@lru_cache(maxsize=65_536)
 def bucket(origin: str, account: str) -> int:
     """The key hash of an account, 0 to 4,095."""
     return key_hash(partition_key(origin, account).encode())
