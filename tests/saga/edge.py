@@ -8,10 +8,7 @@ from orchestrator.saga.instance import Saga
 from orchestrator.saga.progress import Engine
 from orchestrator.saga.ruling import Action
 from orchestrator.saga.utterance import Utterance
-from tests.saga.sums import (
-    Sums,
-    sums,
-)
+from tests.saga.sums import Sums, sums
 
 VERDICTS: Final = {"confirmed", "rejected", "cancelled"}
 DECISIONS: Final = {action.value for action in Action}

@@ -13,14 +13,7 @@ from orchestrator.saga.utterance import Kind
 from schemas.results import ResultStatus
 from tests.saga import laws_of_results
 from tests.saga.edge import DECISIONS, VERDICTS, Edge, Said
-from tests.saga.sums import (
-    FLYING,
-    KNOWN,
-    STOPPED,
-    impossible,
-    is_parked,
-    sums,
-)
+from tests.saga.sums import FLYING, KNOWN, STOPPED, impossible, is_parked, sums
 
 MONTH: Final = 31 * 86_400_000
 MAY_DECIDE: Final = {

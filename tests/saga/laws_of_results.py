@@ -10,14 +10,7 @@ from orchestrator.saga.utterance import Kind, Utterance
 from orchestrator.sagas.words import Words
 from schemas.results import ResultStatus
 from tests.saga.edge import DECISIONS, VERDICTS, Edge, Said
-from tests.saga.sums import (
-    FLYING,
-    STOPPED,
-    accounts,
-    balances,
-    is_parked,
-    pieces,
-)
+from tests.saga.sums import FLYING, STOPPED, accounts, balances, is_parked, pieces
 
 FINAL: Final = {status.value for status in ResultStatus} - {
     "PENDING",
