@@ -119,6 +119,7 @@ class Load:
                 stage.sent += 1
             self._producer.poll(0)
             self._read(stage)
+        stage.check()
         return stage
 
     @contextmanager
@@ -132,6 +133,7 @@ class Load:
             finally:
                 over.set()
             holding.result()
+        stage.check()
 
     def _hold(self, in_flight: int, stage: Stage, over: Event, patience_s: float) -> None:
         deadline = float("inf")

@@ -215,7 +215,7 @@ def _window(bench: Waiting, held: Stage, name: str) -> dict[str, Any]:
     done, took = held.done - before, time.monotonic() - began
     found = {"carried_per_s": round(done / took), "done": done, **spent()}
     say(f"  {name}: {found}")
-    held.check()
+    held.check()  # Now, and not only when all is over.
     return found
 
 
@@ -223,7 +223,6 @@ def _stage(bench: Waiting, load: Load, name: str, rate: float, seconds: float) -
     """Offer a rate; what was carried, and how many timers were read meanwhile."""
     spent = _spending(bench)
     stage = load.run(rate, seconds, patience_s=240)
-    stage.check()
     found = {
         "offered_per_s": round(rate),
         "carried_per_s": round(stage.completed_per_s),
