@@ -18,16 +18,16 @@ from adapters.kafka.source import KafkaSource
 from adapters.kafka.topics import TopicAdmin, wanted
 from adapters.postgres.health import PostgresHealth
 from adapters.postgres.store import PostgresStore
-from orchestrator.assembly import assembled
-from orchestrator.catalogue import load
-from orchestrator.coordinator import Coordinator
-from orchestrator.decide import Decider
+from orchestrator.admission.controller import Gatekeeper
+from orchestrator.batch.decide import Decider
+from orchestrator.catalogue.loader import load
 from orchestrator.errors import Unavailable
-from orchestrator.gatekeeper import Gatekeeper
-from orchestrator.publisher import Probe, unharmed
+from orchestrator.runtime.coordinator import Coordinator
+from orchestrator.runtime.dependencies import World
+from orchestrator.runtime.process import assembled
+from orchestrator.runtime.publisher import Probe, unharmed
 from orchestrator.settings import CoordinatorSettings, FaultSettings, Phase, Settings
 from orchestrator.telemetry import Metrics, configure_logs
-from orchestrator.world import World
 
 _COLLECT_S = 60.0
 

@@ -8,14 +8,12 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Protocol
 
-from orchestrator.rules.admission import Part
-from orchestrator.rules.health import Breaker, Window
-from orchestrator.saga.instance import Saga
-from orchestrator.saga.journal import Transfer
-from orchestrator.saga.ruling import Ruling
+from orchestrator.engine.instance import Saga
+from orchestrator.engine.journal import Transfer
+from orchestrator.engine.operator import Ruling
 from schemas.dead_letters import DeadLetter
+from schemas.frozen import value
 from schemas.ids import SagaId
-from schemas.value import value
 
 Partition = tuple[str, int]
 """A topic and the number of one of its partitions."""
@@ -246,43 +244,6 @@ class Store(Protocol):
 
     async def check_schema(self) -> None:
         """Raise SchemaTooOld when the database lacks migrations that this code needs."""
-
-
-@value
-class Sight:
-    """What one coordinator saw of one participant since its breaker's revision."""
-
-    participant: str
-    revision: int
-    window: Window
-
-
-@value
-class Shared:
-    """What all coordinators know of the participants together."""
-
-    part: Part  # Which of those that are alive this one is.
-    sights: Sequence[Sight]
-    in_flight: Mapping[str, int]
-    breakers: Mapping[str, Breaker]  # Those that ever moved.
-
-
-class HealthBoard(Protocol):
-    """Where coordinators tell each other what they see. Every method may raise Unavailable."""
-
-    async def share(self, sights: Sequence[Sight], now: int, alive_since: int) -> Shared:
-        """Tell what was seen here, and read what all have seen.
-
-        Args:
-            now: the time; it also says that this coordinator is alive.
-            alive_since: whoever has said nothing since then is gone.
-        """
-
-    async def move(self, participant: str, expected: int, to: Breaker) -> bool:
-        """Move a breaker from the revision that is expected; False when another was faster."""
-
-    async def tidy(self, before: int) -> None:
-        """Forget coordinators that have said nothing since then; what they added up stays."""
 
 
 class Source(Protocol):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from .catalogue import (
+from schemas.envelope import PLATFORM_SOURCE, VALUE_BYTES_MAX
+from schemas.events import (
     DEAD_LETTER_TOPIC,
     EVENTS,
     INTERNAL_TOPIC,
@@ -14,9 +15,8 @@ from .catalogue import (
     EventType,
     topic_of,
 )
-from .envelope import PLATFORM_SOURCE, VALUE_BYTES_MAX
-from .ids import NAMESPACE
-from .values import ID_PATTERN
+from schemas.ids import NAMESPACE
+from schemas.values import ID_PATTERN
 
 Json = dict[str, Any]
 

@@ -6,9 +6,20 @@ past its `expires_at` that was never seen before must be rejected with `EXPIRED`
 
 from __future__ import annotations
 
-from .base import Wire
-from .reasons import Code
-from .values import Count, GivenLot, Id, LegRef, Moment, Money, Points, Quantity, SagaRef, Slug
+from schemas.base import Wire
+from schemas.reasons import Code
+from schemas.values import (
+    Count,
+    GivenLot,
+    Id,
+    LegRef,
+    Moment,
+    Money,
+    Points,
+    Quantity,
+    SagaRef,
+    Slug,
+)
 
 
 class Command(Wire):

@@ -9,7 +9,7 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Final
 
-from .envelope import rfc3339
+from schemas.envelope import rfc3339
 
 
 class Disposition(StrEnum):

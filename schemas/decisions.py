@@ -6,9 +6,9 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from .base import Wire
-from .value import TextEnum
-from .values import INTEGER_MAX, Id, Points, SagaRef
+from schemas.base import Wire
+from schemas.frozen import TextEnum
+from schemas.values import INTEGER_MAX, Id, Points, SagaRef
 
 
 class Action(TextEnum):

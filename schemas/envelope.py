@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from pydantic_core import from_json, to_json
 
-from .reasons import Code
-from .value import value
-from .values import moment_of
+from schemas.frozen import value
+from schemas.reasons import Code
+from schemas.values import moment_of
 
 VALUE_BYTES_MAX: Final = 64 * 1024
 """The largest value of a record (`contract.md` 1)."""

@@ -97,3 +97,13 @@ def remember(key: bytes, bucket: int) -> None:
 def partition_of(key: bytes, count: int) -> int:
     """The partition of a key in a topic of so many, as Kafka's own partitioner says."""
     return (murmur2(key) if KEY_BUCKETS % count else key_hash(key)) % count
+
+
+def bucket(origin: str, account: str) -> int:
+    """The key hash of an account, 0 to 4,095."""
+    return key_hash(partition_key(origin, account).encode())
+
+
+def saga_key(origin: str, account: str, request_id: str) -> tuple[int, SagaId]:
+    """Where the saga of a request lives: its bucket and its id."""
+    return bucket(origin, account), saga_id(origin, account, request_id)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from .base import Heard
-from .catalogue import EventType
+from schemas.base import Heard
+from schemas.events import EventType
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 

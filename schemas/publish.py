@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from .asyncapi import document
-from .catalogue import EVENTS
-from .jsonschemas import event_schema
-from .reasons import CLASS_OF, LANGUAGES, RECOVERABLE, Code, ReasonClass, sentence
+from schemas.asyncapi import document
+from schemas.events import EVENTS
+from schemas.jsonschemas import event_schema
+from schemas.reasons import CLASS_OF, LANGUAGES, RECOVERABLE, Code, ReasonClass, sentence
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 GUIDE: Final = Path("docs/partners/README.md")

@@ -14,9 +14,9 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from .base import Heard, Wire
-from .value import TextEnum
-from .values import NO_NUL, Text, Word
+from schemas.base import Heard, Wire
+from schemas.frozen import TextEnum
+from schemas.values import NO_NUL, Text, Word
 
 
 class ReasonClass(TextEnum):

@@ -6,10 +6,10 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from .base import Heard, refuse
-from .reasons import ReasonHeard
-from .value import TextEnum
-from .values import Id, LegRef, Lot, MomentText, MoneyHeard, Points, Quantity, Word
+from schemas.base import Heard, refuse
+from schemas.frozen import TextEnum
+from schemas.reasons import ReasonHeard
+from schemas.values import Id, LegRef, Lot, MomentText, MoneyHeard, Points, Quantity, Word
 
 
 class Outcome(TextEnum):

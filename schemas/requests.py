@@ -6,8 +6,8 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from .base import Heard, refuse
-from .values import Id, Locale, Lot, Moment, Notes, Points, Quantity
+from schemas.base import Heard, refuse
+from schemas.values import Id, Locale, Lot, Moment, Notes, Points, Quantity
 
 
 class Line(Heard):

@@ -8,10 +8,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from .base import Wire
-from .reasons import Reason
-from .replies import GivenCoupon
-from .values import (
+from schemas.base import Wire
+from schemas.reasons import Reason
+from schemas.replies import GivenCoupon
+from schemas.values import (
     Bucket,
     Count,
     GivenLot,

@@ -20,8 +20,8 @@ from pydantic import (
 )
 from pydantic_core import core_schema
 
-from .base import Heard, Wire
-from .ids import KEY_BUCKETS
+from schemas.base import Heard, Wire
+from schemas.ids import KEY_BUCKETS
 
 INTEGER_MAX: Final = 2**53 - 1
 """The largest integer that every JSON reader keeps exact."""

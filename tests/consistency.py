@@ -17,10 +17,10 @@ import orjson
 from adapters.demo.audit import standing
 from adapters.postgres.views import AccountBalance
 from adapters.sandbox.books import Books, LegBook
-from adapters.sandbox.trade import DENIED
-from orchestrator.saga.instance import Saga
-from orchestrator.saga.journal import SUSPENSE
-from orchestrator.saga.machine import DECIDED, Status
+from adapters.sandbox.business import DENIED
+from orchestrator.engine.instance import Saga
+from orchestrator.engine.journal import SUSPENSE
+from orchestrator.engine.machine import DECIDED, Status
 from tests.harness import LimitRow, Platform
 from tests.wire import Heard, Redemption
 

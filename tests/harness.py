@@ -40,8 +40,8 @@ from adapters.postgres.views import AccountBalance, open_views
 from adapters.sandbox.app import Apps
 from adapters.sandbox.books import Books, read_books
 from adapters.sandbox.companies import load_companies
-from orchestrator.catalogue import load
-from orchestrator.saga.instance import Saga
+from orchestrator.catalogue.loader import load
+from orchestrator.engine.instance import Saga
 from orchestrator.settings import KafkaSettings, Settings
 from tests import nodes
 from tests.nodes import Node

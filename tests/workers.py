@@ -26,7 +26,7 @@ LONG: Final = (
     "platform/test_unavailable.py",
     "conform/test_live.py",
     "embedded/test_servers.py",
-    "saga/test_walk.py",
+    "engine/test_walk.py",
     "platform/test_bad_input.py",
     "faults/test_amplification.py",
     "platform/test_parked.py",

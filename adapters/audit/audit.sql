@@ -55,7 +55,7 @@ from (
 group by key_hash, saga_id
 
 -- leg --
--- The legs of one saga (`orchestrator/saga/codec.py` says what stands where), added up. A credit is
+-- The legs of one saga (`orchestrator/engine/codec.py` says what stands where), added up. A credit is
 -- priced by its line, rounded up; where something of a line was taken back, `kept` prices it.
 select count(*) as legs,
        coalesce(sum(moved) filter (where takes), 0) as taken,
@@ -221,7 +221,7 @@ select s.key_hash, s.saga_id, j.unit, s.account, m.scope, m.day, b.bound,
        coalesce(t.corrected or story.recalled, false) or l.overturned > 0 as later,
        l.taken, l.returned + l.returning as given_back, k.price
 -- A final result that was read back after a loss (`from_words`) ends nothing before it is known to
--- stand (`orchestrator/saga/recall.py`).
+-- stand (`orchestrator/engine/rebuild.py`).
 from saga s
 cross join lateral (select s.state::jsonb as state, s.terms::jsonb as terms offset 0) p
 cross join lateral (

@@ -22,12 +22,11 @@ from typing import Any, Final
 import asyncpg
 import orjson
 
+from adapters.audit.report import Audit, Named, Surveyed, broken_by, judged
+from adapters.audit.shape import COLUMNS, Group, Shape
 from adapters.postgres import migrate
-from adapters.postgres.away import translated
-from orchestrator.catalogue import Catalogue
-
-from .report import Audit, Named, Surveyed, broken_by, judged
-from .shape import COLUMNS, Group, Shape
+from adapters.postgres.errors import translated
+from orchestrator.catalogue.loader import Catalogue
 
 KEYS: Final = 4_096
 FIRST_LOOK: Final = 8

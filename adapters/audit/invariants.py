@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from .shape import Shape
+from adapters.audit.shape import Shape
 
 
 @dataclass(frozen=True, slots=True)

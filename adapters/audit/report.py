@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from .invariants import INVARIANTS, Invariant
-from .shape import Group, Shape
+from adapters.audit.invariants import INVARIANTS, Invariant
+from adapters.audit.shape import Group, Shape
 
 GUARDED: Final = ("timeline", "transfer")
 """The tables that only grow."""

@@ -15,7 +15,7 @@ from adapters.audit.database import Options, audit
 from adapters.audit.report import Audit, Finding
 from adapters.cli.console import emit_json, stdout
 from adapters.cli.platform import read_settings, run
-from orchestrator.catalogue import load
+from orchestrator.catalogue.loader import load
 
 EXIT_BROKEN: Final = 8
 

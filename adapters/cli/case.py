@@ -9,18 +9,18 @@ from typing import Any, Final
 
 from adapters.cli.saga import owner, said_in_words
 from adapters.postgres.views import DecisionLine
-from orchestrator.saga.balance import suspended
-from orchestrator.saga.instance import Leg, Saga
-from orchestrator.saga.journal import LOSS, transfers
-from orchestrator.saga.machine import Status, Still
-from orchestrator.saga.objection import objection
-from orchestrator.saga.policy import Policies
-from orchestrator.saga.progress import Engine
-from orchestrator.saga.ruling import TWO_PERSONS, Action, Ruling
-from orchestrator.saga.telling import phase
-from orchestrator.saga.utterance import newly
+from orchestrator.engine.balance import suspended
+from orchestrator.engine.engine import Engine
+from orchestrator.engine.instance import Leg, Saga
+from orchestrator.engine.journal import LOSS, transfers
+from orchestrator.engine.machine import Status, Still
+from orchestrator.engine.operator import TWO_PERSONS, Action, Ruling
+from orchestrator.engine.operator_errors import objection
+from orchestrator.engine.outbox import newly
+from orchestrator.engine.policy import Policies
+from orchestrator.engine.results import phase
 from orchestrator.sagas import SAGAS
-from orchestrator.sagas.words import moment
+from schemas.times import moment
 
 MEANING: Final = {
     Action.CONFIRM: "it was done, says the evidence",

@@ -15,12 +15,12 @@ from rich.text import Text
 
 from adapters.cli.console import complain, emit_json, stdout, step
 from adapters.cli.platform import EXIT_FAILED, EXIT_USAGE, read_settings
-from adapters.conform.cells import CELLS
-from adapters.conform.examination import Report, Result, examine
-from adapters.conform.line import KafkaLine, TopicsMissingError, coordinators
-from adapters.conform.stage import Patience
+from adapters.conform.checks import CELLS
+from adapters.conform.monitors import WATCHES
+from adapters.conform.runner import Report, Result, examine
+from adapters.conform.setup import Patience
 from adapters.conform.terms import Terms, TermsError, read_terms
-from adapters.conform.watches import WATCHES
+from adapters.conform.transport import KafkaLine, TopicsMissingError, coordinators
 from orchestrator.settings import ROOT, KafkaSettings
 
 TERMS: Final = ROOT / "deploy" / "sandbox" / "conform.toml"

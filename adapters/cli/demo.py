@@ -19,24 +19,24 @@ from confluent_kafka import KafkaException
 
 from adapters.audit import database as invariants
 from adapters.cli.console import complain, emit_json, stderr, stdout
+from adapters.cli.demo_view import Playbill, tell_end
 from adapters.cli.platform import EXIT_FAILED, EXIT_USAGE, run
-from adapters.cli.playbill import Playbill, tell_end
 from adapters.cli.request import Line
 from adapters.cli.sandbox import COMPANIES
 from adapters.demo.audit import audit
-from adapters.demo.play import LOOK_S, Before, play
+from adapters.demo.monitor import Watch
 from adapters.demo.report import Report
-from adapters.demo.script import FAULTS, REQUESTS, Scene, ScriptError, read_scenes
-from adapters.demo.stage import Stage, lasting, passing
-from adapters.demo.watch import Watch
+from adapters.demo.run import LOOK_S, Before, play
+from adapters.demo.scenarios import FAULTS, REQUESTS, Scene, ScriptError, read_scenes
+from adapters.demo.setup import Stage, lasting, passing
 from adapters.embedded.environment import FOLDER
 from adapters.embedded.processes import EmbeddedError
 from adapters.postgres.views import AccountBalance, SagaStory, open_views
 from adapters.sandbox.app import AppError, Apps
 from adapters.sandbox.books import read_books
 from adapters.sandbox.companies import load_companies
-from orchestrator.saga.machine import IN_FLIGHT
-from schemas import catalogue
+from orchestrator.engine.machine import IN_FLIGHT
+from schemas import events
 
 REPORT: Final = Path("build/demo.json")
 SAGAS_MAX: Final = 10_000
@@ -119,7 +119,7 @@ def _app(books: Path) -> Before:
     apps = Apps(load_companies(COMPANIES), books)
 
     def deduct(line: Line) -> Line:
-        if line.type != catalogue.REQUESTED or line.key is None:
+        if line.type != events.REQUESTED or line.key is None:
             return line  # A raw value is published as it stands.
         asked = apps.deducted(line.origin, orjson.loads(line.value), datetime.now(UTC))
         return replace(line, value=orjson.dumps(asked))

@@ -13,14 +13,14 @@ from typing import Final
 
 from pydantic import BaseModel, SecretStr
 
-from adapters.conform.cells import CELLS, verb_of
-from adapters.conform.watches import WATCHES
-from adapters.sandbox.kinds import ALL, KINDS
-from adapters.sandbox.magic import STORIES
-from orchestrator.catalogue import load
+from adapters.conform.checks import CELLS, verb_of
+from adapters.conform.monitors import WATCHES
+from adapters.sandbox.fault_kinds import ALL, KINDS
+from adapters.sandbox.magic_accounts import STORIES
+from orchestrator.catalogue.loader import load
+from orchestrator.engine import diagram
+from orchestrator.engine.policy import LegPolicy
 from orchestrator.errors import Stop
-from orchestrator.saga import diagram
-from orchestrator.saga.policy import LegPolicy
 from orchestrator.sagas.redemption import REDEMPTION
 from orchestrator.settings import PREFIX, ROOT, Settings
 from orchestrator.telemetry import Metrics

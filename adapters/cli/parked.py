@@ -19,12 +19,12 @@ from adapters.cli.case import (
     standing,
 )
 from adapters.cli.console import emit_json, stdout
-from adapters.cli.desk import EXITS, AsJson, SagaId, at_the_desk, cases_of, story_of
-from adapters.cli.resolve import parked_approve, parked_decline, parked_resolve
+from adapters.cli.decisions import parked_approve, parked_decline, parked_resolve
 from adapters.cli.saga import heading, history, waits_for
-from adapters.postgres.desk import Desk, Parked
+from adapters.cli.session import EXITS, AsJson, SagaId, at_the_desk, cases_of, story_of
+from adapters.postgres.decisions import Desk, Parked
 from adapters.postgres.views import DecisionLine, SagaStory
-from orchestrator.saga.ruling import TWO_PERSONS
+from orchestrator.engine.operator import TWO_PERSONS
 
 
 def parked_commands(app: typer.Typer) -> None:

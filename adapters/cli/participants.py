@@ -14,18 +14,12 @@ from rich.table import Table
 from adapters.cli.console import complain, emit_json, stderr, stdout
 from adapters.cli.platform import EXIT_NOT_FOUND, read_settings, run
 from adapters.clock import SystemClock
-from adapters.postgres.away import translated
+from adapters.postgres.errors import translated
 from adapters.postgres.health import Board, read
 from adapters.postgres.migrate import check
-from orchestrator.catalogue import load
-from orchestrator.rules.health import (
-    Breaker,
-    HealthPolicy,
-    State,
-    WhenUnavailable,
-    merged,
-)
-from orchestrator.sagas.words import moment
+from orchestrator.admission.breaker import Breaker, HealthPolicy, State, WhenUnavailable, merged
+from orchestrator.catalogue.loader import load
+from schemas.times import moment
 
 STALE_MS: Final = 10_000
 """A board on which nobody has written for so long is not the present."""

@@ -12,7 +12,7 @@ from pydantic import SecretStr, ValidationError
 
 from adapters.cli.console import complain
 from adapters.embedded.environment import FOLDER, DetachedEnvironment
-from orchestrator.catalogue import CatalogueError
+from orchestrator.catalogue.loader import CatalogueError
 from orchestrator.errors import Stop, Unavailable
 from orchestrator.settings import Settings, unknown_variables
 

@@ -17,9 +17,9 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from adapters.cli.console import complain, stderr, stdout
 from adapters.cli.platform import EXIT_FAILED, EXIT_NOT_FOUND, EXIT_USAGE, read_settings
-from schemas import catalogue
-from schemas.catalogue import Channel, topic_of
+from schemas import events
 from schemas.envelope import Envelope, rfc3339, source_of
+from schemas.events import Channel, topic_of
 from schemas.ids import partition_key
 
 QUIET: Final = 2
@@ -45,7 +45,7 @@ class Line:
     origin: str
     value: bytes
     key: bytes | None
-    type: str = catalogue.REQUESTED
+    type: str = events.REQUESTED
     event_id: str = field(default_factory=lambda: str(uuid4()))
 
     @property
@@ -220,7 +220,7 @@ def hear(consumer: Consumer, answers: Answers) -> list[dict[str, Any]]:
         data = _object(message.value())
         data["_type"] = (headers.get("ce_type") or b"").decode()
         news.append(data)
-        if data["_type"] == catalogue.REFUSED:
+        if data["_type"] == events.REFUSED:
             answers.refused[str(data.get("event_id"))] = data
         elif data.get("final") or data.get("status") == "NOT_RECEIVED":
             origin = message.topic().split(".")[1]
@@ -249,7 +249,7 @@ def in_words(data: dict[str, Any]) -> str:
     """One result in one line."""
     reason = data.get("reason") or {}
     why = f"  {reason.get('code')}: {reason.get('message')}" if reason else ""
-    if data["_type"] == catalogue.REFUSED:
+    if data["_type"] == events.REFUSED:
         return f"refused   {data.get('request_id') or data.get('event_id')}{why}"
     points = data.get("points", {})
     issued = ", ".join(

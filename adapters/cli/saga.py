@@ -14,12 +14,12 @@ from rich.table import Table
 from adapters.cli.console import complain, emit_json, stdout
 from adapters.cli.platform import EXIT_NOT_FOUND, EXIT_USAGE, read_settings, run
 from adapters.postgres.views import SagaLine, SagaStory, TimelineLine, open_views
-from orchestrator.saga.instance import Leg, Saga
-from orchestrator.saga.machine import IN_FLIGHT, Status
-from orchestrator.saga.settling import participant
-from orchestrator.saga.telling import phase
+from orchestrator.engine.instance import Leg, Saga
+from orchestrator.engine.machine import IN_FLIGHT, Status
+from orchestrator.engine.planner import participant
+from orchestrator.engine.results import phase
 from orchestrator.sagas import SAGAS
-from orchestrator.sagas.words import moment
+from schemas.times import moment
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 

@@ -26,7 +26,7 @@ from adapters.sandbox.companies import CompaniesError, load_companies
 from adapters.sandbox.company import Company
 from adapters.sandbox.faults import Faults, FaultsError, load_rules, parse_rates
 from adapters.sandbox.ledger import LedgerInUseError
-from adapters.sandbox.magic import MAGIC
+from adapters.sandbox.magic_accounts import MAGIC
 from adapters.sandbox.process import GROUP, Sandbox, SandboxError, Wiring
 
 DATA: Final = Path(".uprp/sandbox")

@@ -11,10 +11,10 @@ from rich.table import Table
 from adapters.cli.console import complain, emit_json, stdout, step
 from adapters.cli.platform import EXIT_USAGE, read_settings, run
 from adapters.kafka.topics import Plan, TopicAdmin, wanted
-from adapters.postgres.away import translated
+from adapters.postgres.errors import translated
 from adapters.postgres.migrate import migrate
 from orchestrator.bootstrap import run_coordinator
-from orchestrator.catalogue import CatalogueError, load
+from orchestrator.catalogue.loader import CatalogueError, load
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 COORDINATOR_EXITS: Final = (

@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
-from adapters.conform.dialogue import KEPT, Came, Finding, Pause, Pen, Sent, Steps, ask
+from adapters.conform.exchange import KEPT, Came, Finding, Pause, Pen, Sent, Steps, ask
 from adapters.conform.verdicts import (
     broken,
     done,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from adapters.conform.dialogue import Came, Finding, Sent
+from adapters.conform.exchange import Came, Finding, Sent
 from adapters.conform.terms import Terms
 from schemas.reasons import is_definite_no
 from schemas.replies import LegAnswered, Outcome

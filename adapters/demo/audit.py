@@ -13,11 +13,11 @@ from typing import Any
 from adapters.postgres.views import AccountBalance, SagaStory
 from adapters.sandbox.banking import own_leg
 from adapters.sandbox.books import Books, LegBook
-from adapters.sandbox.trade import DENIED
-from orchestrator.saga.instance import Leg, Saga
-from orchestrator.saga.journal import SUSPENSE
-from orchestrator.saga.machine import Status
-from orchestrator.saga.settling import participant
+from adapters.sandbox.business import DENIED
+from orchestrator.engine.instance import Leg, Saga
+from orchestrator.engine.journal import SUSPENSE
+from orchestrator.engine.machine import Status
+from orchestrator.engine.planner import participant
 from orchestrator.sagas import SAGAS
 
 Held = tuple[str, str, str]

@@ -12,7 +12,7 @@ import orjson
 from adapters.audit.report import Audit as Proved
 from adapters.cli.saga import as_data
 from adapters.demo.audit import Audit
-from adapters.demo.play import Outcome, Played
+from adapters.demo.run import Outcome, Played
 from adapters.postgres.views import SagaStory
 
 SCHEMA: Final = "uprp.demo/1"

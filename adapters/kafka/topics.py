@@ -9,10 +9,10 @@ from typing import Any, Final
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.errors import KafkaError, for_code
 
-from orchestrator.catalogue import Catalogue
+from orchestrator.catalogue.loader import Catalogue
 from orchestrator.errors import BrokerRefuses, Unavailable
 from orchestrator.settings import KafkaSettings
-from schemas.catalogue import DEAD_LETTER_TOPIC
+from schemas.events import DEAD_LETTER_TOPIC
 
 _DAY_MS: Final = 86_400_000
 _TOPIC_EXISTS: Final = 36

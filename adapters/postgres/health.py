@@ -8,12 +8,11 @@ from typing import Any
 
 import orjson
 
-from orchestrator.ports import Shared, Sight
-from orchestrator.rules.admission import Part
-from orchestrator.rules.health import Breaker, Seen, State, Window
-
-from .queries import sql
-from .store import PostgresStore
+from adapters.postgres.queries import sql
+from adapters.postgres.store import PostgresStore
+from orchestrator.admission.board import Shared, Sight
+from orchestrator.admission.breaker import Breaker, Seen, State, Window
+from orchestrator.admission.gate import Part
 
 HEARTBEAT = ""
 """The participant of the row by which a coordinator says that it is alive."""

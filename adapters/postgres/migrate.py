@@ -7,9 +7,8 @@ from typing import Final
 
 import asyncpg
 
+from adapters.postgres.queries import sql
 from orchestrator.errors import SchemaTooOld
-
-from .queries import sql
 
 _LOCK: Final = 7_570_727  # Any number, the same for every process that migrates.
 

@@ -9,11 +9,11 @@ from typing import Any, Final
 
 import orjson
 
+from orchestrator.engine.codec import decode_state, decode_terms, encode_state, encode_terms
+from orchestrator.engine.instance import Saga
+from orchestrator.engine.operator import Action, Ruling
+from orchestrator.engine.results import phase
 from orchestrator.ports import Case, Settled
-from orchestrator.saga.codec import decode_state, decode_terms, encode_state, encode_terms
-from orchestrator.saga.instance import Saga
-from orchestrator.saga.ruling import Action, Ruling
-from orchestrator.saga.telling import phase
 
 COLUMNS: Final = {
     "saga": (

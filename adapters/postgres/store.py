@@ -11,6 +11,21 @@ from uuid import uuid4
 
 import asyncpg
 
+from adapters.postgres import migrate
+from adapters.postgres.errors import translated
+from adapters.postgres.queries import sql
+from adapters.postgres.rows import (
+    COLUMNS,
+    begun_row,
+    case_row,
+    letter_row,
+    moved_row,
+    ruling_from,
+    saga_from,
+    settled_row,
+    time_of,
+)
+from orchestrator.engine.instance import Saga
 from orchestrator.errors import Conflict, Fenced
 from orchestrator.ports import (
     Audited,
@@ -27,24 +42,8 @@ from orchestrator.ports import (
     SetAside,
     Share,
 )
-from orchestrator.saga.instance import Saga
 from orchestrator.telemetry import Metrics
 from schemas.ids import SagaId
-
-from . import migrate
-from .away import translated
-from .queries import sql
-from .rows import (
-    COLUMNS,
-    begun_row,
-    case_row,
-    letter_row,
-    moved_row,
-    ruling_from,
-    saga_from,
-    settled_row,
-    time_of,
-)
 
 Connection = Any  # A connection, or the proxy of one that a pool hands out.
 

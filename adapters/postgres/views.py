@@ -11,15 +11,14 @@ from typing import Any
 import asyncpg
 import orjson
 
+from adapters.postgres.errors import AWAY
+from adapters.postgres.queries import sql
+from adapters.postgres.rows import saga_from
+from orchestrator.engine.instance import Saga
+from orchestrator.engine.operator import TWO_PERSONS, Action, Ruling
 from orchestrator.errors import Unavailable
 from orchestrator.ports import SagaKey
-from orchestrator.saga.instance import Saga
-from orchestrator.saga.ruling import TWO_PERSONS, Action, Ruling
 from schemas.ids import SagaId
-
-from .away import AWAY
-from .queries import sql
-from .rows import saga_from
 
 
 @dataclass(frozen=True, slots=True)

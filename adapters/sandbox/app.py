@@ -14,12 +14,12 @@ from typing import Any, Final
 import orjson
 
 from adapters.sandbox.banking import Banking, own_leg
+from adapters.sandbox.business import DENIED
 from adapters.sandbox.commands import Command
 from adapters.sandbox.companies import Bank, Companies
 from adapters.sandbox.faults import Faults
+from adapters.sandbox.handler import Turn
 from adapters.sandbox.ledger import Ledger
-from adapters.sandbox.trade import DENIED
-from adapters.sandbox.turn import Turn
 
 _NO_FAULTS: Final = Faults()
 

@@ -6,10 +6,7 @@ from typing import Any, ClassVar
 
 import orjson
 
-from adapters.sandbox.commands import Command
-from adapters.sandbox.companies import Bank
-from adapters.sandbox.ledger import CLEARING, Account, Leg, Sheet
-from adapters.sandbox.trade import (
+from adapters.sandbox.business import (
     OWN,
     PENDING,
     Members,
@@ -18,6 +15,9 @@ from adapters.sandbox.trade import (
     reference_of,
     refused,
 )
+from adapters.sandbox.commands import Command
+from adapters.sandbox.companies import Bank
+from adapters.sandbox.ledger import CLEARING, Account, Leg, Sheet
 
 
 class Banking:

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import orjson
 
+from adapters.sandbox.business import DENIED
 from adapters.sandbox.ledger import Outcome
-from adapters.sandbox.trade import DENIED
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,13 @@ import orjson
 
 from adapters.sandbox import companies
 from adapters.sandbox.banking import own_leg
+from adapters.sandbox.business import Trade
+from adapters.sandbox.businesses import trade_of
 from adapters.sandbox.commands import Command, parse_command
 from adapters.sandbox.faults import Faults
+from adapters.sandbox.handler import Reply, ReplyHeaders, Turn
 from adapters.sandbox.ledger import Ledger, Sheet
 from adapters.sandbox.outages import Outages
-from adapters.sandbox.trade import Trade
-from adapters.sandbox.trades import trade_of
-from adapters.sandbox.turn import Reply, ReplyHeaders, Turn
 
 SETTLED_AT_ONCE_MAX: Final = 500
 

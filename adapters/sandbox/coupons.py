@@ -7,10 +7,7 @@ from typing import Any, ClassVar, Final
 import orjson
 from orjson import Fragment
 
-from adapters.sandbox.commands import Command
-from adapters.sandbox.companies import Item, Wallet
-from adapters.sandbox.ledger import CLEARING, Sheet
-from adapters.sandbox.trade import (
+from adapters.sandbox.business import (
     NOT_RECEIVED,
     Members,
     Verdict,
@@ -21,6 +18,9 @@ from adapters.sandbox.trade import (
     refused,
     taken_back,
 )
+from adapters.sandbox.commands import Command
+from adapters.sandbox.companies import Item, Wallet
+from adapters.sandbox.ledger import CLEARING, Sheet
 
 COUPONS_MAX: Final = 200  # One reply lists them all and may have 64 KiB.
 _SCATTER: Final = 618_033_988_749  # Prime to 10: no two of 10**12 serials share a code.

@@ -23,7 +23,7 @@ from pydantic import (
 
 from adapters.sandbox.commands import Verb
 from adapters.sandbox.companies import explain
-from adapters.sandbox.kinds import FIRST, KINDS, Kind, Need
+from adapters.sandbox.fault_kinds import FIRST, KINDS, Kind, Need
 
 SEEDED_KINDS: Final[tuple[Kind, ...]] = tuple(KINDS)
 SEEDED_REPEATS: Final = 3

@@ -4,10 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, ClassVar
 
-from adapters.sandbox.commands import Command
-from adapters.sandbox.companies import Airline
-from adapters.sandbox.ledger import CLEARING, Sheet
-from adapters.sandbox.trade import (
+from adapters.sandbox.business import (
     NOT_RECEIVED,
     Members,
     Verdict,
@@ -16,6 +13,9 @@ from adapters.sandbox.trade import (
     reference_of,
     taken_back,
 )
+from adapters.sandbox.commands import Command
+from adapters.sandbox.companies import Airline
+from adapters.sandbox.ledger import CLEARING, Sheet
 
 
 class Mileage:

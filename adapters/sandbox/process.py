@@ -18,7 +18,7 @@ from confluent_kafka.admin import AdminClient
 
 from adapters.sandbox.commands import Command, UnreadableError, read_command
 from adapters.sandbox.company import Company
-from adapters.sandbox.turn import Reply
+from adapters.sandbox.handler import Reply
 
 GROUP: Final = "uprp-sandbox"
 BATCH_MAX: Final = 500  # What a batch of 1,000 makes is larger than a core's cache: a fifth slower.

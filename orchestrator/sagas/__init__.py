@@ -2,9 +2,8 @@
 
 from typing import Final
 
-from orchestrator.saga.definition import Definition
-
-from .redemption import REDEMPTION
+from orchestrator.engine.definition import Definition
+from orchestrator.sagas.redemption import REDEMPTION
 
 SAGAS: Final[dict[tuple[str, int], Definition]] = {
     (saga.name, saga.version): saga for saga in (REDEMPTION,)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from orchestrator.saga.definition import Definition, Role, Verb, compensable, pivot
-from schemas import catalogue
+from orchestrator.engine.definition import Definition, Role, Verb, compensable, pivot
+from schemas import events
 
-DEDUCT: Final = Verb(name="deduct", command=catalogue.DEDUCT)
-RETURN: Final = Verb(name="return", command=catalogue.RETURN)
-CHARGE: Final = Verb(name="charge", command=catalogue.DEDUCT)
-CREDIT: Final = Verb(name="credit", command=catalogue.CREDIT)
-REVERSE: Final = Verb(name="reverse", command=catalogue.REVERSE)
+DEDUCT: Final = Verb(name="deduct", command=events.DEDUCT)
+RETURN: Final = Verb(name="return", command=events.RETURN)
+CHARGE: Final = Verb(name="charge", command=events.DEDUCT)
+CREDIT: Final = Verb(name="credit", command=events.CREDIT)
+REVERSE: Final = Verb(name="reverse", command=events.REVERSE)
 
 REDEMPTION: Final = Definition(
     name="redemption",
@@ -22,5 +22,5 @@ REDEMPTION: Final = Definition(
         # without the airline's consent (`domain.md` 0, fact 5).
         pivot(CREDIT, to=Role.CREDITOR, undo=REVERSE, per_line=True),
     ),
-    answer=catalogue.RESULT,
+    answer=events.RESULT,
 )

@@ -19,9 +19,9 @@ from adapters.cli.audit import EXIT_BROKEN
 from adapters.embedded.postgres import EmbeddedPostgres
 from adapters.postgres.migrate import migrate
 from orchestrator.errors import SchemaTooOld, Unavailable
-from tests.audit.kinds import KINDS
-from tests.audit.plants import NAMES_ANOTHER, PLANTS, Plant, filled
-from tests.audit.stage import ACCOUNT, offered
+from tests.audit.corruption_kinds import KINDS
+from tests.audit.corruptions import NAMES_ANOTHER, PLANTS, Plant, filled
+from tests.audit.setup import ACCOUNT, offered
 from tests.bench.million import every_kind
 from tests.cli.test_cli import uprp
 

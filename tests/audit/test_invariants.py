@@ -12,8 +12,8 @@ from adapters.audit.database import statements
 from adapters.audit.invariants import INVARIANTS
 from adapters.audit.report import GUARDED, Surveyed, broken_by, judged
 from adapters.audit.shape import COLUMNS, Group, Shape
-from orchestrator.saga.journal import LOSS, SUSPENSE
-from orchestrator.saga.machine import DECIDED, IN_FLIGHT, PARKED, Status
+from orchestrator.engine.journal import LOSS, SUSPENSE
+from orchestrator.engine.machine import DECIDED, IN_FLIGHT, PARKED, Status
 from orchestrator.sagas import SAGAS
 
 _WELL: Final[dict[str, Any]] = (

@@ -12,7 +12,7 @@ import pytest
 from adapters.audit.database import Options, audit
 from adapters.audit.report import Audit
 from adapters.embedded.kafka import EmbeddedKafka
-from orchestrator.catalogue import load
+from orchestrator.catalogue.loader import load
 from orchestrator.settings import Settings
 from tests.cli.test_cli import process
 from tests.harness import QUICK, Platform

@@ -20,13 +20,13 @@ from adapters.audit.database import audit
 from adapters.embedded.postgres import EmbeddedPostgres
 from adapters.postgres.migrate import migrate
 from adapters.postgres.store import PostgresStore
-from orchestrator.consequences import Decision
-from orchestrator.decode import Arrival
+from orchestrator.batch.decode import Arrival
+from orchestrator.batch.effects import Decision
 from orchestrator.ports import Changes
-from tests.audit.stage import offered
-from tests.saga.lost import LosingPlatform, LosingWorld
-from tests.saga.memory import Platform
-from tests.saga.world import World
+from tests.audit.setup import offered
+from tests.engine.memory import Platform
+from tests.engine.restored import LosingPlatform, LosingWorld
+from tests.engine.world import World
 
 pytestmark = pytest.mark.servers
 

@@ -23,7 +23,7 @@ from adapters.embedded.environment import Environment
 from adapters.embedded.processes import Child, free_port, spawn, stop, tail
 from adapters.kafka.topics import TopicAdmin, wanted
 from adapters.postgres.migrate import migrate
-from orchestrator.catalogue import load
+from orchestrator.catalogue.loader import load
 from orchestrator.settings import ROOT, KafkaSettings
 from tests.bench.bare import saga_of
 from tests.bench.load import Load, Stage, say

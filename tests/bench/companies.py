@@ -31,13 +31,13 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from adapters.cli.sandbox import COMPANIES
 from adapters.embedded.environment import Environment, ServerKey
 from adapters.embedded.processes import spawn, stop, tail
+from adapters.sandbox.businesses import trade_of
 from adapters.sandbox.commands import Command, read_command
 from adapters.sandbox.companies import load_companies
 from adapters.sandbox.company import Company
 from adapters.sandbox.faults import Faults
 from adapters.sandbox.ledger import Ledger, Sheet
-from adapters.sandbox.magic import MAGIC
-from adapters.sandbox.trades import trade_of
+from adapters.sandbox.magic_accounts import MAGIC
 from orchestrator.ports import Outgoing, Record
 from orchestrator.settings import ROOT
 from tests.bench.engine import Line, reply, request

@@ -20,9 +20,9 @@ from typing import Any, Final
 import orjson
 
 from adapters.postgres.rows import COLUMNS, begun_row, saga_from
+from orchestrator.engine.instance import Saga
 from orchestrator.ports import Outgoing, Record
-from orchestrator.saga.instance import Saga
-from orchestrator.sweeper import fired
+from orchestrator.timers.sweeper import fired
 from tests.bench.engine import START_MS, Line, Nowhere, headers, record_of
 from tests.bench.waiting import patient, waiting_sagas
 

@@ -21,15 +21,15 @@ from typing import Any, Final
 import orjson
 
 from adapters.postgres.store import PostgresTransaction
-from orchestrator.catalogue import Catalogue, load
-from orchestrator.consequences import Decision
-from orchestrator.decide import Decider
-from orchestrator.decode import Arrival, decode, routes
-from orchestrator.gatekeeper import Gatekeeper
+from orchestrator.admission.controller import Gatekeeper
+from orchestrator.batch.decide import Decider
+from orchestrator.batch.decode import Arrival, decode, routes
+from orchestrator.batch.effects import Decision
+from orchestrator.catalogue.loader import Catalogue, load
+from orchestrator.engine.instance import Saga
 from orchestrator.ports import Outgoing, Record
-from orchestrator.recent import Recent
-from orchestrator.report import Report
-from orchestrator.saga.instance import Saga
+from orchestrator.runtime.cache import Recent
+from orchestrator.runtime.reporting import Report
 from orchestrator.settings import ROOT
 from orchestrator.telemetry import Log, Metrics, _Lines
 from schemas.ids import SagaId, murmur2

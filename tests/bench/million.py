@@ -22,8 +22,8 @@ from adapters.audit.database import Options, audit
 from adapters.embedded.environment import Environment, ServerKey
 from adapters.postgres.migrate import migrate
 from adapters.postgres.store import PostgresStore
-from tests.audit.kinds import KINDS
-from tests.audit.stage import Scene, Stage, offered
+from tests.audit.corruption_kinds import KINDS
+from tests.audit.setup import Scene, Stage, offered
 from tests.bench.load import say
 
 SHARES: Final = {

@@ -31,15 +31,15 @@ from adapters.embedded.doctor import built_how
 from adapters.embedded.environment import Environment
 from adapters.embedded.processes import Child
 from adapters.postgres.rows import COLUMNS, begun_row
-from orchestrator.catalogue import load
-from orchestrator.decide import Decider
-from orchestrator.rules import acceptance
-from orchestrator.saga.instance import Saga
-from orchestrator.saga.ladder import News
-from orchestrator.saga.machine import Event
+from orchestrator.batch import acceptance
+from orchestrator.batch.decide import Decider
+from orchestrator.catalogue.loader import load
+from orchestrator.engine.instance import Saga
+from orchestrator.engine.ladder import News
+from orchestrator.engine.machine import Event
 from orchestrator.settings import ROOT
+from schemas.frozen import but
 from schemas.requests import RedemptionRequested
-from schemas.value import but
 from tests.bench.__main__ import UPRP, Bench, sized
 from tests.bench.load import ORIGIN, Load, Stage, say
 

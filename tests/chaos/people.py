@@ -18,13 +18,13 @@ from typing import Final
 
 from adapters.cli.case import Case, engine_of, foresee
 from adapters.demo.audit import standing
-from adapters.postgres.desk import Desk, Parked, Proposal, open_desk
+from adapters.postgres.decisions import Desk, Parked, Proposal, open_desk
 from adapters.postgres.views import DecisionLine
-from orchestrator.catalogue import load
+from orchestrator.catalogue.loader import load
+from orchestrator.engine.instance import Leg, Saga
+from orchestrator.engine.operator import Action, Ruling
 from orchestrator.errors import Unavailable
-from orchestrator.saga.instance import Leg, Saga
-from orchestrator.saga.ruling import Action, Ruling
-from tests.chaos.clerk import word
+from tests.chaos.company_staff import word
 
 OPERATOR: Final = "alice"
 SECOND: Final = "bob"

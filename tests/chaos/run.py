@@ -20,8 +20,8 @@ from adapters.cli.sandbox import COMPANIES
 from adapters.embedded.environment import Environment
 from adapters.sandbox.app import Apps
 from adapters.sandbox.companies import load_companies
-from adapters.sandbox.magic import MAGIC
-from tests.chaos.flow import Flow
+from adapters.sandbox.magic_accounts import MAGIC
+from tests.chaos.load import Flow
 from tests.chaos.people import People
 from tests.chaos.schedule import Blow, Kind, schedule
 from tests.chaos.storm import Storm

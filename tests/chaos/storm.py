@@ -14,11 +14,11 @@ from typing import Final
 from adapters.embedded.environment import Environment
 from adapters.embedded.server import EmbeddedServer
 from adapters.postgres.rows import saga_from
-from orchestrator.saga.instance import Saga
+from orchestrator.engine.instance import Saga
 from tests.chaos.deploy import short_ladders
-from tests.chaos.ear import Ear
-from tests.chaos.flow import MUTE
-from tests.chaos.rest import owed, unread
+from tests.chaos.load import MUTE
+from tests.chaos.quiescence import owed, unread
+from tests.chaos.recorder import Ear
 from tests.chaos.schedule import PHASE_KILLS, Blow, Kind
 from tests.harness import QUICK, Platform
 from tests.nodes import Node

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from adapters.sandbox.faults import Faults, Rule
-from adapters.sandbox.magic import MAGIC
-from tests.chaos.clerk import Word, word
-from tests.chaos.flow import MUTE, mixed, stories
-from tests.chaos.rest import owed
+from adapters.sandbox.magic_accounts import MAGIC
+from tests.chaos.company_staff import Word, word
+from tests.chaos.load import MUTE, mixed, stories
+from tests.chaos.quiescence import owed
 from tests.chaos.verdict import Verdict, dead_letters, decided
-from tests.sandbox.desk import Desk, answer, command
+from tests.sandbox.counterparty import Desk, answer, command
 
 
 def test_every_story_is_told_of_both_sides_in_two_programmes() -> None:

@@ -10,14 +10,14 @@ import orjson
 import pytest
 
 from adapters.cli.case import Case, engine_of
-from adapters.postgres.desk import Proposal
+from adapters.postgres.decisions import Proposal
 from adapters.sandbox.ledger import Ledger
-from orchestrator.saga.instance import Saga
-from orchestrator.saga.ruling import Action
-from tests.chaos.clerk import Word, word
+from orchestrator.engine.instance import Saga
+from orchestrator.engine.operator import Action
+from tests.chaos.company_staff import Word, word
 from tests.chaos.people import OPERATOR, People
-from tests.saga.memory import DEPLOY
-from tests.saga.test_decisions import parked_at_the_credit
+from tests.engine.memory import DEPLOY
+from tests.engine.test_decisions import parked_at_the_credit
 
 PATH = "credit/1"
 

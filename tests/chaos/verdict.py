@@ -11,13 +11,13 @@ from adapters.audit.report import Audit
 from adapters.demo.audit import standing
 from adapters.sandbox.books import Books, LegBook
 from adapters.sandbox.faults import magic_name
-from adapters.sandbox.magic import MAGIC
-from orchestrator.saga.instance import Leg, Saga
-from orchestrator.saga.journal import LOSS, SUSPENSE
-from orchestrator.saga.machine import DECIDED, IN_FLIGHT, Status
-from orchestrator.saga.ruling import Action
+from adapters.sandbox.magic_accounts import MAGIC
+from orchestrator.engine.instance import Leg, Saga
+from orchestrator.engine.journal import LOSS, SUSPENSE
+from orchestrator.engine.machine import DECIDED, IN_FLIGHT, Status
+from orchestrator.engine.operator import Action
 from schemas.reasons import Code
-from tests.chaos.ear import Ear, Told
+from tests.chaos.recorder import Ear, Told
 
 SHOWN_MAX: Final = 10
 SAGA_CHARS: Final = 36

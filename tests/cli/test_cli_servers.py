@@ -15,7 +15,7 @@ from adapters.embedded.kafka import EmbeddedKafka
 from adapters.embedded.postgres import EmbeddedPostgres
 from adapters.kafka.topics import wanted
 from adapters.postgres.migrate import migrations
-from orchestrator.catalogue import load
+from orchestrator.catalogue.loader import load
 from orchestrator.settings import Settings
 from tests.cli.test_cli import process, uprp
 from tests.harness import PARTITIONS, QUICK, Platform

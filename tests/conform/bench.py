@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from adapters.cli.sandbox import COMPANIES
-from adapters.conform.cells import CELLS
-from adapters.conform.dialogue import Came, Sent, read_reply
-from adapters.conform.examination import Report, examine
+from adapters.conform.checks import CELLS
+from adapters.conform.exchange import Came, Sent, read_reply
+from adapters.conform.runner import Report, examine
 from adapters.conform.terms import Terms, read_terms
 from adapters.sandbox.books import CompanyBooks, read_company
 from adapters.sandbox.commands import read_command
 from adapters.sandbox.companies import load_companies
 from adapters.sandbox.company import Company
 from adapters.sandbox.faults import Faults
-from adapters.sandbox.turn import Reply, Turn
+from adapters.sandbox.handler import Reply, Turn
 
 TERMS = COMPANIES.parent / "conform.toml"
 NOW = datetime(2026, 3, 1, 4, 0, tzinfo=UTC)

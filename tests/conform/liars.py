@@ -17,8 +17,8 @@ from adapters.cli.sandbox import sandbox_commands
 from adapters.sandbox.commands import Command
 from adapters.sandbox.company import Company
 from adapters.sandbox.faults import Fault
+from adapters.sandbox.handler import Turn
 from adapters.sandbox.ledger import Leg
-from adapters.sandbox.turn import Turn
 
 
 class PaysTwice(Turn):

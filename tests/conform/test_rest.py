@@ -10,12 +10,12 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters.conform.dialogue import Ask, Came, Finding, Pen, Sent, Steps, read_reply
-from adapters.conform.stage import Act, Patience, play
+from adapters.conform.exchange import Ask, Came, Finding, Pen, Sent, Steps, read_reply
+from adapters.conform.monitors import WATCHES, Heard
+from adapters.conform.setup import Act, Patience, play
 from adapters.conform.terms import TermsError, read_terms
-from adapters.conform.watches import WATCHES, Heard
-from schemas.catalogue import EVENTS
 from schemas.envelope import Envelope, read
+from schemas.events import EVENTS
 from schemas.jsonschemas import event_schema
 from tests.conform.bench import NOW, TERMS, terms_of
 

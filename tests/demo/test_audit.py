@@ -11,9 +11,9 @@ import pytest
 from adapters.demo.audit import Audit, audit
 from adapters.postgres.views import AccountBalance, SagaStory
 from adapters.sandbox.books import AccountBook, Books, CompanyBooks, CouponBook, LegBook
-from orchestrator.saga.instance import Leg, PricedLine, Saga, Terms, Told
-from orchestrator.saga.journal import SUSPENSE
-from orchestrator.saga.machine import Status
+from orchestrator.engine.instance import Leg, PricedLine, Saga, Terms, Told
+from orchestrator.engine.journal import SUSPENSE
+from orchestrator.engine.machine import Status
 from schemas.results import ResultStatus
 
 SAGA = "85b8050f-0322-5d0f-a696-f119a3945b46"

@@ -15,7 +15,7 @@ from typing import Any, Final
 import psutil
 import pytest
 
-from adapters.demo.script import REQUESTS
+from adapters.demo.scenarios import REQUESTS
 from adapters.embedded.postgres import EmbeddedPostgres
 from tests.support import wait_until
 

@@ -11,8 +11,8 @@ from typing import Final
 import pytest
 
 from adapters.cli.docs import DOCUMENTS, main, renewed
-from orchestrator.saga import diagram
-from orchestrator.saga.machine import TABLE, Event, Status
+from orchestrator.engine import diagram
+from orchestrator.engine.machine import TABLE, Event, Status
 from orchestrator.sagas.redemption import REDEMPTION
 from orchestrator.settings import ROOT, names
 

@@ -13,10 +13,10 @@ from uuid import uuid4
 
 import pytest
 
+from orchestrator.engine.instance import Saga, Told
+from orchestrator.engine.machine import Status
 from orchestrator.errors import Conflict, Fenced
 from orchestrator.ports import Change, Changes, LimitChange, LimitKey, SetAside, Share, Store
-from orchestrator.saga.instance import Saga, Told
-from orchestrator.saga.machine import Status
 from schemas.reasons import Code
 from schemas.results import ResultStatus
 from tests.platform.rows import DAY, NOW, PLACE, created, everything, letter, moved, saga, terms

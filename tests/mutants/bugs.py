@@ -6,24 +6,24 @@ from typing import Any
 
 import pytest
 
-from orchestrator import batch, consequences
-from orchestrator.saga import (
+from orchestrator.batch import effects, events
+from orchestrator.engine import (
     balance,
     journal,
     ladder,
-    progress,
-    settling,
-    telling,
-    utterance,
-    verdict,
+    outbox,
+    planner,
+    results,
+    transition,
 )
-from orchestrator.saga.definition import Definition, Step
-from orchestrator.saga.instance import Leg, PricedLine, Saga
-from orchestrator.saga.ladder import News
-from orchestrator.saga.machine import DECIDED, PARKED, TABLE, Cell, Event, Status, Still
-from orchestrator.saga.policy import LegPolicy
-from orchestrator.saga.progress import Engine
-from orchestrator.sagas import words
+from orchestrator.engine import engine as engines
+from orchestrator.engine.definition import Definition, Step
+from orchestrator.engine.engine import Engine
+from orchestrator.engine.instance import Leg, PricedLine, Saga
+from orchestrator.engine.ladder import News
+from orchestrator.engine.machine import DECIDED, PARKED, TABLE, Cell, Event, Status, Still
+from orchestrator.engine.policy import LegPolicy
+from orchestrator.sagas import messages
 
 Patch = pytest.MonkeyPatch
 
@@ -32,7 +32,7 @@ def _cells(patch: Patch, to: Cell, *cells: tuple[Status, Event]) -> None:
     table = {status: dict(row) for status, row in TABLE.items()}
     for status, event in cells:
         table[status][event] = to
-    for module in (progress, verdict):
+    for module in (engines, transition):
         patch.setattr(module, "TABLE", table)
 
 
@@ -59,12 +59,12 @@ def a_contradiction_wins(patch: Patch) -> None:
 
 def a_late_yes_is_dropped(patch: Patch) -> None:
     _cells(patch, Still.STALE, (Status.CANCELLED, Event.CONFIRMED))
-    right = verdict._after_one
+    right = transition._after_one
 
     def after_one(saga: Saga, leg: Leg, *rest: Any) -> Cell:
         return Still.STALE if leg.status is Status.CANCELLED else right(saga, leg, *rest)
 
-    patch.setattr(verdict, "_after_one", after_one)
+    patch.setattr(transition, "_after_one", after_one)
 
 
 def a_dispute_is_overwritten(patch: Patch) -> None:
@@ -72,29 +72,29 @@ def a_dispute_is_overwritten(patch: Patch) -> None:
 
 
 def a_decided_dispute_comes_again(patch: Patch) -> None:
-    right = verdict._after_one
+    right = transition._after_one
 
     def after_one(saga: Saga, leg: Leg, *rest: Any) -> Cell:
         return right(saga, replace(leg, claim=None), *rest)
 
-    patch.setattr(verdict, "_after_one", after_one)
+    patch.setattr(transition, "_after_one", after_one)
 
 
 def a_reply_overrules_people(patch: Patch) -> None:
-    right = verdict._after_one
+    right = transition._after_one
 
     def after_one(saga: Saga, leg: Leg, *rest: Any) -> Cell:
         return right(saga, replace(leg, decision=0), *rest)
 
-    patch.setattr(verdict, "_after_one", after_one)
+    patch.setattr(transition, "_after_one", after_one)
 
 
 def there_was_nothing_to_give_back(patch: Patch) -> None:
-    patch.setattr(progress, "_can_be", lambda saga, leg, action: True)
+    patch.setattr(engines, "_can_be", lambda saga, leg, action: True)
 
 
 def what_was_undone_was_never_done(patch: Patch) -> None:
-    for module in (verdict, progress):
+    for module in (transition, engines):
         patch.setattr(module, "contradicts", lambda saga, leg, amount: False)
 
 
@@ -103,26 +103,26 @@ def a_pending_deadline_is_ignored(patch: Patch) -> None:
 
 
 def asked_after_the_cancel(patch: Patch) -> None:
-    right = utterance._of_leg
+    right = outbox._of_leg
 
-    def of_leg(leg: Leg) -> list[utterance.Utterance]:
+    def of_leg(leg: Leg) -> list[outbox.Utterance]:
         said = right(leg)
         if leg.status is Status.CANCELLING:
-            said.append(utterance.Utterance(utterance.Kind.DO, leg.path, leg.attempt))
+            said.append(outbox.Utterance(outbox.Kind.DO, leg.path, leg.attempt))
         return said
 
-    patch.setattr(utterance, "_of_leg", of_leg)
+    patch.setattr(outbox, "_of_leg", of_leg)
 
 
 def resent_after_an_accepted_cancel(patch: Patch) -> None:
-    right = utterance._of_leg
+    right = outbox._of_leg
 
-    def of_leg(leg: Leg) -> list[utterance.Utterance]:
+    def of_leg(leg: Leg) -> list[outbox.Utterance]:
         if leg.status is Status.CANCELLED:
-            return [utterance.Utterance(utterance.Kind.DO, leg.path, leg.attempt)]
+            return [outbox.Utterance(outbox.Kind.DO, leg.path, leg.attempt)]
         return right(leg)
 
-    patch.setattr(utterance, "_of_leg", of_leg)
+    patch.setattr(outbox, "_of_leg", of_leg)
 
 
 def a_cancel_is_said_once(patch: Patch) -> None:
@@ -135,27 +135,27 @@ def a_cancelled_leg_may_be_called_pending(patch: Patch) -> None:
     def cell_of(saga: Saga, leg: Leg, news: News, *rest: Any, **more: Any) -> Cell:
         return right(saga, replace(leg, cancels=0), news, *rest, **more)
 
-    right = verdict.cell_of
-    patch.setattr(progress, "cell_of", cell_of)
+    right = transition.cell_of
+    patch.setattr(engines, "cell_of", cell_of)
 
 
 def nonsense_is_a_yes(patch: Patch) -> None:
     def read(saga: Saga, leg: Leg, reply: Any) -> News:
-        news = words.read_reply(saga, leg, reply)
+        news = messages.read_reply(saga, leg, reply)
         if news.event is Event.UNUSABLE:
             return News(event=Event.CONFIRMED, amount=leg.asked, reference="X")
         return news
 
-    patch.setattr(batch, "read_reply", read)
+    patch.setattr(events, "read_reply", read)
 
 
 def undo_on_silence(patch: Patch) -> None:
-    for module in (settling, balance):
+    for module in (planner, balance):
         patch.setattr(module, "DECIDED", DECIDED | {Status.SILENT})
 
 
 def undone_twice(patch: Patch) -> None:
-    patch.setattr(settling, "undoings", lambda saga, leg: [])
+    patch.setattr(planner, "undoings", lambda saga, leg: [])
 
 
 def returns_the_whole_price(patch: Patch) -> None:
@@ -177,11 +177,11 @@ def a_loss_is_not_booked(patch: Patch) -> None:
 
 
 def a_loss_stays_though_it_was_none(patch: Patch) -> None:
-    patch.setattr(settling, "_recovered", lambda saga, owed: saga)
+    patch.setattr(planner, "_recovered", lambda saga, owed: saga)
 
 
 def a_correction_has_the_old_revision(patch: Patch) -> None:
-    right = telling.tell
+    right = results.tell
 
     def tell(saga: Saga, *rest: Any) -> Saga:
         told = right(saga, *rest)
@@ -190,11 +190,11 @@ def a_correction_has_the_old_revision(patch: Patch) -> None:
             return told
         return replace(told, told=replace(told.told, revision=told.told.revision - 1))
 
-    patch.setattr(settling, "tell", tell)
+    patch.setattr(planner, "tell", tell)
 
 
 def corrections_are_not_told(patch: Patch) -> None:
-    patch.setattr(progress, "remembered", lambda saga: saga)
+    patch.setattr(engines, "remembered", lambda saga: saga)
 
 
 def a_written_off_return_is_returned(patch: Patch) -> None:
@@ -204,7 +204,7 @@ def a_written_off_return_is_returned(patch: Patch) -> None:
         return (one for one in right(*found) if not one.credit.endswith("/forgone"))
 
     patch.setattr(journal, "transfers", transfers)
-    patch.setattr(consequences, "transfers", transfers)
+    patch.setattr(effects, "transfers", transfers)
 
 
 def people_are_called_and_nobody_knows(patch: Patch) -> None:
@@ -242,7 +242,7 @@ def final_said_twice(patch: Patch) -> None:
 
     def settle(self: Engine, saga: Saga, now: int) -> Saga:
         if saga.told is not None and saga.ended:
-            return telling.tell(saga, saga.told.status, saga.told.code, now)
+            return results.tell(saga, saga.told.status, saga.told.code, now)
         return right(self, saga, now)
 
     patch.setattr(Engine, "_settle", settle)
@@ -270,26 +270,26 @@ def booked_again(patch: Patch) -> None:
         return right(definition, None, now)
 
     patch.setattr(journal, "transfers", transfers)
-    patch.setattr(consequences, "transfers", transfers)
+    patch.setattr(effects, "transfers", transfers)
 
 
 def pending_is_forgotten(patch: Patch) -> None:
-    right = utterance._of_leg
+    right = outbox._of_leg
 
-    def of_leg(leg: Leg) -> list[utterance.Utterance]:
+    def of_leg(leg: Leg) -> list[outbox.Utterance]:
         return [] if leg.status is Status.PENDING else right(leg)
 
-    patch.setattr(utterance, "_of_leg", of_leg)
+    patch.setattr(outbox, "_of_leg", of_leg)
 
 
 def a_retry_says_the_command_again(patch: Patch) -> None:
-    right = utterance._count
+    right = outbox._count
 
-    def count(leg: Leg, kind: utterance.Kind) -> int:
-        parked = leg.status in PARKED and kind is utterance.Kind.DO
+    def count(leg: Leg, kind: outbox.Kind) -> int:
+        parked = leg.status in PARKED and kind is outbox.Kind.DO
         return right(leg, kind) - parked
 
-    patch.setattr(utterance, "_count", count)
+    patch.setattr(outbox, "_count", count)
 
 
 def the_clock_steps_back_into_freshness(patch: Patch) -> None:
@@ -297,64 +297,64 @@ def the_clock_steps_back_into_freshness(patch: Patch) -> None:
         fresh = saga.terms.fresh_until
         return saga.withdrawn or saga.answered or (fresh is not None and now >= fresh)
 
-    patch.setattr(settling, "_turned", turned)
+    patch.setattr(planner, "_turned", turned)
 
 
 def the_limit_is_kept(patch: Patch) -> None:
-    patch.setattr(batch.Batch, "_release", lambda self, engine, was, saga: None)
+    patch.setattr(events.Batch, "_release", lambda self, engine, was, saga: None)
 
 
 def the_limit_is_freed_in_doubt(patch: Patch) -> None:
-    right = batch.Batch._accept
+    right = events.Batch._accept
 
     def accept(self: Any, arrival: Any, was: Any, now: Saga, event: str, **detail: Any) -> None:
         right(self, arrival, was, now, event, **detail)
         unsure = any(leg.status is Status.UNKNOWN for leg in now.legs)
         if unsure and not any(leg.status is Status.UNKNOWN for leg in was.legs):
-            limit = consequences.limit_key_of(now.terms)
+            limit = effects.limit_key_of(now.terms)
             if limit is not None:
                 self._use(limit, -now.terms.worth)
 
-    patch.setattr(batch.Batch, "_accept", accept)
+    patch.setattr(events.Batch, "_accept", accept)
 
 
 def a_correction_leaves_the_limit(patch: Patch) -> None:
-    right = batch.Batch._release
+    right = events.Batch._release
 
     def release(self: Any, engine: Engine, was: Saga, saga: Saga) -> None:
         if not was.ended:
             right(self, engine, was, saga)
 
-    patch.setattr(batch.Batch, "_release", release)
+    patch.setattr(events.Batch, "_release", release)
 
 
 def a_batch_is_blind(patch: Patch) -> None:
-    right = batch.Batch._use
+    right = events.Batch._use
 
     def use(self: Any, limit: Any, delta: int, **more: Any) -> None:
         right(self, limit, delta, **more)
         self.used[limit] -= delta
 
-    patch.setattr(batch.Batch, "_use", use)
+    patch.setattr(events.Batch, "_use", use)
 
 
 def redelivery_is_ignored(patch: Patch) -> None:
-    patch.setattr(batch.Batch, "_repeat", lambda self, arrival, saga: None)
+    patch.setattr(events.Batch, "_repeat", lambda self, arrival, saga: None)
 
 
 def redelivery_is_new(patch: Patch) -> None:
-    right = batch.Batch.apply
+    right = events.Batch.apply
     patch.setattr(
-        batch.Batch, "apply", lambda self, found: right(self, replace(found, redelivered=False))
+        events.Batch, "apply", lambda self, found: right(self, replace(found, redelivered=False))
     )
 
 
 def a_duplicate_is_new(patch: Patch) -> None:
-    patch.setattr(batch.Batch, "_requested", batch.Batch._begin)
+    patch.setattr(events.Batch, "_requested", events.Batch._begin)
 
 
 def an_echo_is_answered(patch: Patch) -> None:
-    right = batch.Batch._answered
+    right = events.Batch._answered
 
     def answered(self: Any, arrival: Any, reply: Any) -> None:
         before = self.sagas.get(arrival.saga)
@@ -362,17 +362,17 @@ def an_echo_is_answered(patch: Patch) -> None:
         if before is not None and self.sagas[arrival.saga] is before:
             self._repeat(arrival, before)
 
-    patch.setattr(batch.Batch, "_answered", answered)
+    patch.setattr(events.Batch, "_answered", answered)
 
 
 def repeats_say_the_time(patch: Patch) -> None:
-    right = words.Words.message
+    right = messages.Words.message
 
-    def message(self: words.Words, saga: Saga, said: utterance.Utterance) -> words.Message:
+    def message(self: messages.Words, saga: Saga, said: outbox.Utterance) -> messages.Message:
         fresh = tuple(replace(leg, sent_at=leg.said_at) for leg in saga.legs)
         return right(self, replace(saga, legs=fresh), said)
 
-    patch.setattr(words.Words, "message", message)
+    patch.setattr(messages.Words, "message", message)
 
 
 def a_repeat_counts_what_began_since(patch: Patch) -> None:

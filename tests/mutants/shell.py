@@ -13,21 +13,21 @@ from typing import Any, Final
 
 import pytest
 
-from orchestrator import aftermath
-from orchestrator.consequences import Consequences, Decision
-from orchestrator.coordinator import Coordinator
-from orchestrator.decide import Decider
-from orchestrator.decode import Arrival
+from orchestrator.batch.decide import Decider
+from orchestrator.batch.decode import Arrival
+from orchestrator.batch.effects import Consequences, Decision
+from orchestrator.engine import engine, transition
+from orchestrator.engine.machine import TABLE, Event, Status
 from orchestrator.errors import Unavailable
-from orchestrator.memory import Memory
 from orchestrator.ports import Changes, Record
-from orchestrator.publisher import Committed, Publisher
-from orchestrator.reader import Reader
-from orchestrator.recent import Recent
-from orchestrator.recovery import Recovery
-from orchestrator.ringing import Ringing
-from orchestrator.saga import progress, verdict
-from orchestrator.saga.machine import TABLE, Event, Status
+from orchestrator.recovery.published import Memory
+from orchestrator.recovery.recovery import Recovery
+from orchestrator.runtime import restoration
+from orchestrator.runtime.cache import Recent
+from orchestrator.runtime.coordinator import Coordinator
+from orchestrator.runtime.publisher import Committed, Publisher
+from orchestrator.runtime.reader import Reader
+from orchestrator.timers.fired import Ringing
 from tests.simulation.store import MemoryTransaction
 
 Patch = pytest.MonkeyPatch
@@ -155,15 +155,15 @@ def _a_restored_database_is_not_noticed(patch: Patch) -> None:
     async def looks_new(*_: Any) -> bool:
         return False
 
-    patch.setattr(aftermath, "behind", lambda *_: {})
-    patch.setattr(aftermath, "looks_restored", looks_new)
+    patch.setattr(restoration, "behind", lambda *_: {})
+    patch.setattr(restoration, "looks_restored", looks_new)
 
 
 def _nobody_looks_back(patch: Patch) -> None:
     async def looks_new(*_: Any) -> bool:
         return False
 
-    patch.setattr(aftermath, "looks_restored", looks_new)
+    patch.setattr(restoration, "looks_restored", looks_new)
 
 
 def _replies_come_with_the_requests(patch: Patch) -> None:
@@ -193,8 +193,8 @@ def _cells(patch: Patch, to: Status, *cells: tuple[Status, Event]) -> None:
     table = {status: dict(row) for status, row in TABLE.items()}
     for status, event in cells:
         table[status][event] = to
-    patch.setattr(progress, "TABLE", table)
-    patch.setattr(verdict, "TABLE", table)
+    patch.setattr(engine, "TABLE", table)
+    patch.setattr(transition, "TABLE", table)
 
 
 def _silence_is_a_no(patch: Patch) -> None:

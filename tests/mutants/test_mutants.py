@@ -1,6 +1,6 @@
 """A checker that cannot fail proves nothing: each planted bug turns its checkers red.
 
-That the same checkers find nothing in the code as it is, `tests/saga` shows.
+That the same checkers find nothing in the code as it is, `tests/engine` shows.
 """
 
 from collections.abc import Callable, Iterator
@@ -8,8 +8,8 @@ from typing import Final
 
 import pytest
 
+from tests.engine.checkers import CHECKERS
 from tests.mutants.planted import MUTANTS, Mutant
-from tests.saga.checkers import CHECKERS
 
 LAYERS: Final = tuple(CHECKERS)
 _SEEN: Final[dict[str, dict[str, bool]]] = {}

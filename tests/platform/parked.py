@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.settings import Settings
-from schemas.catalogue import DECIDED, INTERNAL_TOPIC
+from schemas.events import DECIDED, INTERNAL_TOPIC
 from tests.cli.test_cli import Done, uprp
 from tests.harness import QUICK, Platform
 from tests.platform.partner import Sender, envelope

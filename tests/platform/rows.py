@@ -6,6 +6,9 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 from uuid import UUID
 
+from orchestrator.engine.instance import Leg, Partial, PricedLine, Saga, Terms, Told
+from orchestrator.engine.journal import Transfer
+from orchestrator.engine.machine import Status
 from orchestrator.ports import (
     Case,
     Change,
@@ -15,9 +18,6 @@ from orchestrator.ports import (
     Partition,
     TimelineEntry,
 )
-from orchestrator.saga.instance import Leg, Partial, PricedLine, Saga, Terms, Told
-from orchestrator.saga.journal import Transfer
-from orchestrator.saga.machine import Status
 from schemas.dead_letters import DeadLetter, Disposition
 from schemas.ids import key_hash, partition_key, saga_id
 from schemas.reasons import Code

@@ -11,8 +11,8 @@ import pytest
 
 from adapters.embedded.kafka import EmbeddedKafka
 from adapters.embedded.postgres import EmbeddedPostgres
-from orchestrator.saga.instance import Saga
-from orchestrator.saga.telling import phase
+from orchestrator.engine.instance import Saga
+from orchestrator.engine.results import phase
 from schemas.ids import partition_key, saga_id
 from tests.harness import QUICK, Platform
 from tests.nodes import Node

@@ -12,8 +12,8 @@ import pytest
 
 from adapters.embedded.kafka import EmbeddedKafka
 from adapters.embedded.postgres import EmbeddedPostgres
-from orchestrator.saga.instance import Leg
-from orchestrator.saga.machine import Status
+from orchestrator.engine.instance import Leg
+from orchestrator.engine.machine import Status
 from tests.consistency import assert_consistent
 from tests.harness import QUICK, Platform
 from tests.platform.test_timers import commands, ended, results, short_ladders

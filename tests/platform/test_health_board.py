@@ -11,9 +11,10 @@ import pytest
 from adapters.postgres.health import PostgresHealth
 from adapters.postgres.migrate import migrate
 from adapters.postgres.store import PostgresStore
-from orchestrator.ports import Changes, Sight
-from orchestrator.rules.admission import Part
-from orchestrator.rules.health import Breaker, Seen, State
+from orchestrator.admission.board import Sight
+from orchestrator.admission.breaker import Breaker, Seen, State
+from orchestrator.admission.gate import Part
+from orchestrator.ports import Changes
 from tests.platform.rows import NOW
 
 pytestmark = pytest.mark.servers

@@ -10,8 +10,8 @@ import pytest
 
 from adapters.embedded.kafka import EmbeddedKafka
 from adapters.embedded.postgres import EmbeddedPostgres
-from adapters.postgres.desk import open_desk
-from orchestrator.saga.telling import phase
+from adapters.postgres.decisions import open_desk
+from orchestrator.engine.results import phase
 from tests.harness import Platform
 from tests.platform.parked import (
     CONFIRMED,

@@ -18,7 +18,7 @@ from adapters.kafka.bus import KafkaBus
 from adapters.kafka.source import KafkaSource
 from orchestrator.errors import Unavailable
 from orchestrator.settings import KafkaSettings
-from schemas.catalogue import INTERNAL_TOPIC
+from schemas.events import INTERNAL_TOPIC
 
 
 class Broken:

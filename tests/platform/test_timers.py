@@ -15,9 +15,9 @@ import pytest
 
 from adapters.embedded.kafka import EmbeddedKafka
 from adapters.embedded.postgres import EmbeddedPostgres
-from orchestrator.catalogue import load
-from orchestrator.saga.policy import Rung
-from orchestrator.saga.telling import phase
+from orchestrator.catalogue.loader import load
+from orchestrator.engine.policy import Rung
+from orchestrator.engine.results import phase
 from orchestrator.settings import Settings
 from schemas.ids import saga_id
 from tests.foreign.platform import ROOT, UPRP

@@ -17,7 +17,7 @@ import asyncpg
 import pytest
 
 from adapters.embedded.kafka import EmbeddedKafka
-from orchestrator.rules.health import State
+from orchestrator.admission.breaker import State
 from orchestrator.settings import Settings
 from tests.foreign.platform import ROOT, UPRP
 from tests.harness import QUICK, Platform

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from adapters.sandbox.faults import Faults
-from tests.sandbox.desk import Desk
+from tests.sandbox.counterparty import Desk
 
 OpenDesk = Callable[..., Desk]
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.sandbox.commands import Command
-from tests.sandbox.desk import Desk, answer, command
+from tests.sandbox.counterparty import Desk, answer, command
 
 VERDICTS = {"CONFIRMED", "REJECTED", "CANCELLED"}
 DEDUCTIONS = ("s/d1", "s/d2")

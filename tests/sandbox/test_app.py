@@ -10,9 +10,9 @@ import pytest
 
 from adapters.sandbox.app import AppError, Apps
 from adapters.sandbox.faults import Faults
-from adapters.sandbox.magic import MAGIC
+from adapters.sandbox.magic_accounts import MAGIC
 from tests.sandbox.conftest import OpenDesk
-from tests.sandbox.desk import NOW, Desk, command, load
+from tests.sandbox.counterparty import NOW, Desk, command, load
 
 
 def back(bank: Desk, leg_id: str, points: int, **more: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from adapters.cli.sandbox import COMPANIES
 from adapters.sandbox.companies import CompaniesError, load_companies
 from adapters.sandbox.faults import load_rules
 from adapters.sandbox.ledger import LedgerInUseError
-from tests.sandbox.desk import Desk
+from tests.sandbox.counterparty import Desk
 
 
 def test_the_shipped_files_load() -> None:

@@ -16,7 +16,7 @@ from adapters.sandbox.faults import (
     parse_rates,
 )
 from tests.sandbox.conftest import OpenDesk
-from tests.sandbox.desk import answer, command
+from tests.sandbox.counterparty import answer, command
 
 FIRST = Delivery("wallet", "credit", "m1", "hkd50", "s/credit/1", attempt=1, nth=1)
 

@@ -8,12 +8,12 @@ from typing import Any
 import orjson
 import pytest
 
+from adapters.sandbox.fault_kinds import ALL, EFFECTS, KINDS, Kind
 from adapters.sandbox.faults import MAGIC_PREFIX, Delivery, Faults, Rule, magic_name
-from adapters.sandbox.kinds import ALL, EFFECTS, KINDS, Kind
-from adapters.sandbox.magic import MAGIC, STORIES
-from adapters.sandbox.turn import Reply
+from adapters.sandbox.handler import Reply
+from adapters.sandbox.magic_accounts import MAGIC, STORIES
 from tests.sandbox.conftest import OpenDesk
-from tests.sandbox.desk import Desk, answer, command
+from tests.sandbox.counterparty import Desk, answer, command
 
 CODE = {"code": "PARTNER_DECLINED"}
 PARTNERS = (("bank", "deduct", "s/deduct"), ("wallet", "credit", "s/credit/1"))

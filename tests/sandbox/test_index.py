@@ -8,7 +8,7 @@ import pytest
 
 from adapters.sandbox import ledger
 from tests.sandbox.conftest import OpenDesk
-from tests.sandbox.desk import Desk, answer, command
+from tests.sandbox.counterparty import Desk, answer, command
 
 LEGS = [f"s{number}/deduct" for number in range(10)]
 OLD = """

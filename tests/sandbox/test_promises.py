@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.sandbox.conftest import OpenDesk
-from tests.sandbox.desk import NOW, Desk, answer, command
+from tests.sandbox.counterparty import NOW, Desk, answer, command
 
 DO = {"bank": "deduct", "wallet": "credit", "airline": "credit"}
 UNDO = {"bank": "return", "wallet": "reverse", "airline": "reverse"}

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from schemas.catalogue import ANSWERED, INQUIRED, REQUESTED, Channel, parse
 from schemas.envelope import Unreadable
+from schemas.events import ANSWERED, INQUIRED, REQUESTED, Channel, parse
 from tests.schemas.published import errors
 from tests.schemas.samples import BAD_ANSWERS, BAD_REQUESTS, REQUEST, without
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from schemas.catalogue import REQUESTED, Channel, parse
 from schemas.envelope import (
     VALUE_BYTES_MAX,
     Envelope,
@@ -18,6 +17,7 @@ from schemas.envelope import (
     rfc3339,
     source_of,
 )
+from schemas.events import REQUESTED, Channel, parse
 from schemas.values import moment_of
 from tests.schemas.samples import REQUEST
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from schemas.base import Heard
-from schemas.catalogue import ANSWERED, EVENTS, REQUESTED, Channel, EventType, parse
+from schemas.events import ANSWERED, EVENTS, REQUESTED, Channel, EventType, parse
 from schemas.replies import Coupon, LegAnswered
 from schemas.requests import RedemptionRequested
 from schemas.results import LineResult

@@ -12,7 +12,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from schemas.base import Heard
-from schemas.catalogue import (
+from schemas.envelope import PLATFORM_SOURCE, read, source_of
+from schemas.events import (
     DECIDED,
     EVENTS,
     REFUSED,
@@ -23,7 +24,6 @@ from schemas.catalogue import (
     parse,
     topic_of,
 )
-from schemas.envelope import PLATFORM_SOURCE, read, source_of
 from schemas.ids import NAMESPACE, partition_key, saga_id
 from schemas.publish import GUIDE, ROOT, artefacts, main, write
 from schemas.reasons import Code

@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from .cells import missing, report
-from .plan import Plan, draw, kept
-from .runs import Outcome, Tally, live, run, shrink
+from tests.simulation.cells import missing, report
+from tests.simulation.plan import Plan, draw, kept
+from tests.simulation.runs import Outcome, Tally, live, run, shrink
 
 _TOLD_EVERY_S = 2.0
 _TRACE_SHOWN = 40

@@ -17,9 +17,8 @@ from typing import Final
 
 from orchestrator.ports import Member, Partition, Record
 from schemas.ids import murmur2
-
-from .line import Server
-from .loop import Life, VirtualLoop
+from tests.simulation.line import Server
+from tests.simulation.loop import Life, VirtualLoop
 
 Headers = Sequence[tuple[str, bytes | None]]
 SESSION_S: Final = 10.0

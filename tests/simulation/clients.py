@@ -11,9 +11,8 @@ from typing import Final
 from orchestrator.errors import Unavailable
 from orchestrator.ports import Member, Outgoing, Partition, Record
 from schemas.ids import murmur2
-
-from .broker import Broker, Session, Signal
-from .line import Line
+from tests.simulation.broker import Broker, Session, Signal
+from tests.simulation.line import Line
 
 _STOP_S: Final = 5.0
 _FETCH_MAX: Final = 40

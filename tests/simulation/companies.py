@@ -15,24 +15,23 @@ from typing import Any, Final
 import orjson
 
 from orchestrator.ports import Record
-from orchestrator.sagas.words import text_of
-from schemas import catalogue
-from schemas.catalogue import Channel, topic_of
+from schemas import events
+from schemas.events import Channel, topic_of
+from schemas.times import text_of
 from schemas.values import moment_of
-
-from .broker import Broker
-from .loop import VirtualLoop
-from .plan import Fault
+from tests.simulation.broker import Broker
+from tests.simulation.loop import VirtualLoop
+from tests.simulation.plan import Fault
 
 Reach = Callable[[str], None]
 DECIDED: Final = frozenset({"CONFIRMED", "REJECTED", "CANCELLED"})
 VERBS: Final = {
-    catalogue.DEDUCT: "deduct",
-    catalogue.RETURN: "return",
-    catalogue.CREDIT: "credit",
-    catalogue.REVERSE: "reverse",
-    catalogue.INQUIRE: "inquire",
-    catalogue.CANCEL: "cancel",
+    events.DEDUCT: "deduct",
+    events.RETURN: "return",
+    events.CREDIT: "credit",
+    events.REVERSE: "reverse",
+    events.INQUIRE: "inquire",
+    events.CANCEL: "cancel",
 }
 _NO_FAULT: Final = Fault("none", "", 0)
 _RETRY_MS: Final = 500
@@ -243,7 +242,7 @@ class Company:
             ("ce_specversion", b"1.0"),
             ("ce_id", f"{self.name}!{self._replies}".encode()),
             ("ce_source", f"/participants/{name}".encode()),
-            ("ce_type", catalogue.ANSWERED.encode()),
+            ("ce_type", events.ANSWERED.encode()),
             ("ce_time", text_of(self.loop.wall()).encode()),
             ("content-type", b"application/json"),
         ]

@@ -9,6 +9,11 @@ from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from orchestrator.admission.board import Sight
+from orchestrator.admission.breaker import Breaker
+from orchestrator.engine import codec
+from orchestrator.engine.instance import Saga
+from orchestrator.engine.operator import Ruling
 from orchestrator.errors import Unavailable
 from orchestrator.ports import (
     Audited,
@@ -20,21 +25,15 @@ from orchestrator.ports import (
     Partition,
     Settled,
     Share,
-    Sight,
     TimelineEntry,
 )
-from orchestrator.rules.health import Breaker
-from orchestrator.saga import codec
-from orchestrator.saga.instance import Saga
-from orchestrator.saga.ruling import Ruling
 from schemas.dead_letters import DeadLetter
 from schemas.ids import SagaId
-
-from .line import Server
-from .loop import Life
+from tests.simulation.line import Server
+from tests.simulation.loop import Life
 
 if TYPE_CHECKING:
-    from .store import MemoryTransaction
+    from tests.simulation.store import MemoryTransaction
 
 LockKey = tuple[Any, ...]
 _TABLES: Final = (

@@ -9,8 +9,7 @@ from random import Random
 from typing import Any, Final, TypeVar
 
 from orchestrator.errors import Conflict, Unavailable
-
-from .loop import PROCESS, Life, outside
+from tests.simulation.loop import PROCESS, Life, outside
 
 T = TypeVar("T")
 Trouble = Callable[[str], str | None]

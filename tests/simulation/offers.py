@@ -11,11 +11,11 @@ from dataclasses import replace
 from functools import cache
 from typing import Any, Final
 
-from orchestrator.decide import Decider
-from orchestrator.rules.health import HealthPolicy, WhenUnavailable
-from orchestrator.rules.programme import DeductionMode, Programme
-from orchestrator.saga.policy import Policies, Remedy, Rung, Until
-from tests.saga.memory import short_catalogue
+from orchestrator.admission.breaker import HealthPolicy, WhenUnavailable
+from orchestrator.batch.decide import Decider
+from orchestrator.catalogue.programme import DeductionMode, Programme
+from orchestrator.engine.policy import Policies, Remedy, Rung, Until
+from tests.engine.memory import short_catalogue
 
 HEALTH: Final[tuple[Mapping[str, Any], ...]] = (
     {},

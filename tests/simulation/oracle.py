@@ -11,15 +11,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.outcomes import in_flight
+from orchestrator.admission.outcomes import in_flight
+from orchestrator.engine.instance import Saga
+from orchestrator.engine.journal import LOSS, SUSPENSE
 from orchestrator.ports import LimitKey
-from orchestrator.saga.instance import Saga
-from orchestrator.saga.journal import LOSS, SUSPENSE
-from schemas.catalogue import DEAD_LETTER_TOPIC
-from tests.saga.sums import issued_late
-
-from .companies import DECIDED, Fact
-from .world import World
+from schemas.events import DEAD_LETTER_TOPIC
+from tests.engine.sums import issued_late
+from tests.simulation.companies import DECIDED, Fact
+from tests.simulation.world import World
 
 
 @dataclass

@@ -9,18 +9,17 @@ from typing import Any
 import orjson
 
 from orchestrator.ports import Record
-from orchestrator.sagas.words import text_of
-from schemas import catalogue
-from schemas.catalogue import Channel, topic_of
+from schemas import events
+from schemas.events import Channel, topic_of
 from schemas.ids import partition_key, saga_id
+from schemas.times import text_of
+from tests.simulation.broker import Broker
+from tests.simulation.companies import Company, Fact, Reach
+from tests.simulation.loop import VirtualLoop
+from tests.simulation.offers import PREDEDUCTED, price
+from tests.simulation.plan import Ask, Plan, Wish
 
-from .broker import Broker
-from .companies import Company, Fact, Reach
-from .loop import VirtualLoop
-from .offers import PREDEDUCTED, price
-from .plan import Ask, Plan, Wish
-
-TYPES = {"inquire": catalogue.INQUIRED, "withdraw": catalogue.WITHDRAWN}
+TYPES = {"inquire": events.INQUIRED, "withdraw": events.WITHDRAWN}
 _RETRY_MS = 500
 
 
@@ -72,7 +71,7 @@ class Origins:
             ("ce_specversion", b"1.0"),
             ("ce_id", f"{ask.origin}?{len(self.sent)}".encode()),
             ("ce_source", f"/participants/{ask.origin}".encode()),
-            ("ce_type", TYPES.get(ask.kind, catalogue.REQUESTED).encode()),
+            ("ce_type", TYPES.get(ask.kind, events.REQUESTED).encode()),
             ("ce_time", text_of(self.loop.wall()).encode()),
             ("content-type", b"application/json"),
         ]
@@ -97,7 +96,7 @@ class Origins:
 
     def _hear(self, record: Record) -> None:
         headers = dict(record.headers)
-        if headers["ce_type"] == catalogue.REFUSED.encode():
+        if headers["ce_type"] == events.REFUSED.encode():
             self.refused += 1
             return
         data = orjson.loads(record.value or b"")

@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from random import Random
 from typing import Final
 
-from orchestrator.decide import Decider
-from orchestrator.saga.instance import Leg, Saga
-from orchestrator.saga.machine import Status
-from orchestrator.saga.ruling import Action, Ruling
-from orchestrator.saga.settling import participant
-
-from .companies import Company, Fact, Reach
-from .database import Database, DecisionRow
+from orchestrator.batch.decide import Decider
+from orchestrator.engine.instance import Leg, Saga
+from orchestrator.engine.machine import Status
+from orchestrator.engine.operator import Action, Ruling
+from orchestrator.engine.planner import participant
+from tests.simulation.companies import Company, Fact, Reach
+from tests.simulation.database import Database, DecisionRow
 
 ROUNDS_MAX: Final = 6
 """How often they come back to what is still parked, or parks again."""

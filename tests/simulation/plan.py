@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Final, Literal
 
-from .offers import FLAVOURS, HEALTH, PREDEDUCTED
+from tests.simulation.offers import FLAVOURS, HEALTH, PREDEDUCTED
 
 MIDNIGHT: Final = 1_800_028_800_000
 """The end of 15 January 2027 in Hong Kong, in milliseconds since 1970."""

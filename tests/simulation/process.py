@@ -9,22 +9,21 @@ from functools import partial
 from random import Random
 from typing import Any, Final, cast
 
-from orchestrator.assembly import assembled
-from orchestrator.coordinator import Coordinator
-from orchestrator.decide import Decider
-from orchestrator.gatekeeper import Gatekeeper
-from orchestrator.rules.health import HealthPolicy
+from orchestrator.admission.breaker import HealthPolicy
+from orchestrator.admission.controller import Gatekeeper
+from orchestrator.batch.decide import Decider
+from orchestrator.runtime.coordinator import Coordinator
+from orchestrator.runtime.dependencies import World
+from orchestrator.runtime.process import assembled
 from orchestrator.settings import CoordinatorSettings, Phase
 from orchestrator.telemetry import Log, Metrics
-from orchestrator.world import World
-
-from .broker import SESSION_S, Broker
-from .clients import MemoryArchive, MemoryBus, MemorySource
-from .companies import Reach
-from .database import Database
-from .line import Line
-from .loop import PROCESS, Life, VirtualLoop
-from .store import MemoryBoard, MemoryStore
+from tests.simulation.broker import SESSION_S, Broker
+from tests.simulation.clients import MemoryArchive, MemoryBus, MemorySource
+from tests.simulation.companies import Reach
+from tests.simulation.database import Database
+from tests.simulation.line import Line
+from tests.simulation.loop import PROCESS, Life, VirtualLoop
+from tests.simulation.store import MemoryBoard, MemoryStore
 
 _DATABASE_S: Final = 0.004
 _BROKER_S: Final = 0.006

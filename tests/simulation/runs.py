@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from .oracle import complaints
-from .plan import Plan, draw, without_ask, without_fault
-from .world import World
+from tests.simulation.oracle import complaints
+from tests.simulation.plan import Plan, draw, without_ask, without_fault
+from tests.simulation.world import World
 
 
 @dataclass

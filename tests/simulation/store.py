@@ -12,6 +12,11 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
+from orchestrator.admission.board import Shared, Sight
+from orchestrator.admission.breaker import Breaker
+from orchestrator.admission.gate import Part
+from orchestrator.engine import codec
+from orchestrator.engine.instance import Saga
 from orchestrator.errors import Conflict, Fenced, Unavailable
 from orchestrator.ports import (
     Audited,
@@ -25,19 +30,12 @@ from orchestrator.ports import (
     SagaKey,
     SetAside,
     Share,
-    Shared,
-    Sight,
 )
-from orchestrator.rules.admission import Part
-from orchestrator.rules.health import Breaker
-from orchestrator.saga import codec
-from orchestrator.saga.instance import Saga
 from schemas.ids import SagaId
-from tests.saga.memory import why_of
-
-from .database import Database, LockKey, Row
-from .line import Line
-from .loop import Life
+from tests.engine.memory import why_of
+from tests.simulation.database import Database, LockKey, Row
+from tests.simulation.line import Line
+from tests.simulation.loop import Life
 
 
 class MemoryTransaction:

@@ -5,9 +5,9 @@ from typing import Final
 
 import pytest
 
-from .offers import FLAVOURS
-from .plan import MIDNIGHT, Ask, Fault, Plan, Wish
-from .runs import live
+from tests.simulation.offers import FLAVOURS
+from tests.simulation.plan import MIDNIGHT, Ask, Fault, Plan, Wish
+from tests.simulation.runs import live
 
 _COUPONS: Final = Wish("citi-alipayhk-coupons", "w-0", (("hkd20", 5), ("hkd50", 2)))
 _MILES: Final = Wish("harbour-miles-prededucted", "w-1", (("lounge-pass", 1), ("miles", 600)))

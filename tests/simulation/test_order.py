@@ -7,14 +7,14 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from orchestrator.assembly import _first_of
-from orchestrator.coordinator import Coordinator
-from orchestrator.gatekeeper import Gatekeeper
+from orchestrator.admission.controller import Gatekeeper
 from orchestrator.ports import Partition
-from orchestrator.recent import Recent
-from orchestrator.ringing import Ringing
+from orchestrator.runtime.cache import Recent
+from orchestrator.runtime.coordinator import Coordinator
+from orchestrator.runtime.dependencies import World
+from orchestrator.runtime.process import _first_of
 from orchestrator.settings import CoordinatorSettings
-from orchestrator.world import World
+from orchestrator.timers.fired import Ringing
 
 HERE: Final = ("uprp.citi.replies", 0)
 

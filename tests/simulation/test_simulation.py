@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from .cells import HARDLY, OFTEN, RARELY, SELDOM, TIERS, least, missing, report
-from .runs import Outcome, Tally, run
+from tests.simulation.cells import HARDLY, OFTEN, RARELY, SELDOM, TIERS, least, missing, report
+from tests.simulation.runs import Outcome, Tally, run
 
 ROOT = Path(__file__).parents[2]
 DIGESTS = """

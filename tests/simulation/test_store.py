@@ -4,9 +4,8 @@ import pytest
 
 from orchestrator.ports import Store
 from tests.laws.store import TABLES, Counts, StoreLaws
-
-from .database import Database
-from .store import MemoryStore
+from tests.simulation.database import Database
+from tests.simulation.store import MemoryStore
 
 
 @pytest.fixture

@@ -10,18 +10,17 @@ from typing import Any, Final
 
 from orchestrator.errors import Stop
 from orchestrator.settings import CoordinatorSettings
-from schemas.catalogue import Channel, topic_of
+from schemas.events import Channel, topic_of
 from schemas.ids import SagaId
-
-from .broker import Broker
-from .companies import Company
-from .database import Database, Row
-from .loop import NeverRests, VirtualLoop
-from .offers import decider, health
-from .origins import Origins
-from .person import Person
-from .plan import AT_A_COMPANY, AT_A_PHASE, COMPANIES, ON_A_LINE, Fault, Plan
-from .process import Process, ProcessClock, Surroundings
+from tests.simulation.broker import Broker
+from tests.simulation.companies import Company
+from tests.simulation.database import Database, Row
+from tests.simulation.loop import NeverRests, VirtualLoop
+from tests.simulation.offers import decider, health
+from tests.simulation.origins import Origins
+from tests.simulation.person import Person
+from tests.simulation.plan import AT_A_COMPANY, AT_A_PHASE, COMPANIES, ON_A_LINE, Fault, Plan
+from tests.simulation.process import Process, ProcessClock, Surroundings
 
 IDLE_IN_TRANSACTION_S: Final = 10.0
 LEAP_MIN_MS: Final = 20

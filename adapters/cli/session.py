@@ -1,0 +1,74 @@
+"""The desk from the command line: the cases on it, and how a command refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import UTC, datetime
+from typing import Annotated, Final, NoReturn, TypeVar
+from uuid import UUID
+
+import typer
+
+from adapters.cli.case import Case, engine_of
+from adapters.cli.console import complain
+from adapters.cli.platform import EXIT_NOT_FOUND, EXIT_USAGE, read_settings, run
+from adapters.postgres.decisions import Desk, Parked, open_desk
+from adapters.postgres.views import SagaStory
+from orchestrator.catalogue.loader import load
+
+T = TypeVar("T")
+
+EXITS: Final = (
+    "Exit codes: 0 done, 1 a server is away or --wait ran out, 2 asked wrongly, 3 no such saga or"
+    " decision, 4 schema too old, 5 another decision is open or it is settled already, 6 refused:"
+    " it is not allowed now, or needs another person."
+)
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+SagaId = Annotated[str, typer.Argument(metavar="ID", help="The saga's id.")]
+
+
+def at_the_desk(work: Callable[[Desk], Awaitable[T]]) -> T:
+    """Run some work at the desk over a connection of its own; errors become exit codes."""
+
+    async def act() -> T:
+        async with open_desk(read_settings().postgres.dsn.get_secret_value()) as desk:
+            return await work(desk)
+
+    return run(act())
+
+
+async def cases_of(desk: Desk, parked: Iterable[Parked]) -> list[Case]:
+    """The cases as they stand, under the policies of today."""
+    found = list(parked)
+    policies = load(read_settings().deploy).policies
+    keys = [(one.saga.terms.key_hash, one.saga.terms.saga_id) for one in found]
+    decisions = await desk.decisions_of(keys)
+    now = datetime.now(UTC)
+    return [
+        Case(
+            one.saga,
+            engine_of(one.saga, policies),
+            one.since,
+            now,
+            tuple(line for line in decisions if line.saga_id == one.saga.terms.saga_id),
+        )
+        for one in found
+    ]
+
+
+async def story_of(desk: Desk, saga_id: str) -> SagaStory:
+    """The saga of that id with its history; exits when it is none, or there is none."""
+    try:
+        wanted = str(UUID(saga_id))
+    except ValueError:
+        refuse(EXIT_USAGE, f"{saga_id!r} is not a saga id\nnext: uprp parked list")
+    story = await desk.saga(wanted)
+    if story is None:
+        refuse(EXIT_NOT_FOUND, f"there is no saga {wanted}\nnext: uprp parked list")
+    return story
+
+
+def refuse(code: int, text: str) -> NoReturn:
+    """Say what is wrong, why, and what to do next; exit with the code."""
+    complain(text)
+    raise typer.Exit(code)

@@ -1,0 +1,215 @@
+"""What passes on the topics, as any partner with the right to read them all would see it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Final, Self
+from uuid import uuid4
+
+import orjson
+from confluent_kafka import Consumer, Message, TopicPartition
+
+from adapters.cli.request import QUIET
+from schemas import events
+from schemas.events import DEAD_LETTER_TOPIC, Channel
+
+PLATFORM: Final = "uprp"
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """One record that passed: who told whom, and what. `data` is empty when it is no object."""
+
+    at: datetime
+    channel: Channel
+    sender: str
+    receiver: str
+    type: str
+    headers: Mapping[str, str]
+    data: Mapping[str, Any]
+    size: int  # Of the value, in bytes.
+
+    @property
+    def id(self) -> str:
+        """Its `ce_id`; empty when it has none."""
+        return self.headers.get("ce_id", "")
+
+    @property
+    def leg(self) -> str:
+        """The leg that it is about, without the saga's id."""
+        return str(self.data.get("leg_id", ""))[37:]
+
+    def words(self) -> str:
+        """What was said, for a person."""
+        if self.channel is Channel.DEAD_LETTERS:
+            why = self.headers.get("__dlq.errors.message", "")
+            return f"set aside ({self.headers.get('x-dlq-disposition')}): {why}"
+        speak = _WORDS.get(self.type)
+        if not self.data or speak is None:
+            return f"{self.size} bytes of {self.type or 'no known type'} that are no JSON object"
+        return speak(self.data)
+
+
+class Watch:
+    """Reads the topics of some participants, and the dead letters, from where they end now."""
+
+    def __init__(self, servers: str, participants: Iterable[str]) -> None:
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": servers,
+                "group.id": f"uprp-demo-{uuid4()}",
+                "enable.auto.commit": False,
+                "fetch.wait.max.ms": 50,
+                "log_level": QUIET,
+            }
+        )
+        self._topics = {DEAD_LETTER_TOPIC} | {
+            events.topic_of(name, channel) for name in participants for channel in _SIDES
+        }
+
+    def __enter__(self) -> Self:
+        """Note where the topics end. Raises KafkaException."""
+        topics = self._consumer.list_topics(timeout=15).topics
+        found = []
+        for topic in sorted(self._topics & set(topics)):
+            for number in topics[topic].partitions:
+                place = TopicPartition(topic, number)
+                place.offset = self._consumer.get_watermark_offsets(place, timeout=15)[1]
+                found.append(place)
+        self._consumer.assign(found)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._consumer.close()
+
+    def look(self, wait_s: float) -> list[Sight]:
+        """What passed since the last look, in the order of the broker's clock."""
+        messages = self._consumer.consume(500, wait_s)
+        good = (m for m in messages if m.error() is None)
+        return [_sight(m) for m in sorted(good, key=lambda m: int(m.timestamp()[1]))]
+
+
+_SIDES: Final = (Channel.REQUESTS, Channel.RESULTS, Channel.COMMANDS, Channel.REPLIES)
+
+
+def _sight(message: Message) -> Sight:
+    headers = {
+        name: (content or b"").decode(errors="replace") for name, content in message.headers() or ()
+    }
+    value: bytes = message.value() or b""
+    try:
+        data = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        data = {}
+    _, who, *rest = message.topic().split(".")
+    channel = Channel(rest[0] if rest else who)
+    inward = channel in (Channel.REQUESTS, Channel.REPLIES)
+    if channel is Channel.DEAD_LETTERS:
+        who = "operators"
+    return Sight(
+        at=datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC),
+        channel=channel,
+        sender=who if inward else PLATFORM,
+        receiver=PLATFORM if inward else who,
+        type=headers.get("ce_type", ""),
+        headers=headers,
+        data=data if isinstance(data, dict) else {},
+        size=len(value),
+    )
+
+
+def _lines(lines: Iterable[Mapping[str, Any]], count: str = "quantity") -> Iterator[str]:
+    for line in lines:
+        yield f"{_counted(line.get(count))} {line.get('item')}"
+
+
+def _counted(number: object) -> str:
+    return f"{number:,}" if isinstance(number, int) else repr(number)
+
+
+def _requested(data: Mapping[str, Any]) -> str:
+    what = ", ".join(_lines(data.get("lines", ())))
+    words = f"asks for {what} for {data.get('account')} (request {data.get('request_id')})"
+    taken = data.get("deduction")
+    if not isinstance(taken, dict):
+        return words
+    return f"{words}, has deducted {_counted(taken.get('points'))} ({taken.get('reference')})"
+
+
+def _inquired(data: Mapping[str, Any]) -> str:
+    return f"asks how request {data.get('request_id')} stands"
+
+
+def _withdrawn(data: Mapping[str, Any]) -> str:
+    return f"withdraws request {data.get('request_id')}"
+
+
+def _deduct(data: Mapping[str, Any]) -> str:
+    return f"deduct {data['points']:,} points from {data['account']}"
+
+
+def _return(data: Mapping[str, Any]) -> str:
+    return f"return {data['points']:,} points to {data['account']} ({data['reason']})"
+
+
+def _credit(data: Mapping[str, Any]) -> str:
+    return f"credit {data['quantity']:,} {data['item']} to {data['account']}"
+
+
+def _reverse(data: Mapping[str, Any]) -> str:
+    return f"take back {data['quantity']:,} from {data['account']} ({data['reason']})"
+
+
+def _inquire(data: Mapping[str, Any]) -> str:
+    return f"what became of {str(data['leg_id'])[37:]}?"
+
+
+def _answered(data: Mapping[str, Any]) -> str:
+    parts = [f"{str(data.get('leg_id'))[37:]}: {data.get('outcome')}"]
+    if isinstance(data.get("reason"), dict):
+        parts.append(str(data["reason"].get("code")))
+    lots = [f"{lot['points']:,} of lot {lot['lot']}" for lot in data.get("lots") or ()]
+    coupons = [str(one["coupon_id"]) for one in data.get("coupons") or ()]
+    moved = data.get("points") or data.get("quantity")
+    if moved and not (lots or coupons):
+        parts.append(f"{moved:,}")
+    return " ".join([*parts, ", ".join(lots + coupons)]).rstrip()
+
+
+def _result(data: Mapping[str, Any]) -> str:
+    points = data.get("points") or {}
+    parts = [str(data.get("status")), "(final)" if data.get("final") else "(interim)"]
+    if data.get("reason"):
+        parts.append(str(data["reason"]["code"]))
+    parts.append(f"charged {points.get('charged', 0):,}, returned {points.get('returned', 0):,}")
+    if back := data.get("return_required"):
+        parts.append(f"to give back: {back['points']:,} of {back['reference']}")
+    issued = ", ".join(line for line in _lines(data.get("lines", ()), "issued"))
+    return " ".join(parts) + (f", issued {issued}" if issued else "")
+
+
+def _refused(data: Mapping[str, Any]) -> str:
+    return f"refused: {data['reason']['code']}: {data['reason']['message']}"
+
+
+_WORDS: Final = {
+    events.REQUESTED: _requested,
+    events.INQUIRED: _inquired,
+    events.WITHDRAWN: _withdrawn,
+    events.DEDUCT: _deduct,
+    events.RETURN: _return,
+    events.CREDIT: _credit,
+    events.REVERSE: _reverse,
+    events.INQUIRE: _inquire,
+    events.ANSWERED: _answered,
+    events.RESULT: _result,
+    events.REFUSED: _refused,
+}

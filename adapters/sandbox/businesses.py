@@ -1,0 +1,18 @@
+"""Which trade each kind of company is in."""
+
+from adapters.sandbox.banking import Banking
+from adapters.sandbox.business import Trade
+from adapters.sandbox.companies import Airline, Bank, Company, Wallet
+from adapters.sandbox.coupons import Coupons
+from adapters.sandbox.mileage import Mileage
+
+
+def trade_of(participant: str, company: Company) -> Trade:
+    """The trade of a company."""
+    match company:
+        case Bank():
+            return Banking(participant, company)
+        case Wallet():
+            return Coupons(participant, company)
+        case Airline():
+            return Mileage(participant, company)

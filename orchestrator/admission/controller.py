@@ -1,0 +1,189 @@
+"""What one coordinator knows of the participants' health, and what it may therefore let through.
+
+No clock, no await: the loop tells it what was read and committed, and
+`orchestrator/admission/sync.py` what all coordinators know together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from orchestrator.admission.board import Shared, Sight
+from orchestrator.admission.breaker import (
+    Breaker,
+    HealthPolicy,
+    Seen,
+    State,
+    Window,
+    merged,
+    moved,
+    noted,
+)
+from orchestrator.admission.gate import Allowance, Bucket, Part, Taken, allowance, refilled, spent
+from orchestrator.admission.outcomes import Outcomes, observe
+from orchestrator.ports import Change, Record
+from schemas.events import Channel, topic_of
+
+DEAF_MS: Final = 1_000
+"""Records read so late, or a loop that stood still so long: then silence proves nothing."""
+_SAMPLE: Final = 64
+"""How many records of a poll are looked at for their age."""
+
+
+@dataclass(slots=True)
+class _Watch:
+    """One participant, as this coordinator sees it."""
+
+    policy: HealthPolicy
+    breaker: Breaker = field(default_factory=Breaker)
+    window: Window = field(default_factory=dict)  # Of its own, since the breaker last moved.
+    untold: bool = False  # Whether the window has something that was not shared yet.
+    seen: Seen = field(default_factory=Seen)  # Of all coordinators together.
+    in_flight: int = 0  # Of all coordinators together, when that was last read.
+    grown: int = 0  # By how much this coordinator let them grow since before that was read,
+    shrunk: int = 0  # and shrink since after that.
+    probed: int = 0  # Sagas that were let through here since the breaker last moved.
+    bucket: Bucket | None = None
+
+    @property
+    def bounded(self) -> bool:
+        policy, closed = self.policy, self.breaker.state is State.CLOSED
+        return not (closed and policy.in_flight_max is None and policy.rate_per_s is None)
+
+
+class Gatekeeper:
+    """Tallies outcomes, and turns what is known of all coordinators into allowances."""
+
+    def __init__(self, policies: Mapping[str, HealthPolicy]) -> None:
+        self._watches = {name: _Watch(policy) for name, policy in policies.items()}
+        self._part = Part()
+        self._bounded: list[str] = []
+        self._since: dict[str, int] = {}  # When each breaker moved that ever did.
+        self._heard_at = 0
+        self._listening: dict[str, int] = {}  # Since when replies are read without delay.
+        self._topics = {topic_of(name, Channel.REPLIES): name for name in policies}
+        self.learned_at: int | None = None  # When it last heard of the others.
+        self._find_bounded()
+
+    # -- what the loop tells ------------------------------------------------------------------
+
+    def heard(self, records: Sequence[Record], now: int) -> None:
+        """A poll came back: note whether this coordinator may draw conclusions from silence."""
+        if now - self._heard_at > DEAF_MS:
+            self._listening = dict.fromkeys(self._watches, now)
+        self._heard_at = now
+        for record in records[:: 1 + len(records) // _SAMPLE]:
+            late = record.timestamp and now - record.timestamp > DEAF_MS
+            if late and (name := self._topics.get(record.topic)) is not None:
+                self._listening[name] = now
+
+    def observe(self, changes: Iterable[Change]) -> Outcomes:
+        """What a batch tells of the participants; nothing is remembered yet."""
+        return observe(changes, self._since, self._listening)
+
+    def committed(self, outcomes: Outcomes, taken: Mapping[str, Taken], now: int) -> None:
+        """A batch is in the database: remember what it told, and what it let through."""
+        for name, seen in outcomes.seen.items():
+            watch = self._watches.get(name)
+            if watch is not None:
+                watch.window = noted(watch.window, watch.policy, seen, now)
+                watch.untold = True
+        for name, change in outcomes.in_flight.items():
+            watch = self._watches.get(name)
+            if watch is not None:
+                watch.grown += max(0, change)
+                watch.shrunk -= min(0, change)
+        for name, took in taken.items():
+            watch = self._watches[name]
+            watch.probed += took.sagas
+            if watch.bucket is not None:
+                watch.bucket = spent(watch.bucket, took.legs)
+
+    def allowances(self, now: int) -> Mapping[str, Allowance]:
+        """What may be let through now, of every participant that does not take everything."""
+        found = {}
+        for name in self._bounded:
+            watch = self._watches[name]
+            watch.bucket = refilled(watch.bucket, watch.policy, self._part, now)
+            found[name] = allowance(
+                watch.policy,
+                watch.breaker,
+                self._part,
+                in_flight=watch.in_flight,
+                change=watch.grown - watch.shrunk,
+                probed=watch.probed,
+                bucket=watch.bucket,
+            )
+        return found
+
+    # -- what all coordinators know -----------------------------------------------------------
+
+    def untold(self) -> list[Sight]:
+        """What was seen here since this was last asked for."""
+        return [
+            Sight(name, watch.breaker.revision, watch.window)
+            for name, watch in self._watches.items()
+            if watch.untold
+        ]
+
+    def told(self, sights: Iterable[Sight]) -> None:
+        """Those are shared now."""
+        for sight in sights:
+            watch = self._watches[sight.participant]
+            watch.untold = watch.window is not sight.window
+
+    def mark(self) -> Mapping[str, int]:
+        """How far it is before the others' figures are read; give it to `learn`."""
+        return {name: watch.grown for name, watch in self._watches.items()}
+
+    def learn(self, shared: Shared, mark: Mapping[str, int], now: int) -> None:
+        """Take over what all coordinators know together.
+
+        What was committed here while the figures were read may be among them or not: growth then
+        counts twice, shrinking not at all, until they are read again.
+        """
+        self._part = shared.part
+        self.learned_at = now
+        for name, watch in self._watches.items():
+            self._follow(name, shared.breakers.get(name, Breaker()))
+            current = watch.breaker.revision
+            windows = [
+                sight.window
+                for sight in shared.sights
+                if sight.participant == name and sight.revision == current
+            ]
+            watch.seen = merged(windows, watch.policy, now)
+            watch.in_flight = shared.in_flight.get(name, 0)
+            watch.grown -= mark[name]
+            watch.shrunk = 0
+        self._find_bounded()
+
+    def moves(self, now: int) -> Iterator[tuple[str, Breaker, Seen]]:
+        """The breakers that should move by what all know, and why."""
+        for name, watch in self._watches.items():
+            to = moved(watch.breaker, watch.policy, watch.seen, now)
+            if to is not None:
+                yield name, to, watch.seen
+
+    def follow(self, name: str, breaker: Breaker) -> None:
+        """A breaker moved."""
+        self._follow(name, breaker)
+        self._find_bounded()
+
+    def standings(self) -> Iterator[tuple[str, Breaker, int]]:
+        """Each participant's breaker and legs in flight, for the metrics."""
+        for name, watch in self._watches.items():
+            yield name, watch.breaker, watch.in_flight
+
+    def _follow(self, name: str, breaker: Breaker) -> None:
+        """What was seen before a breaker moved says nothing about what comes after."""
+        watch = self._watches[name]
+        if breaker != watch.breaker:
+            watch.breaker, watch.window, watch.probed = breaker, {}, 0
+            watch.seen, watch.untold = Seen(), False
+            self._since[name] = breaker.since
+
+    def _find_bounded(self) -> None:
+        self._bounded = [name for name, watch in self._watches.items() if watch.bounded]

@@ -1,0 +1,100 @@
+"""Coordinators tell each other what they see of the participants, twice a second.
+
+No record waits for it: what was last heard stands until there is something newer, and while the
+database is away nothing is committed anyway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from orchestrator.admission.board import HealthBoard
+from orchestrator.admission.breaker import Breaker, Seen, State
+from orchestrator.admission.controller import Gatekeeper
+from orchestrator.errors import Unavailable
+from orchestrator.ports import Clock
+from orchestrator.telemetry import Log, LogEvent, Metrics
+
+_ALIVE_ROUNDS: Final = 6
+_ALIVE_MS_MIN: Final = 3_000
+_TIDY_MS: Final = 600_000
+_FORGET_MS: Final = 3_600_000
+_GAUGE: Final = {State.CLOSED: 0, State.HALF_OPEN: 1, State.OPEN: 2}
+_EVENTS: Final[dict[State, LogEvent]] = {
+    State.CLOSED: "breaker.closed",
+    State.HALF_OPEN: "breaker.probing",
+    State.OPEN: "breaker.opened",
+}
+
+
+class HealthLoop:
+    """One loop: share, learn, and move the breakers that must move."""
+
+    def __init__(
+        self,
+        *,
+        gatekeeper: Gatekeeper,
+        board: HealthBoard,
+        clock: Clock,
+        log: Log,
+        metrics: Metrics,
+        every_s: float,
+    ) -> None:
+        self._gatekeeper = gatekeeper
+        self._board = board
+        self._clock = clock
+        self._log = log
+        self._metrics = metrics
+        self._every_s = every_s
+        self._alive_ms = max(_ALIVE_MS_MIN, round(every_s * 1000) * _ALIVE_ROUNDS)
+        self._tidied_at: int | None = None
+
+    async def begin(self) -> None:
+        """Learn what is known before anything is decided; without the database, begin anyway."""
+        try:
+            await self.run_once()
+        except Unavailable as away:
+            self._log.warning("health.retried", why=str(away))
+
+    async def run(self) -> None:
+        """Share for ever; what fails is tried again."""
+        while True:
+            try:
+                await self.run_once()
+            except Unavailable as away:
+                self._log.warning("health.retried", why=str(away))
+            await asyncio.sleep(self._every_s)
+
+    async def run_once(self) -> None:
+        """Share and learn once, and move breakers by what is known now."""
+        gatekeeper, now = self._gatekeeper, self._clock.now()
+        sights, mark = gatekeeper.untold(), gatekeeper.mark()
+        shared = await self._board.share(sights, now, now - self._alive_ms)
+        gatekeeper.told(sights)
+        gatekeeper.learn(shared, mark, now)
+        for name, to, seen in list(gatekeeper.moves(now)):
+            if await self._board.move(name, to.revision - 1, to):
+                gatekeeper.follow(name, to)
+                self._tell(name, to, seen)
+        self._measure(now)
+        if self._tidied_at is None or now - self._tidied_at > _TIDY_MS:
+            await self._board.tidy(now - _FORGET_MS)
+            self._tidied_at = now
+
+    def _tell(self, name: str, to: Breaker, seen: Seen) -> None:
+        """Once for all coordinators: only one of them moves a breaker."""
+        tell = self._log.warning if to.state is State.OPEN else self._log.info
+        tell(
+            _EVENTS[to.state],
+            participant=name,
+            answered=seen.answered,
+            missed=seen.missed,
+            until=to.until,
+        )
+
+    def _measure(self, now: int) -> None:
+        self._metrics.health_learned.set(now / 1000)
+        for name, breaker, in_flight in self._gatekeeper.standings():
+            self._metrics.participant_state.labels(name).set(_GAUGE[breaker.state])
+            self._metrics.participant_in_flight.labels(name).set(in_flight)

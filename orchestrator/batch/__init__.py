@@ -1,0 +1,1 @@
+"""One batch: bytes to events, events to changes, changes to records. Pure."""

@@ -1,0 +1,227 @@
+"""Whether a request may become a redemption, and on which terms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from functools import lru_cache
+from hashlib import blake2b
+from zoneinfo import ZoneInfo
+
+from orchestrator.catalogue.programme import Programme
+from orchestrator.engine.instance import Deducted, PricedLine, Saga, Terms, Told
+from schemas.ids import SagaId, saga_key
+from schemas.reasons import Code
+from schemas.requests import RedemptionRequested, RedemptionWithdrawn
+from schemas.results import ResultStatus
+from schemas.values import Lot
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A definite no by the rules: nothing was asked of anybody."""
+
+    code: Code
+    field: str | None = None
+
+
+def content_digest(request: RedemptionRequested) -> str:
+    """A digest of what is asked; equal for two sendings of the same redemption (`domain.md` I9)."""
+    return blake2b(repr(request.content()).encode(), digest_size=12).hexdigest()
+
+
+def business_date(now: int, zone: str) -> date:
+    """The calendar day of acceptance in the programme's zone (`domain.md` C11); `now` in ms."""
+    return _date_of_minute(now // 60_000, zone)
+
+
+@lru_cache(maxsize=256)
+def _date_of_minute(minute: int, zone: str) -> date:
+    """No zone changes its offset, and no day begins, within a minute."""
+    return datetime.fromtimestamp(minute * 60, UTC).astimezone(ZoneInfo(zone)).date()
+
+
+def limit_scope(programme: Programme, origin: str, account: str) -> str:
+    """The name of an account's limit: the same account at the same origin, across all banks."""
+    assert programme.limit is not None, programme.id
+    return f"{origin}/{account}/{programme.limit.name}"
+
+
+def draft(
+    request: RedemptionRequested,
+    origin: str,
+    programme: Programme | None,
+    now: int,
+    traceparent: str | None = None,
+    *,
+    key: tuple[int, SagaId] | None = None,
+) -> Terms:
+    """The terms of a request, priced where that is possible; acceptance is another question.
+
+    `key` is where its saga lives, when that was computed before.
+    """
+    if key is None:
+        key = saga_key(origin, request.account, request.request_id)
+    if programme is None:
+        return _of_nothing_on_offer(request, origin, now, traceparent, key)
+    account = request.account
+    debtor = programme.debtor if request.deduction is None else None
+    fresh = programme.fresh_for
+    return Terms(
+        saga_id=key[1],
+        key_hash=key[0],
+        origin=origin,
+        account=account,
+        request_id=request.request_id,
+        content=content_digest(request),
+        accepted_at=now,
+        locale=request.locale,
+        lines=tuple([_priced(programme, line.item, line.quantity) for line in request.lines]),
+        programme=request.programme,
+        traceparent=traceparent,
+        # Also where it should not have: what the origin took, it must give back.
+        prededucted=request.deduction is not None,
+        definition=programme.saga,
+        definition_version=programme.saga_version,
+        programme_version=programme.version,
+        debtor=origin if debtor is None else debtor,
+        creditor=programme.creditor,
+        debtor_account=request.debtor_account or (account if debtor is None else ""),
+        loss_bearer=programme.loss_bearer,
+        fresh_until=now + fresh if fresh is not None else None,
+        creditor_account=_creditor_account(request, origin, programme),
+        unit=programme.unit,
+        currency=programme.currency or "",
+        partial=programme.partial,
+        limit=limit_scope(programme, origin, account) if programme.limit else "",
+        business_date=business_date(now, programme.zone),
+    )
+
+
+def _of_nothing_on_offer(
+    request: RedemptionRequested,
+    origin: str,
+    now: int,
+    traceparent: str | None,
+    key: tuple[int, SagaId],
+) -> Terms:
+    """The terms of a request for a programme that there is not: it will be refused."""
+    return Terms(
+        saga_id=key[1],
+        key_hash=key[0],
+        origin=origin,
+        account=request.account,
+        request_id=request.request_id,
+        content=content_digest(request),
+        accepted_at=now,
+        locale=request.locale,
+        lines=tuple([_priced(None, line.item, line.quantity) for line in request.lines]),
+        programme=request.programme,
+        traceparent=traceparent,
+        prededucted=request.deduction is not None,
+        debtor=origin,
+        debtor_account=request.debtor_account or request.account,
+        unit=f"{origin}-points",
+    )
+
+
+def _creditor_account(request: RedemptionRequested, origin: str, programme: Programme) -> str:
+    """Where the value goes: to the origin's own account when the origin is the creditor."""
+    if request.creditor_account:
+        return request.creditor_account
+    return request.account if programme.creditor == origin else ""
+
+
+def _priced(programme: Programme | None, item_id: str, quantity: int) -> PricedLine:
+    item = programme.item(item_id) if programme else None
+    if programme is None or item is None or quantity > item.quantity_max:
+        return PricedLine(item_id, "UNKNOWN", quantity, 0, 0, None)
+    worth = item.worth * quantity
+    points = programme.rate.points_for(worth)
+    return PricedLine(item.id, item.kind, quantity, points, worth, item.face)
+
+
+def refusals(
+    request: RedemptionRequested, terms: Terms, programme: Programme | None, now: int
+) -> Iterator[Refusal]:
+    """Why the rules say no, the gravest first; nothing when they do not."""
+    if programme is None:
+        yield Refusal(Code.UNKNOWN_PRODUCT, "programme")
+        return
+    if terms.origin not in programme.origins:
+        yield Refusal(Code.UNKNOWN_CHANNEL, "programme")
+    if request.expires_at is not None and request.expires_at.timestamp() * 1000 <= now:
+        yield Refusal(Code.STALE_REQUEST, "expires_at")
+    for at, line in enumerate(request.lines):
+        item = programme.item(line.item)
+        if item is None:
+            yield Refusal(programme.unknown_item, f"lines.{at}.item")
+        elif line.quantity > item.quantity_max:
+            yield Refusal(Code.ABOVE_MAXIMUM, f"lines.{at}.quantity")
+    if terms.worth < programme.redemption.minimum:
+        yield Refusal(Code.BELOW_MINIMUM, "lines")
+    if terms.worth > programme.redemption.maximum:
+        yield Refusal(Code.ABOVE_MAXIMUM, "lines")
+    if request.points is not None and request.points != terms.points:
+        yield Refusal(Code.RATE_CHANGED, "points")
+    yield from _deduction_refusals(request, terms, programme)
+    if not terms.debtor_account:
+        yield Refusal(Code.ACCOUNT_MISSING, "debtor_account")
+    if not terms.creditor_account:
+        yield Refusal(Code.ACCOUNT_MISSING, "creditor_account")
+
+
+def over_limit(terms: Terms, programme: Programme, used: int) -> Refusal | None:
+    """Whether the account's limit has no room for the request, given what counts already."""
+    if programme.limit is not None and used + terms.worth > programme.limit.worth:
+        return Refusal(Code.DAILY_LIMIT_EXCEEDED, "lines")
+    return None
+
+
+def _deduction_refusals(
+    request: RedemptionRequested, terms: Terms, programme: Programme
+) -> Iterator[Refusal]:
+    """What the origin says that it took is evidence: it must be what the programme asks for."""
+    found = request.deduction
+    if (found is None) == (programme.debtor is None):
+        yield Refusal(Code.DEDUCTION_MISMATCH, "deduction")
+    elif found is not None and found.points != terms.points:
+        yield Refusal(Code.RATE_CHANGED, "deduction.points")
+    elif found is not None and found.lots is not None and _total(found.lots) != found.points:
+        yield Refusal(Code.DEDUCTION_MISMATCH, "deduction.lots")
+
+
+def _total(lots: Iterable[Lot]) -> int:
+    return sum(lot.points for lot in lots)
+
+
+def deducted(request: RedemptionRequested) -> Deducted | None:
+    """What the origin took before it asked, if it did."""
+    found = request.deduction
+    if found is None:
+        return None
+    lots = tuple(lot.known().model_dump(exclude_none=True) for lot in found.lots or ())
+    return Deducted(found.reference, found.points, lots)
+
+
+def tombstone(request: RedemptionWithdrawn, origin: str, now: int) -> Saga:
+    """A saga for a request that was withdrawn before it came; whatever comes later finds this."""
+    key = saga_key(origin, request.account, request.request_id)
+    terms = Terms(
+        saga_id=key[1],
+        key_hash=key[0],
+        origin=origin,
+        account=request.account,
+        request_id=request.request_id,
+        content="",
+        accepted_at=now,
+        programme="",
+        # If the request brings a deduction after all, that is given back.
+        prededucted=True,
+        debtor=origin,
+        debtor_account=request.account,
+        unit=f"{origin}-points",
+    )
+    told = Told(1, ResultStatus.CANCELLED, True, Code.WITHDRAWN, None, now)
+    return Saga(terms=terms, revision=1, told=told)

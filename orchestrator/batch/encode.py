@@ -1,0 +1,202 @@
+"""Messages to records: envelope, key, topic. The same words whenever they are said again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, Final
+
+import orjson
+from pydantic import BaseModel
+
+from orchestrator.batch.decode import Arrival
+from orchestrator.engine.instance import Saga
+from orchestrator.ports import Outgoing
+from orchestrator.sagas.messages import Message
+from schemas import events
+from schemas.dead_letters import DeadLetter, Disposition
+from schemas.envelope import PLATFORM_SOURCE, VALUE_BYTES_MAX, Envelope, Unreadable, rfc3339
+from schemas.events import DEAD_LETTER_TOPIC, Channel, topic_of
+from schemas.ids import SagaId, partition_key, remember
+from schemas.reasons import Code, reason
+from schemas.results import RequestRefused
+
+_topic = lru_cache(maxsize=4_096)(topic_of)
+_SPECVERSION = ("ce_specversion", b"1.0")
+_SOURCE = ("ce_source", PLATFORM_SOURCE.encode())
+_DEAD_LETTER_BYTES_MAX: Final = 1_200_000
+_JSON = ("content-type", b"application/json")
+_TIMERS = ("ce_type", events.TIMERS.encode())
+
+
+@lru_cache(maxsize=1_024)
+def _header(name: str, text: str) -> tuple[str, bytes]:
+    """A header that many records have in common."""
+    return name, text.encode()
+
+
+def said(saga: Saga, message: Message, caused_by: str | None, at: str) -> Outgoing:
+    """The record that says the message; `at` is RFC 3339."""
+    terms = saga.terms
+    # Spelt out rather than built through Envelope: this runs for every record that goes out.
+    headers = [
+        _SPECVERSION,
+        ("ce_id", message.event_id.encode()),
+        _SOURCE,
+        _header("ce_type", message.type),
+        _header("ce_time", at),
+        ("ce_subject", message.event_id[:36].encode()),
+        _JSON,
+    ]
+    if caused_by is not None:
+        headers.append(("ce_causationid", caused_by.encode()))
+    if terms.traceparent is not None:
+        headers.append(("traceparent", terms.traceparent.encode()))
+    key = partition_key(terms.origin, terms.account).encode()
+    remember(key, terms.key_hash)  # To publish it, and to read what is answered.
+    return Outgoing(
+        topic=_topic(message.participant, message.channel),
+        key=key,
+        value=_fitting(message.data),
+        headers=headers,
+    )
+
+
+def rings(sagas: Sequence[Saga], at: str) -> Outgoing:
+    """The record that says that the timers of these are due; `at` is RFC 3339.
+
+    They live on one partition, which is found by the first one's key. Spelt out as well: there may
+    be thousands a second.
+    """
+    first = sagas[0].terms
+    timers = [
+        {
+            "saga_id": saga.terms.saga_id,
+            "bucket": saga.terms.key_hash,
+            "revision": saga.revision,
+        }
+        for saga in sagas
+    ]
+    return Outgoing(
+        events.INTERNAL_TOPIC,
+        partition_key(first.origin, first.account).encode(),
+        orjson.dumps({"timers": timers}),
+        [
+            _SPECVERSION,
+            ("ce_id", f"{first.saga_id}#t{sagas[0].revision}+{len(sagas) - 1}".encode()),
+            _SOURCE,
+            _TIMERS,
+            ("ce_time", at.encode()),
+            _JSON,
+        ],
+    )
+
+
+def _fitting(data: dict[str, Any]) -> bytes:
+    """The JSON, within what the contract allows: too many coupons are left out, and said to be."""
+    value = orjson.dumps(data)
+    if len(value) <= VALUE_BYTES_MAX:
+        return value
+    lines = [line | {"coupons": [], "coupons_omitted": True} for line in data.get("lines", ())]
+    return orjson.dumps(data | {"lines": lines})
+
+
+def _json(data: BaseModel) -> bytes:
+    return data.__pydantic_serializer__.to_json(data, exclude_none=True)
+
+
+def answer(participant: str, key: bytes | None, envelope: Envelope, data: BaseModel) -> Outgoing:
+    """A record on an origin's results topic that belongs to no saga."""
+    return Outgoing(_topic(participant, Channel.RESULTS), key, _json(data), envelope.headers())
+
+
+def dead_letter(
+    arrival: Arrival,
+    problem: Unreadable,
+    disposition: Disposition,
+    group: str,
+    now: datetime,
+) -> DeadLetter:
+    """The record, set aside with its reason."""
+    record = arrival.record
+    return DeadLetter(
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        key=record.key,
+        value=record.value,
+        headers=record.headers,
+        group=group,
+        error_class=problem.code,
+        # As its row will have it: said again after a crash, it is the same.
+        field=problem.field.replace("\0", "?"),
+        message=problem.detail.replace("\0", "?"),
+        disposition=disposition,
+        failed_at=now,
+        saga_id=str(arrival.saga) if arrival.saga else None,
+    )
+
+
+def set_aside(letter: DeadLetter) -> Outgoing:
+    """The dead letter on its topic.
+
+    A compressed batch can carry a record that is larger than any that may be published. Of such a
+    one the topic gets the coordinates and the reason; the table has it byte for byte.
+    """
+    headers = letter.wire_headers()
+    size = sum(len(name) + len(content or b"") for name, content in headers)
+    size += len(letter.key or b"") + len(letter.value or b"")
+    if size <= _DEAD_LETTER_BYTES_MAX:
+        return Outgoing(DEAD_LETTER_TOPIC, letter.key, letter.value, headers)
+    ours = replace(letter, headers=()).wire_headers()
+    return Outgoing(
+        DEAD_LETTER_TOPIC, None, None, [*ours, ("x-dlq-omitted-bytes", str(size).encode())]
+    )
+
+
+def refused(arrival: Arrival, problem: Unreadable, now: datetime) -> Outgoing:
+    """Word to the origin that its record could not be acted upon (`contract.md` 3)."""
+    record = arrival.record
+    request_id = problem.request_id or getattr(arrival.event, "request_id", None)
+    why = reason(problem.code, "en", problem.field)
+    if problem.code is Code.SCHEMA_INVALID:
+        message = f"{why.message} ({problem.field}: {problem.detail})"[:2_000]
+        why = why.model_copy(update={"message": message})
+    data = RequestRefused(
+        event_id=_printable(problem.event_id),
+        request_id=request_id,
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        reason=why,
+    )
+    envelope = Envelope(
+        id=f"{record.topic}/{record.partition}/{record.offset}",
+        source=PLATFORM_SOURCE,
+        type=events.REFUSED,
+        time=rfc3339(now),
+        causation_id=data.event_id,
+    )
+    return answer(arrival.route.participant, record.key, envelope, data)
+
+
+def _printable(text: str | None) -> str | None:
+    if not text:
+        return None
+    return text.encode("ascii", "replace").decode()[:128]
+
+
+def result_envelope(
+    saga_id: SagaId, event_id: str, caused_by: str | None, now: datetime
+) -> Envelope:
+    """The envelope of a result about a saga that does not exist."""
+    return Envelope(
+        id=event_id,
+        source=PLATFORM_SOURCE,
+        type=events.RESULT,
+        time=rfc3339(now),
+        subject=saga_id,
+        causation_id=caused_by,
+    )

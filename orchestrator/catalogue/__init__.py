@@ -1,0 +1,1 @@
+"""What may be redeemed, by whom, for how much: programmes and participants as data."""

@@ -1,0 +1,269 @@
+"""A participant: a company on the platform and the ladders it is owed (`domain.md` 4.3, 4.6)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from orchestrator.admission.breaker import HealthPolicy, WhenUnavailable
+from orchestrator.engine.policy import LegPolicy, Remedy, Rung, Until
+from schemas.base import refuse
+from schemas.values import Slug
+
+_UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+def _milliseconds(found: Any) -> Any:
+    """`"5s"` as milliseconds."""
+    if isinstance(found, str) and (match := re.fullmatch(r"(\d+)(ms|s|m|h|d)", found)):
+        return int(match[1]) * _UNITS[match[2]]
+    raise ValueError(f"{found!r} is not a duration such as 500ms, 5s, 3m, 1h, 2d")
+
+
+def _until(found: Any) -> Until:
+    """`"24h"`, or `"T+1 00:15"`: a time of day so many days later, in the participant's zone."""
+    if isinstance(found, Until):
+        return found
+    match = re.fullmatch(r"T\+(\d{1,2}) ([01]\d|2[0-3]):([0-5]\d)", str(found))
+    if match:
+        return Until(days=int(match[1]), minute=int(match[2]) * 60 + int(match[3]))
+    try:
+        return Until(after=_milliseconds(found))
+    except ValueError:
+        raise ValueError(f"{found!r} is neither a duration such as 24h nor T+1 00:15") from None
+
+
+def _only_park(found: Any) -> Any:
+    if found != "park":
+        raise ValueError(
+            f"{found!r} would conclude from silence; nothing is undone because nobody answered,"
+            ' so only "park" is possible (domain.md I7)'
+        )
+    return found
+
+
+Duration = Annotated[
+    int, BeforeValidator(_milliseconds), Field(ge=10, le=30 * 86_400_000, description="ms")
+]
+Window = Annotated[Until, BeforeValidator(_until)]
+Times = Annotated[int, Field(ge=0, le=100_000)]
+Chain = Annotated[tuple[Remedy, ...], Field(min_length=1, max_length=4)]
+
+
+class Verbs(BaseModel):
+    """What the participant offers beside its legs; what it lacks degrades its ladders."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    inquire: bool = True
+    cancel: bool = True
+    tombstones: bool = True  # An accepted cancel stops the command for ever (`contract.md` 3).
+    idempotent: bool = True  # The same leg id again gives the same answer and no second effect.
+
+    @model_validator(mode="after")
+    def _a_cancel_that_decides(self) -> Self:
+        if self.cancel and not self.tombstones:
+            refuse(
+                "cancel",
+                "cancel_undecided",
+                "a cancel that leaves no tombstone decides nothing, for the command may still"
+                " arrive: undoing on it would be undoing on silence; set cancel = false",
+            )
+        return self
+
+
+class Ladder(BaseModel):
+    """What is done for one verb while its answer does not come."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    response_timeout: Duration = 5_000
+    expires_after: Duration = 60_000
+    rungs: tuple[Rung, ...] | None = None  # None: what the participant's verbs allow.
+    every: Duration = 3_000
+    times: Times | None = 20
+    cancel: bool | None = None  # None: where the participant offers it.
+    cancel_every: Duration = 10_000
+    cancel_quick: Times = 6
+    cancel_slowest: Duration = 3_600_000
+    cancel_until: Window = Until(days=1, minute=15)
+    pending_every: Duration = 3_600_000
+    pending_times: Times | None = None
+    pending_until: Window | None = None
+    tell_after: Duration = 60_000
+    call_after: Window | None = None
+    on_silence: Annotated[Literal["park"], BeforeValidator(_only_park)] = "park"
+    late_yes: Chain = (Remedy.REVERSE, Remedy.CHARGE, Remedy.LOSS)
+    late_no: Chain = (Remedy.PARK,)
+
+    @field_validator("late_yes", "late_no")
+    @classmethod
+    def _ends_somewhere(cls, chain: tuple[Remedy, ...]) -> tuple[Remedy, ...]:
+        ends = (Remedy.LOSS, Remedy.PARK)
+        if chain[-1] not in ends or any(remedy in ends for remedy in chain[:-1]):
+            raise ValueError("must end with loss or park, and have neither before its end")
+        if len(set(chain)) != len(chain):
+            raise ValueError("has a remedy twice")
+        return chain
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.tell_after < self.response_timeout:
+            refuse("tell_after", "told_early", "is shorter than response_timeout")
+        return self
+
+    def policy(self, verbs: Verbs, zone: str) -> LegPolicy:
+        """The same, as the engine wants it."""
+        found = self.model_dump(exclude={"on_silence", "rungs", "cancel"})
+        for name in ("cancel_until", "pending_until", "call_after"):
+            window = getattr(self, name)
+            found[name] = window and Until(window.after, window.days, window.minute, zone)
+        rungs = self.rungs
+        if rungs is None:
+            rungs = self._rungs(verbs)
+        cancel = verbs.cancel if self.cancel is None else self.cancel
+        return LegPolicy(**found, rungs=rungs, cancel=cancel)
+
+    def _rungs(self, verbs: Verbs) -> tuple[Rung, ...]:
+        if verbs.inquire:
+            return (Rung.INQUIRE,)
+        return (Rung.RESEND,) if verbs.idempotent else ()
+
+    def problems(self, verbs: Verbs) -> list[tuple[str, str]]:
+        """What the ladder wants of the participant that it does not offer: key and why."""
+        found = []
+        if Rung.INQUIRE in (self.rungs or ()) and not verbs.inquire:
+            found.append(("rungs", "names inquire, but [verbs] inquire is false"))
+        if Rung.RESEND in (self.rungs or ()) and not verbs.idempotent:
+            found.append(("rungs", "names resend, but [verbs] idempotent is false: twice is twice"))
+        if self.cancel and not verbs.cancel:
+            found.append(("cancel", "is true, but [verbs] cancel is false"))
+        return found
+
+
+class UndoLadder(Ladder):
+    """What takes something back is not itself taken back: it is never cancelled."""
+
+    cancel: Literal[False] = False
+
+
+class ReturnLadder(UndoLadder):
+    """A return may be delayed, not declined: it is said again for ever (`contract.md` 3)."""
+
+    every: Duration = 15_000
+    times: None = None
+
+    def _rungs(self, verbs: Verbs) -> tuple[Rung, ...]:
+        if verbs.idempotent:
+            return (Rung.RESEND,)
+        return (Rung.INQUIRE,) if verbs.inquire else ()
+
+
+class Legs(BaseModel):
+    """The ladder of each verb that the participant serves."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    deduct: Ladder | None = None
+    return_: Annotated[ReturnLadder | None, Field(alias="return")] = None
+    credit: Ladder | None = None
+    reverse: UndoLadder | None = None
+
+    def ladders(self) -> Mapping[str, Ladder]:
+        """The ladders by verb."""
+        found = {
+            "deduct": self.deduct,
+            "return": self.return_,
+            "credit": self.credit,
+            "reverse": self.reverse,
+        }
+        return {verb: ladder for verb, ladder in found.items() if ladder is not None}
+
+
+_USUAL = HealthPolicy()
+
+
+class Health(BaseModel):
+    """When the participant gets no new sagas, and what becomes of those (`domain.md` 4.4)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    breaker: bool = _USUAL.breaker
+    breaker_window: Duration = _USUAL.breaker_window
+    breaker_min_samples: Annotated[int, Field(ge=1, le=100_000)] = _USUAL.breaker_min_samples
+    breaker_failure_percent: Annotated[int, Field(ge=1, le=100)] = _USUAL.breaker_failure_percent
+    open_for: Duration = _USUAL.open_for
+    probes: Annotated[int, Field(ge=1, le=1_000)] = _USUAL.probes
+    in_flight_max: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
+    rate_per_s: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    burst: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    when_unavailable: WhenUnavailable = _USUAL.when_unavailable
+    hold_for: Duration = _USUAL.hold_for
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.burst is not None and self.rate_per_s is None:
+            refuse("burst", "burst_alone", "means nothing without rate_per_s")
+        if "hold_for" in self.model_fields_set and self.when_unavailable is WhenUnavailable.REFUSE:
+            refuse("hold_for", "hold_alone", 'means nothing unless when_unavailable is "hold"')
+        return self
+
+    def policy(self, patience: int) -> HealthPolicy:
+        """The same, as it is decided upon; `patience` is the longest response time-out, in ms."""
+        found = self.model_dump() | {"burst": self.burst or self.rate_per_s or 1}
+        return HealthPolicy(**found, patience=patience)
+
+
+class Participant(BaseModel):
+    """One company: its id is part of its topics' names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: Slug
+    version: Annotated[int, Field(ge=1)]
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    zone: str = "Asia/Hong_Kong"  # Of the times of day in its ladders.
+    verbs: Verbs = Verbs()
+    legs: Legs = Legs()
+    health: Health = Health()
+
+    @field_validator("zone")
+    @classmethod
+    def _a_known_zone(cls, zone: str) -> str:
+        return known_zone(zone)
+
+    @model_validator(mode="after")
+    def _offers_what_its_ladders_use(self) -> Self:
+        for verb, ladder in self.legs.ladders().items():
+            for key, why in ladder.problems(self.verbs):
+                refuse(f"legs.{verb}.{key}", "verb_missing", why)
+        return self
+
+    def policies(self) -> Mapping[str, LegPolicy]:
+        """The policies by verb."""
+        return {
+            verb: ladder.policy(self.verbs, self.zone)
+            for verb, ladder in self.legs.ladders().items()
+        }
+
+    def health_policy(self) -> HealthPolicy:
+        """When it gets no new sagas."""
+        waits = [ladder.response_timeout for ladder in self.legs.ladders().values()]
+        return self.health.policy(max(waits, default=_USUAL.patience))
+
+
+def known_zone(zone: str) -> str:
+    """The zone, if it is one.
+
+    Raises:
+        ValueError: it is not an IANA time zone.
+    """
+    try:
+        ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise ValueError(f"{zone!r} is not an IANA time zone") from None
+    return zone

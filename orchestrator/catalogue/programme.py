@@ -1,0 +1,131 @@
+"""A programme: a product on offer, as versioned data (`design.md` 1, `domain.md` 1.1, 2.5)."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from orchestrator.catalogue.participant import Duration, known_zone
+from orchestrator.engine.instance import Partial
+from schemas.base import refuse
+from schemas.reasons import Code
+from schemas.values import INTEGER_MAX, Currency, Slug
+
+Worth = Annotated[int, Field(ge=1, le=10**12)]
+"""What pieces are worth: minor units of money, or miles."""
+
+
+class _Data(BaseModel):
+    """Read from TOML: frozen, and nothing that is not known."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DeductionMode(StrEnum):
+    """Who deducts (`domain.md` 0, fact 1)."""
+
+    SEQUENCED = "sequenced"  # The platform commands the deduction.
+    PREDEDUCTED = "prededucted"  # The channel deducted before it asked.
+
+
+class Rate(_Data):
+    """`points` buy `worth`: a rational number, never a float (`domain.md` 2.5)."""
+
+    points: Annotated[int, Field(ge=1, le=10**9)]
+    worth: Worth
+    step: Annotated[int, Field(ge=1, le=10**9)] = 1  # Points are charged in steps, rounded up.
+
+    def points_for(self, worth: int) -> int:
+        """The price in points, rounded up to the step: never below the exact price."""
+        return -(-worth * self.points // (self.worth * self.step)) * self.step
+
+
+class Item(_Data):
+    """One thing that can be redeemed."""
+
+    id: Annotated[Slug, Field(max_length=64)]
+    kind: Annotated[str, Field(pattern=r"^[A-Z][A-Z_]*$")]  # An open list (`domain.md` U4).
+    worth: Worth  # Of one piece.
+    face: Annotated[int, Field(ge=1)] | None = None  # Minor units; shown on the coupon.
+    quantity_max: Annotated[int, Field(ge=1, le=1_000_000_000)] = 1_000
+
+
+class Redemption(_Data):
+    """The bounds of one redemption, inclusive, in worth."""
+
+    minimum: Worth = 1
+    maximum: Worth = 10**12
+
+
+class Limit(_Data):
+    """How much one account may redeem in a period, inclusive, in worth (`domain.md` C11)."""
+
+    name: Slug
+    per: Literal["account"]
+    period: Literal["day"]
+    worth: Worth
+
+
+class Programme(_Data):
+    """Who the three are, what is on offer, at which rate, within which limits."""
+
+    id: Slug
+    version: Annotated[int, Field(ge=1)]
+    title: Annotated[str, Field(min_length=1, max_length=200)]
+    saga: Literal["redemption"] = "redemption"
+    saga_version: Annotated[int, Field(ge=1)] = 1
+    origins: Annotated[tuple[Slug, ...], Field(min_length=1)]
+    debtor: Slug | None = None  # None in prededucted programmes: whoever asks.
+    creditor: Slug
+    deduction: DeductionMode
+    partial: Partial
+    zone: str  # Decides the business date: a limit's "day" is a calendar day there.
+    unit: Slug  # Of the points.
+    currency: Currency | None = None  # Of faces, where items have one.
+    unknown_item: Code = Code.UNKNOWN_PRODUCT
+    loss_bearer: Slug = "platform"  # Who bears what can neither be undone nor charged.
+    fresh_for: Duration | None = None  # Past it, a deduction confirmed late is returned.
+    rate: Rate
+    redemption: Redemption = Redemption()
+    limit: Limit | None = None
+    items: Annotated[tuple[Item, ...], Field(min_length=1)]
+
+    @field_validator("zone")
+    @classmethod
+    def _a_known_zone(cls, zone: str) -> str:
+        return known_zone(zone)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        ids = [item.id for item in self.items]
+        if len(set(ids)) != len(ids):
+            refuse("items", "item_twice", "an id stands twice")
+        if (self.debtor is None) != (self.deduction is DeductionMode.PREDEDUCTED):
+            refuse("debtor", "debtor_or_not", "is needed in sequenced programmes, and only there")
+        if self.currency is None and any(item.face is not None for item in self.items):
+            refuse("currency", "currency_missing", "is needed where an item has a face")
+        if self.redemption.minimum > self.redemption.maximum:
+            refuse("redemption.minimum", "minimum_above", "is above redemption.maximum")
+        # Even what is refused is written down, and what is accepted is summed over its lines.
+        for item in self.items:
+            worth = item.worth * item.quantity_max
+            if max(worth, self.rate.points_for(worth)) > INTEGER_MAX:
+                what = f"so many {item.id} are worth or cost more than can be counted"
+                refuse("items.quantity_max", "uncountable", what)
+        worth = sum(item.worth * item.quantity_max for item in self.items)
+        dearest = self.rate.points_for(min(worth, self.redemption.maximum))
+        if dearest + len(self.items) * self.rate.step > INTEGER_MAX:
+            refuse("redemption.maximum", "uncountable", "costs more points than can be counted")
+        if self.limit is not None and self.limit.worth < self.redemption.minimum:
+            what = "is below redemption.minimum, so nothing could be asked"
+            refuse("limit.worth", "limit_below", what)
+        return self
+
+    def item(self, item_id: str) -> Item | None:
+        """The item of that id."""
+        for item in self.items:
+            if item.id == item_id:
+                return item
+        return None

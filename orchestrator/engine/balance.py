@@ -1,0 +1,162 @@
+"""What the legs add up to: who has what, what is owed, and what is not paid for. Pure arithmetic.
+
+At the end `taken + covered = returned + forgone + the price of what the member keeps`
+(`domain.md` I1); what is missing to that is what the engine restores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from orchestrator.engine.definition import Definition, Kind, Step
+from orchestrator.engine.instance import Leg, Partial, Saga, Terms
+from orchestrator.engine.journal import LOSS
+from orchestrator.engine.machine import DECIDED, Status
+from schemas.frozen import value
+
+
+def kept(saga: Saga, pivot: Step) -> tuple[int, ...]:
+    """For each line, how many pieces the member has: issued and not taken back."""
+    pieces = [0] * len(saga.terms.lines)
+    for leg in saga.legs_of(pivot.name):
+        pieces[leg.line or 0] += leg.moved
+    for leg in _reversals(saga, pivot):
+        pieces[leg.line or 0] -= leg.moved
+    return tuple(pieces)
+
+
+def price(terms: Terms, pieces: tuple[int, ...]) -> int:
+    """What so many pieces of each line cost, in points."""
+    return sum([line.points_for(n) for line, n in zip(terms.lines, pieces, strict=True)])
+
+
+def worth(terms: Terms, pieces: tuple[int, ...]) -> int:
+    """What so many pieces of each line are worth, in minor units: what an account limit counts."""
+    return sum([line.worth_of(n) for line, n in zip(terms.lines, pieces, strict=True)])
+
+
+def takings(saga: Saga, definition: Definition) -> Iterator[Leg]:
+    """The legs that take points: the deduction, and the charge after one that was in error."""
+    for step in definition.steps:
+        if step.kind is Kind.COMPENSABLE:
+            yield from saga.legs_of(step.name)
+            if step.redo is not None:
+                yield from saga.legs_of(step.redo.name)
+
+
+def undoings(saga: Saga, leg: Leg) -> list[Leg]:
+    """The legs that take this one back, in the order in which they were asked."""
+    return [other for other in saga.legs if other.undoes == leg.path]
+
+
+def promised(leg: Leg) -> int:
+    """What an undoing gives back, or may: all that was asked while it is not decided.
+
+    Of a dispute the first verdict stands.
+    """
+    stands = leg.status in DECIDED or leg.status is Status.DISPUTED
+    return leg.moved if stands else leg.asked
+
+
+def contradicts(saga: Saga, leg: Leg, amount: int) -> bool:
+    """Whether so much cannot be true of a leg, given what was undone, or given up, of it."""
+    gone = 0
+    for undo in undoings(saga, leg):
+        if undo.status is Status.WRITTEN_OFF:
+            gone += undo.asked
+        elif undo.status is not Status.REFUSED:  # Declined: perhaps because there was nothing.
+            gone += promised(undo)
+    if amount < gone:
+        return True
+    done = saga.leg(leg.undoes) if leg.undoes is not None else None
+    return done is not None and amount > done.moved
+
+
+@value
+class Points:
+    """The points of a saga, in its programme's unit."""
+
+    taken: int  # Deducted and charged.
+    covered: int  # By whoever bears a loss.
+    returned: int  # Confirmed.
+    returning: int  # Asked to be returned, not decided.
+    forgone: int  # Returns that were given up.
+    reserved: int  # The price of what the member keeps or may come to keep.
+    certain: bool  # No answer is awaited that may soon change what is reserved.
+
+    @property
+    def owed(self) -> int:
+        """What must still be returned; below zero: what was given and is not paid for."""
+        gone = self.returned + self.returning + self.forgone + self.reserved
+        return self.taken + self.covered - gone
+
+
+def points(saga: Saga, definition: Definition) -> Points:
+    """Add the legs up."""
+    taken = returned = returning = forgone = covered = 0
+    for leg in takings(saga, definition):
+        taken += leg.moved
+        for undo in undoings(saga, leg):
+            if undo.status is Status.WRITTEN_OFF:
+                forgone += undo.asked
+            if undo.status in DECIDED or undo.status is Status.DISPUTED:
+                returned += undo.moved
+            else:
+                returning += undo.asked
+    for leg in saga.legs_of(LOSS):
+        covered += leg.moved
+    reserved, certain = _reserved(saga, definition.pivot)
+    return Points(taken, covered, returned, returning, forgone, reserved, certain)
+
+
+def suspended(saga: Saga, definition: Definition) -> int:
+    """The saga's points in suspense: neither consumed nor returned, as the books have it (I11)."""
+    now = points(saga, definition)
+    spent = price(saga.terms, kept(saga, definition.pivot))
+    return now.taken + now.covered - now.returned - now.forgone - spent
+
+
+def _reserved(saga: Saga, pivot: Step) -> tuple[int, bool]:
+    """The most that the lines may cost; whether that stands for now.
+
+    A line that is not decided is reserved whole, so one unknown line holds back its own points and
+    no others; while its answer is not even late, nothing is returned bit by bit.
+    """
+    reserved, certain = 0, True
+    for leg in saga.legs_of(pivot.name):
+        line = saga.terms.lines[leg.line or 0]
+        undo = undoings(saga, leg)
+        if leg.status is Status.WAITING:
+            continue
+        if leg.status not in DECIDED:
+            reserved += line.points
+        elif any(other.status not in DECIDED for other in undo):
+            reserved += line.points_for(leg.moved)
+        else:
+            reserved += line.points_for(_left(saga, leg))
+        if any(other.status is Status.SENT for other in (leg, *undo)):
+            certain = False
+    return reserved, certain
+
+
+def in_vain(saga: Saga, pivot: Step) -> list[Leg]:
+    """The credits that an all-or-nothing redemption must take back, once a line fell short."""
+    if saga.terms.partial is Partial.KEEP_ISSUED:
+        return []
+    legs = saga.legs_of(pivot.name)
+    if not any(leg.status in DECIDED and _left(saga, leg) < leg.asked for leg in legs):
+        return []
+    return [leg for leg in legs if reversible(saga, leg)]
+
+
+def _left(saga: Saga, leg: Leg) -> int:
+    return leg.moved - sum([undo.moved for undo in undoings(saga, leg)])
+
+
+def reversible(saga: Saga, leg: Leg) -> bool:
+    """Whether a credit gave something that was not asked back yet."""
+    return leg.status in DECIDED and leg.moved > 0 and not undoings(saga, leg)
+
+
+def _reversals(saga: Saga, pivot: Step) -> tuple[Leg, ...]:
+    return saga.legs_of(pivot.undo.name) if pivot.undo is not None else ()

@@ -1,0 +1,151 @@
+"""Pictures in Mermaid, drawn from the definition and the table, so that they cannot lie. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from orchestrator.engine.definition import Definition, Kind, Role, Step
+from orchestrator.engine.machine import DECIDED, IN_FLIGHT, PARKED, TABLE, Event, Status
+
+PLATFORM = "uprp"
+
+
+def flow(definition: Definition) -> str:
+    """A sequence diagram: each step asked in turn, its success, and the way back."""
+    roles = [Role.ORIGIN, *dict.fromkeys(step.to for step in definition.steps)]
+    lines = [
+        "sequenceDiagram",
+        *(f"    participant {role}" for role in roles[:1]),
+        f"    participant {PLATFORM} as UPRP",
+        *(f"    participant {role}" for role in roles[1:]),
+        f"    {Role.ORIGIN}->>{PLATFORM}: request",
+        *_indented(_forward(definition.steps, ())),
+        *_indented(_afterwards(definition)),
+    ]
+    return "\n".join(lines)
+
+
+def _forward(steps: Sequence[Step], done: tuple[Step, ...]) -> Iterator[str]:
+    """What happens from the first of these steps on, once the earlier ones are done."""
+    if not steps:
+        yield _told("success")
+        return
+    step, *rest = steps
+    asked = f"{PLATFORM}->>{step.to}: {step.name}"
+    yield f"{asked}, for each line" if step.per_line else asked
+    if step.kind is Kind.RETRIABLE:
+        yield f"{step.to}-->>{PLATFORM}: confirmed, if need be late"
+        yield from _forward(rest, (*done, step))
+        return
+    yield "alt confirmed"
+    yield f"    {step.to}-->>{PLATFORM}: confirmed"
+    yield from _indented(_forward(rest, (*done, step)))
+    yield f"else {_shortfall(step)}"
+    yield f"    {step.to}-->>{PLATFORM}: rejected"
+    yield from _indented(_backward(step, done))
+    yield "end"
+
+
+def _shortfall(step: Step) -> str:
+    if step.kind is Kind.PIVOT and step.per_line:
+        return "a definite no for some or all of it"
+    return "a definite no"
+
+
+def _backward(failed: Step, done: tuple[Step, ...]) -> Iterator[str]:
+    """The way back from a step: what it gave in vain, then what was done before it."""
+    if failed.kind is Kind.PIVOT and failed.undo is not None:
+        yield "opt all or nothing, and a part was given"
+        yield f"    {PLATFORM}->>{failed.to}: {failed.undo.name}"
+        yield f"    {failed.to}-->>{PLATFORM}: confirmed"
+        yield "end"
+    for step in reversed(done):
+        if step.undo is not None:
+            yield f"{PLATFORM}->>{step.to}: {step.undo.name} what is owed"
+            yield f"{step.to}-->>{PLATFORM}: confirmed, if need be late"
+    ending = "points returned, or partial success" if done else "nothing was done"
+    yield _told(ending)
+
+
+def _afterwards(definition: Definition) -> Iterator[str]:
+    """What follows when a later answer leaves value given and not paid for (`domain.md` 4.4)."""
+    pivot = definition.pivot
+    yield "opt afterwards, another answer contradicts the first"
+    if pivot.undo is not None:
+        yield f"    {PLATFORM}->>{pivot.to}: {pivot.undo.name} what was given in vain"
+    for step in definition.steps:
+        if step.redo is not None:
+            yield f"    {PLATFORM}->>{step.to}: {step.redo.name} it, if it cannot be taken back"
+    yield f"    {_told('corrected')}"
+    yield "end"
+
+
+def _told(what: str) -> str:
+    return f"{PLATFORM}-->>{Role.ORIGIN}: result, {what}"
+
+
+def _indented(lines: Iterator[str]) -> Iterator[str]:
+    return (f"    {line}" for line in lines)
+
+
+_CLOCK: Final = {
+    Event.TIMED_OUT: "no answer in time",
+    Event.GAVE_UP: "still none, we stop asking",
+    Event.EXHAUSTED: "none, the window is over",
+}
+_VERDICTS: Final = {
+    Event.CONFIRMED: "CONFIRMED",
+    Event.REJECTED: "REJECTED",
+    Event.CANCELLED: "CANCELLED",
+}
+
+
+def silence() -> str:
+    """A state diagram of a leg that nobody answers, from the table: time alone decides nothing."""
+    shown = [status for status in Status if status in IN_FLIGHT or status is Status.SILENT]
+    lines = ["stateDiagram-v2", "    [*] --> asked: a command", "    state asked {"]
+    lines.append(f"        [*] --> {Status.SENT}")
+    for status in shown:
+        lines += [f"        {status} --> {way}" for way in _ways(status, _CLOCK)]
+        if TABLE[status][Event.PENDING] is Status.PENDING:
+            lines.append(f"        {status} --> {Status.PENDING}: PENDING")
+    lines.append("    }")
+    for event, word in _VERDICTS.items():
+        (cell,) = {
+            TABLE[status][event] for status in shown
+        }  # Wherever it stands, a verdict counts.
+        lines.append(f"    asked --> {cell}: {word}")
+    lines.append("    note right of asked : however long it lasts, nothing is undone meanwhile")
+    return "\n".join(lines)
+
+
+def _ways(status: Status, words: Mapping[Event, str]) -> Iterator[str]:
+    ways: dict[Status, list[str]] = defaultdict(list)
+    for event, word in words.items():
+        cell = TABLE[status][event]
+        if isinstance(cell, Status):
+            ways[cell].append(word)
+    return (f"{to}: {', '.join(said)}" for to, said in ways.items())
+
+
+def life() -> str:
+    """A state diagram of one leg, from the table; events that change nothing are not drawn."""
+    lines = ["stateDiagram-v2", f"    [*] --> {Status.WAITING}"]
+    # Asking is not an event from outside, so it has no column in the table.
+    lines.append(f"    {Status.WAITING} --> {Status.SENT}: asked")
+    for status, row in TABLE.items():
+        ways: dict[Status, list[Event]] = defaultdict(list)
+        for event, cell in row.items():
+            if isinstance(cell, Status):
+                ways[cell].append(event)
+        for to, events in ways.items():
+            lines.append(f"    {status} --> {to}: {', '.join(events)}")
+    lines += [f"    {status} --> [*]" for status in Status if status in DECIDED]
+    lines += [
+        f"    note right of {status} : parked, a person must look"
+        for status in Status
+        if status in PARKED
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,230 @@
+"""The straight way: what becomes of a saga to which nothing special happens, worked out at once.
+
+A saga begins, and leg by leg is confirmed in full: that is nearly all that ever happens; and what
+has to wait is asked about again and again. The engine knows every case, and looks for each; here
+the few that matter are taken by themselves. Whatever is not one of them is left to the engine, and
+what is said here is what the engine would have said: a test holds the two to each other over every
+state that the engine can reach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Final
+
+from orchestrator.engine.definition import Definition, Kind
+from orchestrator.engine.instance import Leg, Saga, Terms, Told, next_wake
+from orchestrator.engine.journal import SUSPENSE, Transfer, member
+from orchestrator.engine.ladder import Moment, News, asked, calls, late, moved
+from orchestrator.engine.ladder import due as due_of
+from orchestrator.engine.machine import Event, Status
+from orchestrator.engine.outbox import Kind as Word
+from orchestrator.engine.outbox import Utterance
+from orchestrator.engine.planner import participant
+from orchestrator.engine.policy import LegPolicy, Policies
+from orchestrator.engine.results import phase, waits_for
+from schemas.frozen import value
+from schemas.reasons import Code
+from schemas.results import ResultStatus
+
+_WAITING: Final = Status.WAITING
+_SENT: Final = Status.SENT
+_CONFIRMED: Final = Status.CONFIRMED
+_AT_REST: Final = frozenset({Status.WAITING, Status.CONFIRMED})
+"""What a leg is that has no timer, while nothing special happened to the saga."""
+
+
+@value
+class Stride:
+    """A step on the straight way: the saga at its next revision and all that follows from it."""
+
+    saga: Saga  # With its timer.
+    said: tuple[Utterance, ...]
+    moved: tuple[Transfer, ...]
+    phase: str
+
+
+@dataclass(frozen=True, slots=True)
+class Straight:
+    """The straight way through a definition of one compensable step and a pivot. Pure."""
+
+    definition: Definition
+    policies: Policies
+    _takes: str = field(init=False)
+    _gives: str = field(init=False)
+    _first: tuple[Utterance, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        steps = self.definition.steps
+        plain = len(steps) == 2 and not steps[0].per_line and steps[1].per_line
+        assert plain, f"{self.definition.name} has another shape"
+        assert (steps[0].kind, steps[1].kind) == (Kind.COMPENSABLE, Kind.PIVOT), self.definition
+        object.__setattr__(self, "_takes", steps[0].name)
+        object.__setattr__(self, "_gives", steps[1].name)
+        object.__setattr__(self, "_first", (Utterance(Word.DO, steps[0].name, 1),))
+
+    def begun(self, terms: Terms, now: int) -> Stride | None:
+        """A new saga, with its first leg asked; `now` in milliseconds."""
+        fresh = terms.fresh_until
+        if terms.prededucted or (fresh is not None and now >= fresh):
+            return None
+        takes = self._takes
+        policy = self._policy(terms, takes)
+        legs = [asked(Leg(takes, terms.points), policy, now)]
+        for number, line in enumerate(terms.lines, 1):
+            legs.append(Leg(f"{self._gives}/{number}", line.quantity))
+        saga = Saga(terms, 1, tuple(legs), None, False, legs[0].due)
+        return Stride(saga, self._first, (), waits_for(takes, _SENT))
+
+    def confirmed(
+        self,
+        saga: Saga,
+        leg: Leg,
+        reference: str | None,
+        detail: Mapping[str, Any] | None,
+        now: int,
+    ) -> Stride | None:
+        """The saga with that leg confirmed in full."""
+        other = len(saga.legs) != 1 + len(saga.terms.lines)
+        if other or saga.told is not None or saga.withdrawn or leg.status is not _SENT:
+            return None
+        first = saga.legs[0]
+        if leg is first:
+            if saga.legs[1].status is not _WAITING:
+                return None  # All was asked before its database was lost.
+            return self._taken(saga, _done(leg, reference, detail), now)
+        if first.status is not _CONFIRMED:
+            return None
+        done = _done(leg, reference, detail)
+        legs = []
+        due: int | None = None
+        for known in saga.legs:
+            if known is leg:
+                legs.append(done)
+                continue
+            legs.append(known)
+            if known.status is _SENT:
+                due = known.due  # All lines were asked together.
+            elif known.status is not _CONFIRMED or known.moved != known.asked:
+                return None
+        return self._given(saga, tuple(legs), done, due, now)
+
+    def later(self, saga: Saga, now: int) -> Stride | None:
+        """The saga with the one leg whose time has come asked about again, or just waited for.
+
+        Only while the origin knows that it takes longer, and nobody is to be called.
+        """
+        told = saga.told
+        if told is None or told.final or saga.withdrawn or saga.held or saga.parked:
+            return None
+        said: tuple[Utterance, ...] = ()
+        legs, due, looked_at = [], None, 0
+        for leg in saga.legs:
+            looked = leg
+            if leg.due is not None:
+                policy = self._policy(saga.terms, leg.verb)
+                if leg.due <= now:
+                    rung = self._rung(saga, leg, policy, now)
+                    if rung is None:
+                        return None
+                    looked, said = rung
+                    looked_at += 1
+                if calls(looked, policy, now):
+                    return None
+                at = due_of(looked, policy, told=True)
+                due = at if due is None or (at is not None and at < due) else due
+            elif leg.status not in _AT_REST:
+                return None
+            legs.append(looked)
+        if looked_at != 1:
+            return None
+        after = Saga(saga.terms, saga.revision + 1, tuple(legs), told, False, due)
+        return Stride(after, said, (), phase(after))
+
+    def _rung(
+        self, saga: Saga, leg: Leg, policy: LegPolicy, now: int
+    ) -> tuple[Leg, tuple[Utterance, ...]] | None:
+        """The next rung of a leg of which nothing is known, if it is no other than the last."""
+        status = leg.status
+        if status is not Status.UNKNOWN and status is not Status.PENDING:
+            return None
+        if late(leg, policy, now) is not Event.TIMED_OUT:
+            return None
+        news = _silence(leg.code or Code.TIMEOUT)
+        looked = moved(leg, status, news, Moment(now, policy, saga.terms.saga_id))
+        if looked.attempt != leg.attempt:
+            return None
+        if looked.inquiries == leg.inquiries:
+            return looked, ()
+        return looked, (Utterance(Word.INQUIRE, leg.path, looked.inquiries),)
+
+    def _taken(self, saga: Saga, done: Leg, now: int) -> Stride | None:
+        """The points are deducted: everything is asked for."""
+        terms = saga.terms
+        fresh = terms.fresh_until
+        if fresh is not None and now >= fresh:
+            return None
+        policy = self._policy(terms, self._gives)
+        legs, said = [done], []
+        for leg in saga.legs[1:]:
+            legs.append(asked(leg, policy, now))
+            said.append(Utterance(Word.DO, leg.path, 1))
+        due = now + policy.response_timeout
+        after = Saga(terms, saga.revision + 1, tuple(legs), None, False, next_wake(saga, due, now))
+        to = self.definition.steps[0].to
+        taken = Transfer(member(terms, to), SUSPENSE, terms.unit, done.moved)
+        return Stride(after, tuple(said), (taken,), waits_for(self._gives, _SENT))
+
+    def _given(
+        self, saga: Saga, legs: tuple[Leg, ...], done: Leg, due: int | None, now: int
+    ) -> Stride:
+        """One line is given; with the last one, the redemption has succeeded."""
+        terms = saga.terms
+        line = terms.lines[done.line or 0]
+        to = self.definition.steps[1].to
+        debtor, creditor = terms.debtor, terms.creditor
+        moved = (
+            Transfer(SUSPENSE, f"{debtor}/redeemed", terms.unit, line.points),
+            Transfer(
+                f"{creditor}/issued", member(terms, to), f"{creditor}:{line.item}", done.moved
+            ),
+        )
+        if due is None:
+            told = Told(1, ResultStatus.SUCCESS, True, None, None, now)
+            ended = Saga(terms, saga.revision + 1, legs, told)
+            return Stride(ended, _LAST, moved, ResultStatus.SUCCESS)
+        after = Saga(terms, saga.revision + 1, legs, None, False, next_wake(saga, due, now))
+        return Stride(after, (), moved, waits_for(self._gives, _SENT))
+
+    def _policy(self, terms: Terms, verb: str) -> LegPolicy:
+        return self.policies.of(participant(terms, self.definition, verb), verb)
+
+
+_LAST: Final = (Utterance(Word.RESULT, "", 1),)
+
+
+def _done(leg: Leg, reference: str | None, detail: Mapping[str, Any] | None) -> Leg:
+    """The leg, which was asked and nothing else, confirmed in full."""
+    return Leg(
+        leg.path,
+        leg.asked,
+        _CONFIRMED,
+        leg.attempt,
+        leg.inquiries,
+        leg.sent_at,
+        leg.said_at,
+        None,
+        leg.asked,
+        reference,
+        None,
+        detail,
+        leg.expires_at,
+    )
+
+
+@lru_cache(maxsize=256)
+def _silence(code: str) -> News:
+    """That nothing was heard, of a leg of which the code is known; there are few."""
+    return News(event=Event.TIMED_OUT, code=code)

@@ -1,0 +1,247 @@
+"""One leg from rung to rung: what it becomes with an event, and when it is looked at next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from orchestrator.engine.instance import Leg
+from orchestrator.engine.machine import IN_FLIGHT, Event, Status
+from orchestrator.engine.policy import LegPolicy, Rung
+from schemas.frozen import but, keyed, value
+from schemas.reasons import Code
+
+
+@keyed
+class News:
+    """What a reply, a timer or a person says about one leg."""
+
+    event: Event
+    amount: int = 0  # Points or pieces, with CONFIRMED and DONE.
+    reference: str | None = None
+    code: str | None = None
+    detail: Mapping[str, Any] | None = None
+
+
+def asked(leg: Leg, policy: LegPolicy, now: int) -> Leg:
+    """The leg, said for the first time."""
+    return Leg(
+        leg.path,
+        leg.asked,
+        Status.SENT,
+        attempt=1,
+        sent_at=now,
+        said_at=now,
+        due=now + policy.response_timeout,
+        expires_at=now + policy.expires_after,
+    )
+
+
+def late(leg: Leg, policy: LegPolicy, now: int) -> Event:
+    """Which event it is that the leg's time has come."""
+    if leg.status is Status.PENDING:
+        ran_out = policy.overdue(leg.inquiries - leg.pending_from, leg.since, now)
+        return Event.EXHAUSTED if ran_out else Event.TIMED_OUT
+    open_ = policy.cancel and now < policy.cancel_until.moment(leg.sent_at)
+    if leg.status is Status.CANCELLING:
+        return Event.TIMED_OUT if open_ else Event.EXHAUSTED
+    if not policy.exhausted(leg.rungs):
+        return Event.TIMED_OUT
+    return Event.GAVE_UP if open_ else Event.EXHAUSTED
+
+
+@value
+class Moment:
+    """When something happens to a leg, by which policy, in which saga."""
+
+    now: int
+    policy: LegPolicy
+    saga_id: str
+
+
+def moved(leg: Leg, to: Status, news: News, at: Moment) -> Leg:
+    """The leg in its next status, with the timer that the status needs."""
+    if to is Status.CONFIRMED:
+        return but(
+            leg,
+            status=to,
+            moved=news.amount,
+            reference=news.reference,
+            detail=news.detail,
+            code=None,
+            due=None,
+            called=0,
+        )
+    move = _MOVES.get(to)
+    if move is not None:
+        return move(leg, news, at)
+    code = Code.NO_ANSWER if to is Status.CANCELLED else news.code or leg.code or Code.TIMEOUT
+    return but(leg, status=to, code=code, due=None, called=0)
+
+
+def _rung(leg: Leg, news: News, at: Moment) -> Leg:
+    """The next rung: an inquiry, the command again, or nothing but waiting."""
+    policy, now = at.policy, at.now
+    rungs = 0 if news.event is Event.AGAIN else leg.rungs
+    rung = policy.rungs[rungs % len(policy.rungs)] if policy.rungs else None
+    return _waiting_on(
+        leg,
+        Status.UNKNOWN,
+        rung,
+        now,
+        due=now + policy.every,
+        code=news.code or leg.code,
+        rungs=rungs + 1,
+        since=leg.since,
+        pending_from=leg.pending_from,
+    )
+
+
+def _pending(leg: Leg, _news: News, at: Moment) -> Leg:
+    policy, now = at.policy, at.now
+    again = leg.status is Status.PENDING
+    rung = None
+    if again and policy.rungs:
+        rung = Rung.INQUIRE if Rung.INQUIRE in policy.rungs else Rung.RESEND
+    since = leg.since if again else now
+    due = now + policy.pending_every
+    if policy.pending_until is not None and policy.pending_until.moment(since) > now:
+        due = min(due, policy.pending_until.moment(since))
+    return _waiting_on(
+        leg,
+        Status.PENDING,
+        rung,
+        now,
+        due=due,
+        code=leg.code,
+        rungs=leg.rungs,
+        since=since,
+        pending_from=leg.pending_from if again else leg.inquiries,
+    )
+
+
+def _waiting_on(
+    leg: Leg,
+    status: Status,
+    rung: Rung | None,
+    now: int,
+    *,
+    due: int,
+    code: str | None,
+    rungs: int,
+    since: int,
+    pending_from: int,
+) -> Leg:
+    """The leg, asked about or said once more, or just waited for.
+
+    Field by field: this is what a saga costs that waits, and there may be thousands a second.
+    """
+    inquires = rung is Rung.INQUIRE
+    return Leg(
+        leg.path,
+        leg.asked,
+        status,
+        leg.attempt + (rung is Rung.RESEND),
+        leg.inquiries + inquires,
+        leg.sent_at,
+        now if inquires else leg.said_at,
+        due,
+        leg.moved,
+        leg.reference,
+        code,
+        leg.detail,
+        leg.expires_at,
+        rungs,
+        since,
+        pending_from,
+        leg.cancels,
+        leg.called,
+        leg.first,
+        leg.claim,
+        leg.decision,
+    )
+
+
+def _cancelling(leg: Leg, _news: News, at: Moment) -> Leg:
+    policy, now = at.policy, at.now
+    cancels = leg.cancels + 1
+    pause = policy.cancel_pause(f"{at.saga_id}/{leg.path}", cancels)
+    end = policy.cancel_until.moment(leg.sent_at)
+    return but(
+        leg,
+        status=Status.CANCELLING,
+        cancels=cancels,
+        since=leg.since if leg.cancels else now,
+        said_at=now,
+        due=min(now + pause, end) if end > now else now + pause,
+        code=leg.code or Code.TIMEOUT,
+    )
+
+
+def _disputed(leg: Leg, news: News, _at: Moment) -> Leg:
+    """Two verdicts that exclude each other: the first one stands, the other is kept beside it."""
+    return but(
+        leg,
+        status=Status.DISPUTED,
+        claim=news.amount,
+        reference=leg.reference or news.reference,
+        detail=leg.detail or news.detail,
+        code=Code.REPLY_DISPUTED,
+        due=None,
+    )
+
+
+def _overturned(leg: Leg, news: News, _at: Moment) -> Leg:
+    """What a later verdict or a person says is believed; the first verdict is kept beside it."""
+    first = leg.moved if leg.first is None else leg.first
+    if news.amount == leg.moved:  # A person found the first verdict to be right.
+        stands = Status.CONFIRMED if leg.moved else Status.REJECTED
+        return but(leg, status=stands if leg.first is None else Status.OVERTURNED, due=None)
+    return but(
+        leg,
+        status=Status.OVERTURNED,
+        first=first,
+        moved=news.amount,
+        reference=news.reference or leg.reference,
+        detail=news.detail or leg.detail,
+        code=news.code or leg.code or Code.REPLY_DISPUTED,
+        due=None,
+    )
+
+
+_MOVES: Final[Mapping[Status, Callable[[Leg, News, Moment], Leg]]] = {
+    Status.UNKNOWN: _rung,
+    Status.PENDING: _pending,
+    Status.CANCELLING: _cancelling,
+    Status.DISPUTED: _disputed,
+    Status.OVERTURNED: _overturned,
+}
+
+
+def due(leg: Leg, policy: LegPolicy, *, told: bool) -> int | None:
+    """When the leg must be looked at: its next rung, or when the origin or a person is called."""
+    found = leg.due
+    if found is None or leg.status is Status.SENT or leg.status not in IN_FLIGHT:
+        return found
+    if not told:
+        found = min(found, leg.sent_at + policy.tell_after)
+    if not leg.called and policy.call_after is not None:
+        found = min(found, policy.call_after.moment(leg.sent_at))
+    return found
+
+
+def calls(leg: Leg, policy: LegPolicy, now: int) -> bool:
+    """Whether it is time to call a person, though the ladder goes on."""
+    return (
+        leg.status in IN_FLIGHT
+        and leg.status is not Status.SENT
+        and not leg.called
+        and policy.call_after is not None
+        and now >= policy.call_after.moment(leg.sent_at)
+    )
+
+
+def tells(leg: Leg, policy: LegPolicy, now: int) -> bool:
+    """Whether it is time to tell the origin that this takes longer."""
+    late_ = leg.status in IN_FLIGHT and leg.status is not Status.SENT
+    return late_ and now >= leg.sent_at + policy.tell_after

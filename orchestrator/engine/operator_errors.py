@@ -1,0 +1,59 @@
+"""Why a person's decision cannot be taken, in words: for whoever made it. Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from orchestrator.engine.balance import contradicts
+from orchestrator.engine.engine import Engine
+from orchestrator.engine.instance import Leg, Saga
+from orchestrator.engine.machine import IN_FLIGHT, Status
+from orchestrator.engine.operator import Action, Ruling, news_of
+
+
+def objection(  # noqa: PLR0911  # One reason after the other.
+    engine: Engine, saga: Saga, path: str, ruling: Ruling
+) -> str:
+    """What stands against a ruling that `Engine.decided` did not take."""
+    leg = saga.leg(path)
+    if leg is None:
+        return f"the saga has no leg {path}; it has {', '.join(one.path for one in saga.legs)}"
+    allowed = engine.allowed(saga, leg)
+    if not allowed:
+        return f"{path} {_stands(leg)}: there is nothing to decide about it"
+    if ruling.action not in allowed:
+        if ruling.action is Action.REJECT and contradicts(saga, leg, 0):
+            return f"{path} was undone, or may be: it cannot be that it was never done"
+        if ruling.action is Action.REJECT and leg.status is Status.REFUSED:
+            return f"{leg.undoes} stands: {path} gives back what it took, so there is something"
+        return f"{path} is {leg.status}: allowed is {' or '.join(allowed)}"
+    if ruling.number <= leg.decision:
+        return f"decision {leg.decision} about {path} came later and was applied"
+    return _unfit(engine, saga, leg, ruling)
+
+
+def _unfit(engine: Engine, saga: Saga, leg: Leg, ruling: Ruling) -> str:
+    if leg.status is Status.OVERTURNED:
+        return f"{leg.path} left nothing that is given and not paid for"
+    amount = news_of(leg, ruling).amount
+    if 0 < amount <= leg.asked and contradicts(saga, leg, amount):
+        return f"{leg.path}: {amount:,} cannot be true, given what was undone of it"
+    fewer = leg.verb == engine.definition.pivot.name
+    fits = f"between 1 and {leg.asked:,}" if fewer else f"{leg.asked:,}"
+    return f"{leg.path} was asked for {leg.asked:,}: the amount must be {fits}"
+
+
+def _stands(leg: Leg) -> str:
+    if leg.status in IN_FLIGHT:
+        return "waits for its participant, whose turn it is"
+    return _FACTS[leg.status]
+
+
+_FACTS: Final = {
+    Status.WAITING: "was not asked yet",
+    Status.CONFIRMED: "is confirmed by now",
+    Status.REJECTED: "is rejected by now",
+    Status.CANCELLED: "is cancelled by now",
+    Status.OVERTURNED: "was answered differently later, and that is believed by now",
+    Status.WRITTEN_OFF: "is written off by now",
+}

@@ -1,0 +1,1 @@
+"""What was said is read back from the topics after the database was restored from a backup."""

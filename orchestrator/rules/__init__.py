@@ -1,1 +1,0 @@
-"""What may be redeemed, by whom, for how much: programmes and participants as data. Pure."""

@@ -1,0 +1,1 @@
+"""The one loop and what runs beside it in a coordinator process."""

@@ -1,0 +1,107 @@
+"""The way out: what a committed batch says is published, then its offsets are committed.
+
+In the order of the commits, and beside the next batch, which is decided meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from orchestrator.errors import Unavailable
+from orchestrator.ports import Bus, Outgoing, Partition, Source
+from orchestrator.runtime.membership import Standing
+from orchestrator.settings import CoordinatorSettings, Phase
+from orchestrator.telemetry import Log, Metrics
+
+Probe = Callable[[Phase], None]
+"""Called at each phase; crash tests hang a signal on it."""
+
+
+def unharmed(_phase: Phase) -> None:
+    """The probe of everyday life."""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A batch that is in the database and not yet on its topics.
+
+    Nothing more than is still to be done: what a batch leaves behind it fills the processor's cache
+    for the next one.
+    """
+
+    outgoing: list[Outgoing]
+    offsets: dict[Partition, int]
+
+
+class Publisher:
+    """Holds a few batches that are committed and not yet published, and how far it came."""
+
+    def __init__(
+        self,
+        settings: CoordinatorSettings,
+        standing: Standing,
+        source: Source,
+        bus: Bus,
+        *,
+        log: Log,
+        metrics: Metrics,
+        probe: Probe,
+    ) -> None:
+        self._settings = settings
+        self._standing = standing
+        self._source = source
+        self._bus = bus
+        self._log = log
+        self._metrics = metrics
+        self._probe = probe
+        self.done_offsets: dict[Partition, int] = {}
+        self.begin()
+
+    def begin(self) -> None:
+        """A new membership: what the last one left undone is said again by whoever reads it."""
+        self.ahead: asyncio.Queue[Committed] = asyncio.Queue(self._settings.publish_ahead or 1)
+
+    async def run(self) -> None:
+        """Publish committed batches in order, then commit their offsets."""
+        while True:
+            batch = await self.ahead.get()
+            with self._metrics.stage.labels("publish").time():
+                await self._publish(batch)
+            self._probe("before_offsets")
+            self._standing.check_mine()
+            try:
+                await self._source.commit(batch.offsets)
+            except Unavailable as error:
+                # Normal after a rebalance: the records come again, below the stored position.
+                self._log.warning("offsets.not_committed", why=str(error))
+            self._probe("after_offsets")
+            self.done_offsets.update(batch.offsets)
+            self._standing.advanced()
+            self.ahead.task_done()
+            del batch  # Before the wait for the next one.
+
+    async def _publish(self, batch: Committed) -> None:
+        backoff = self._settings.backoff_min_s
+        for part in self._parts(batch.outgoing):
+            while True:
+                self._standing.check_mine()
+                try:
+                    await self._bus.publish(part)
+                    break
+                except Unavailable as away:
+                    self._standing.set_ready(False)
+                    self._log.warning("publish.retried", why=str(away), records=len(part))
+                    await asyncio.sleep(backoff)
+                    backoff = min(backoff * 2, self._settings.backoff_max_s)
+            self._probe("half_published")
+        self._metrics.published.inc(len(batch.outgoing))
+        self._standing.set_ready(True)
+
+    def _parts(self, outgoing: list[Outgoing]) -> Sequence[list[Outgoing]]:
+        """All at once; in two halves when a crash test listens, so that there is a middle."""
+        if self._probe is unharmed or len(outgoing) < 2:
+            return [outgoing] if outgoing else []
+        half = len(outgoing) // 2
+        return [outgoing[:half], outgoing[half:]]

@@ -1,0 +1,313 @@
+"""How a redemption speaks and listens: utterances become commands, replies become news."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from orchestrator.engine.balance import kept, points, price, undoings
+from orchestrator.engine.definition import Definition
+from orchestrator.engine.instance import Leg, Saga
+from orchestrator.engine.ladder import News
+from orchestrator.engine.machine import Event
+from orchestrator.engine.outbox import Kind, Utterance
+from orchestrator.engine.planner import participant
+from orchestrator.engine.policy import Policies
+from schemas import events
+from schemas.events import Channel
+from schemas.frozen import value
+from schemas.ids import command_event_id, result_event_id
+from schemas.reasons import Code, is_definite_no, reason
+from schemas.replies import Coupon, LegAnswered, Outcome
+from schemas.results import ResultStatus
+from schemas.times import text_of
+from schemas.values import Lot
+
+
+@value
+class Message:
+    """What to publish about a saga: to whose channel, under which event id and type."""
+
+    participant: str
+    channel: Channel
+    event_id: str
+    type: str
+    data: dict[str, Any]  # As of the contract's model of that type, which a test holds it to.
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The vocabulary of one definition under the participants' policies."""
+
+    definition: Definition
+    policies: Policies
+
+    def owner(self, saga: Saga, leg: Leg) -> str:
+        """The participant whose leg it is; only its replies count."""
+        return participant(saga.terms, self.definition, leg.verb)
+
+    def message(self, saga: Saga, utterance: Utterance) -> Message:
+        """The words of an utterance; the same whenever it is said."""
+        if utterance.kind is Kind.RESULT:
+            return self._result(saga)
+        leg = saga.leg(utterance.path)
+        assert leg is not None, (saga.terms.saga_id, utterance)
+        verb = leg.verb
+        leg_id = f"{saga.terms.saga_id}/{leg.path}"
+        to = participant(saga.terms, self.definition, verb)
+        number = utterance.number
+        if utterance.kind is Kind.INQUIRE:
+            event_id = command_event_id(leg_id, "inquire", number)
+            data = _common(saga, leg_id, number, leg.said_at)
+            return Message(to, Channel.COMMANDS, event_id, events.INQUIRE, data)
+        if utterance.kind is Kind.CANCEL:
+            event_id = command_event_id(leg_id, "cancel", number)
+            data = _common(saga, leg_id, number, leg.said_at) | {"reason": Code.TIMEOUT}
+            return Message(to, Channel.COMMANDS, event_id, events.CANCEL, data)
+        event_id = command_event_id(leg_id, "do", number)
+        data = _common(saga, leg_id, number, leg.sent_at)
+        data.update(_COMMANDS[verb](saga, leg, text_of(leg.expires_at)))
+        type_ = self.definition.verb(verb).command
+        return Message(to, Channel.COMMANDS, event_id, type_, data)
+
+    def _result(self, latest: Saga) -> Message:
+        saga = latest.as_told
+        told = saga.told
+        assert told is not None, saga.terms.saga_id
+        terms = saga.terms
+        event_id = result_event_id(terms.saga_id, told.revision)
+        if told.words is not None:
+            again = dict(told.words)
+            return Message(terms.origin, Channel.RESULTS, event_id, self.definition.answer, again)
+        pieces = kept(saga, self.definition.pivot)
+        charged, returned = self._points(saga, pieces)
+        result: dict[str, Any] = {
+            "saga_id": terms.saga_id,
+            "request_id": terms.request_id,
+            "account": terms.account,
+            "revision": told.revision,
+            "status": told.status,
+            "final": told.final,
+            "corrected": told.corrected,
+            "points": {"charged": charged, "returned": returned},
+            "lines": [
+                {"item": line.item, "quantity": line.quantity, "issued": n, "coupons": coupons}
+                for line, n, coupons in zip(
+                    terms.lines, pieces, _coupons(saga, pieces), strict=True
+                )
+            ],
+            "at": text_of(told.at),
+        }
+        if told.code:
+            why = reason(told.code, terms.locale, told.field)
+            result["reason"] = why.model_dump(exclude_none=True)
+        if terms.business_date is not None:
+            result["business_date"] = terms.business_date.isoformat()
+        if terms.prededucted and told.final and returned:
+            result["return_required"] = _return_required(saga, returned)
+        return Message(terms.origin, Channel.RESULTS, event_id, self.definition.answer, result)
+
+    def _points(self, saga: Saga, pieces: tuple[int, ...]) -> tuple[int, int]:
+        """What the member paid, and what was given back of what was deducted."""
+        assert saga.told is not None, saga.terms.saga_id
+        plain = len(saga.legs) == 1 + len(pieces)  # Nothing was charged again, returned or lost.
+        if saga.told.status is ResultStatus.SUCCESS and plain and not saga.told.corrected:
+            return price(saga.terms, pieces), 0
+        now = points(saga, self.definition)
+        # What an origin took itself it is told to give back: to the member, that is returned.
+        returning = now.returning if saga.terms.prededucted and saga.told.final else 0
+        returned = now.returned + returning
+        return now.taken - returned, returned
+
+
+def _return_required(saga: Saga, returned: int) -> dict[str, Any]:
+    """What an origin that deducted the points itself must give back (`contract.md` 3)."""
+    taken = saga.legs[0]
+    found: dict[str, Any] = {"reference": taken.reference, "points": returned}
+    lots = (taken.detail or {}).get("lots")
+    return found | {"lots": _lots_back(lots, returned, 0)} if lots else found
+
+
+def _common(saga: Saga, leg_id: str, attempt: int, at: int) -> dict[str, Any]:
+    return {
+        "leg_id": leg_id,
+        "saga_id": leg_id[:36],
+        "programme": saga.terms.programme or (saga.legs[0].detail or {}).get("programme", ""),
+        "attempt": attempt,
+        "issued_at": text_of(at),
+    }
+
+
+def _coupons(saga: Saga, pieces: tuple[int, ...]) -> list[list[Any]]:
+    """The coupons that the member has, line by line."""
+    found: list[list[Any]] = [[] for _ in pieces]
+    for leg in saga.legs_of("credit"):
+        at = leg.line or 0
+        if leg.detail and pieces[at] == leg.moved:
+            found[at] = leg.detail.get("coupons", [])
+    return found
+
+
+def _undone(saga: Saga, leg: Leg) -> Leg:
+    done = saga.leg(leg.undoes or "")
+    assert done is not None, leg
+    assert done.reference is not None, leg  # Only what was confirmed is undone.
+    return done
+
+
+def _why(saga: Saga) -> Code:
+    # Not the code of a leg: that may still change, and a repeat must have the same content.
+    return Code.WITHDRAWN if saga.withdrawn else Code.PARTNER_DECLINED
+
+
+def _deduct(saga: Saga, leg: Leg, expires: str) -> dict[str, Any]:
+    account = saga.terms.debtor_account
+    return {"account": account, "points": leg.asked, "expires_at": expires}
+
+
+def _return(saga: Saga, leg: Leg, _expires: str) -> dict[str, Any]:
+    done = _undone(saga, leg)
+    found: dict[str, Any] = {
+        "account": saga.terms.debtor_account,
+        "points": leg.asked,
+        "deduction_leg_id": f"{saga.terms.saga_id}/{done.path}",
+        "reference": done.reference,
+        "reason": _why(saga),
+    }
+    if leg.detail is not None:  # As it was said before its database was lost.
+        return found | dict(leg.detail)
+    lots = (done.detail or {}).get("lots")
+    if not lots:
+        return found
+    earlier = [undo.asked for undo in undoings(saga, done)]
+    before = sum(earlier[: [undo.path for undo in undoings(saga, done)].index(leg.path)])
+    return found | {"lots": _lots_back(lots, leg.asked, before)}
+
+
+def _lots_back(taken: list[dict[str, Any]], points: int, before: int) -> list[dict[str, Any]]:
+    """Into which lots points go back: what was taken last first, so what expires first is spent.
+
+    `before` points went back by earlier returns.
+    """
+    back: list[dict[str, Any]] = []
+    for lot in reversed(taken):
+        there = min(lot["points"], before)
+        before -= there
+        share = min(lot["points"] - there, points)
+        points -= share
+        if share:
+            back.insert(0, lot | {"points": share})
+    return back
+
+
+def _credit(saga: Saga, leg: Leg, expires: str) -> dict[str, Any]:
+    terms = saga.terms
+    line = terms.lines[leg.line or 0]
+    found: dict[str, Any] = {
+        "account": terms.creditor_account,
+        "item": line.item,
+        "kind": line.kind,
+        "quantity": leg.asked,
+        "expires_at": expires,
+    }
+    if line.face is not None:
+        found["face"] = {"amount": line.face, "currency": terms.currency}
+    return found
+
+
+def _reverse(saga: Saga, leg: Leg, _expires: str) -> dict[str, Any]:
+    done = _undone(saga, leg)
+    return {
+        "account": saga.terms.creditor_account,
+        "credit_leg_id": f"{saga.terms.saga_id}/{done.path}",
+        "reference": done.reference,
+        "quantity": leg.asked,
+        "reason": _why(saga),
+    }
+
+
+Projection = Callable[[Saga, Leg, str], dict[str, Any]]
+_COMMANDS: Final[dict[str, Projection]] = {
+    "deduct": _deduct,
+    "charge": _deduct,
+    "return": _return,
+    "credit": _credit,
+    "reverse": _reverse,
+}
+
+
+def read_reply(saga: Saga, leg: Leg, reply: LegAnswered) -> News:
+    """What a reply says about a leg; whatever does not fit what was asked is unusable."""
+    if reply.stated is Outcome.CONFIRMED:
+        return _confirmed(saga, leg, reply)
+    if reply.stated is Outcome.REJECTED and reply.reason is not None:
+        if is_definite_no(reply.reason.code):
+            return News(event=Event.REJECTED, code=reply.reason.code)
+        return News(event=Event.UNUSABLE, code=Code.PARTNER_SYSTEM_ERROR)
+    return _READINGS.get(reply.stated, _MALFORMED)
+
+
+_MALFORMED: Final = News(event=Event.UNUSABLE, code=Code.MALFORMED_REPLY)
+_READINGS: Final[dict[Outcome | None, News]] = {
+    Outcome.CANCELLED: News(event=Event.CANCELLED),
+    Outcome.PENDING: News(event=Event.PENDING),
+    Outcome.NOT_RECEIVED: News(event=Event.NOT_RECEIVED),
+}
+
+
+def _confirmed(saga: Saga, leg: Leg, reply: LegAnswered) -> News:
+    is_points = leg.verb in ("deduct", "charge", "return")
+    stated, foreign = reply.points, reply.quantity
+    if not is_points:
+        stated, foreign = foreign, stated
+    if foreign is not None or (reply.lots and not is_points):
+        return _MISMATCH  # Coupons for points, or the other way round: another unit than asked.
+    amount = leg.asked if stated is None else stated
+    fewer_is_fine = leg.verb == "credit"
+    if amount > leg.asked or (amount < leg.asked and not fewer_is_fine):
+        return _MISMATCH
+    detail: dict[str, Any] = {}
+    if reply.lots:
+        if sum([lot.points for lot in reply.lots]) != amount:
+            return _MISMATCH
+        detail["lots"] = [_lot(lot) for lot in reply.lots]
+    if reply.coupons and leg.verb == "credit":
+        face = saga.terms.lines[leg.line or 0].face
+        currency = saga.terms.currency
+        faces = [coupon.face for coupon in reply.coupons if coupon.face is not None]
+        if len(reply.coupons) != amount or any(
+            face is not None and (shown.amount, shown.currency) != (face, currency)
+            for shown in faces
+        ):
+            return _MISMATCH
+        detail["coupons"] = [_coupon(coupon) for coupon in reply.coupons]
+    return News(
+        event=Event.CONFIRMED, amount=amount, reference=reply.reference, detail=detail or None
+    )
+
+
+def _lot(lot: Lot) -> dict[str, Any]:
+    """What the contract knows of a lot; what else a partner adds never reaches another."""
+    found: dict[str, Any] = {"lot": lot.lot, "points": lot.points}
+    if lot.expires_on is not None:
+        found["expires_on"] = lot.expires_on
+    return found
+
+
+def _coupon(coupon: Coupon) -> dict[str, Any]:
+    """What the contract knows of a coupon."""
+    found: dict[str, Any] = {"coupon_id": coupon.coupon_id}
+    if coupon.code is not None:
+        found["code"] = coupon.code
+    if coupon.face is not None:
+        found["face"] = {"amount": coupon.face.amount, "currency": coupon.face.currency}
+    found["usable_from"] = coupon.usable_from
+    if coupon.expires_at is not None:
+        found["expires_at"] = coupon.expires_at
+    if (spend := coupon.min_net_spend) is not None:
+        found["min_net_spend"] = {"amount": spend.amount, "currency": spend.currency}
+    return found
+
+
+_MISMATCH: Final = News(event=Event.UNUSABLE, code=Code.REPLY_AMOUNT_MISMATCH)

@@ -1,0 +1,1 @@
+"""Due timers and decisions of people become records."""
