@@ -18,14 +18,14 @@ from adapters.kafka.source import KafkaSource
 from adapters.kafka.topics import TopicAdmin, wanted
 from adapters.postgres.health import PostgresHealth
 from adapters.postgres.store import PostgresStore
-from orchestrator.admission.controller import Gatekeeper
+from orchestrator.admission.controller import AdmissionController
 from orchestrator.batch.decide import Decider
 from orchestrator.catalogue.loader import load
 from orchestrator.errors import Unavailable
 from orchestrator.runtime.coordinator import Coordinator
-from orchestrator.runtime.dependencies import World
+from orchestrator.runtime.dependencies import Dependencies
 from orchestrator.runtime.process import assembled
-from orchestrator.runtime.publisher import Probe, unharmed
+from orchestrator.runtime.publisher import Probe, no_probe
 from orchestrator.settings import CoordinatorSettings, FaultSettings, Phase, Settings
 from orchestrator.telemetry import Metrics, configure_logs
 
@@ -42,7 +42,7 @@ async def run_coordinator(settings: Settings) -> None:
     catalogue, kafka = load(settings.deploy), settings.kafka
     log, metrics = configure_logs(settings.log), Metrics()
     store, bus = _store(settings, metrics), KafkaBus(kafka, log)
-    world = World(
+    world = Dependencies(
         store=store,
         board=PostgresHealth(store),
         source=KafkaSource(kafka, catalogue.inbound_topics(), last=catalogue.request_topics()),
@@ -55,8 +55,8 @@ async def run_coordinator(settings: Settings) -> None:
         partitions=kafka.partitions,
         session_timeout_s=kafka.session_timeout_s,
     )
-    decider, gatekeeper = Decider(catalogue, kafka.group), Gatekeeper(catalogue.health)
-    process = assembled(world, decider, gatekeeper, settings.coordinator)
+    decider, admission = Decider(catalogue, kafka.group), AdmissionController(catalogue.health)
+    process = assembled(world, decider, admission, settings.coordinator)
     health = _health(settings, process.coordinator, metrics)
     async with AsyncExitStack() as stack:
         port = await health.start()
@@ -156,7 +156,7 @@ def _drain_on_signals(coordinator: Coordinator) -> None:
 def _probe(fault: FaultSettings) -> Probe:
     """In crash tests, a probe that sends this very process a signal at the phase asked for."""
     if fault.phase is None:
-        return unharmed
+        return no_probe
     passes = 0
 
     def probe(phase: Phase) -> None:

@@ -63,7 +63,7 @@ class BrokerRefuses(Stop):
     exit_code = 7
 
 
-class SaidOtherwise(Stop):
+class PublishedMismatch(Stop):
     """What was said before the database was lost is not what the catalogue says now."""
 
     exit_code = 8

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from orchestrator.engine.instance import Saga
 from orchestrator.engine.journal import Transfer
-from orchestrator.engine.operator import Ruling
+from orchestrator.engine.operator import OperatorDecision
 from schemas.dead_letters import DeadLetter
 from schemas.frozen import value
 from schemas.ids import SagaId
@@ -105,22 +105,22 @@ DecisionKey = tuple[int, int]
 
 
 @value
-class Audited:
+class DecisionRow:
     """A person's decision as it stands in its audited row."""
 
     saga_id: SagaId
     leg: str
-    ruling: Ruling
+    ruling: OperatorDecision
     approved: bool  # By a second person.
     settled: bool  # Applied, refused or declined: no record of it has any effect any more.
 
 
-Place = tuple[str, int, int]
+RecordPosition = tuple[str, int, int]
 """A topic, the number of one of its partitions and an offset in it."""
 
 
 @value
-class SetAside:
+class DeadLetterReason:
     """Why a record was set aside, as its row has it."""
 
     error_class: str
@@ -130,7 +130,7 @@ class SetAside:
 
 
 @value
-class Settled:
+class DecisionOutcome:
     """What became of a decision: applied to the saga at a revision, or refused, and why."""
 
     key: DecisionKey
@@ -149,7 +149,7 @@ class Changes:
     limits: dict[LimitKey, LimitChange] = field(default_factory=dict)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     cases: dict[SagaId, Case] = field(default_factory=dict)
-    settled: list[Settled] = field(default_factory=list)
+    settled: list[DecisionOutcome] = field(default_factory=list)
     positions: dict[Partition, tuple[int | None, int]] = field(default_factory=dict)
     in_flight: dict[str, int] = field(default_factory=dict)  # Legs, more or fewer, by participant.
 
@@ -166,10 +166,12 @@ class Transaction(Protocol):
     async def limits(self, keys: Iterable[LimitKey]) -> dict[LimitKey, int]:
         """How much of each limit is used; what was never used is missing."""
 
-    async def decisions(self, keys: Iterable[DecisionKey]) -> dict[int, Audited]:
+    async def decisions(self, keys: Iterable[DecisionKey]) -> dict[int, DecisionRow]:
         """The audited rows that exist, by their number."""
 
-    async def set_aside(self, places: Iterable[Place]) -> dict[Place, SetAside]:
+    async def set_aside(
+        self, places: Iterable[RecordPosition]
+    ) -> dict[RecordPosition, DeadLetterReason]:
         """Why the records there were set aside; those that were not are missing."""
 
     async def save(self, changes: Changes) -> None:
@@ -182,7 +184,7 @@ class Transaction(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class PartitionShare:
     """Some of the partitions that every inbound topic has, by their numbers."""
 
     partitions: int  # How many there are.
@@ -199,13 +201,13 @@ class DueDecision:
 
     saga_id: SagaId
     leg: str
-    ruling: Ruling
+    ruling: OperatorDecision
     origin: str
     account: str
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class RecoveryRange:
     """What a restored database lacks of one partition."""
 
     until: int  # The offset before which a record may have been committed in what was lost.
@@ -221,7 +223,7 @@ class Store(Protocol):
     async def positions(self) -> Mapping[Partition, int]:
         """The next offset of every partition that was ever read."""
 
-    async def recovery(self) -> Mapping[Partition, Lost]:
+    async def recovery(self) -> Mapping[Partition, RecoveryRange]:
         """What a restored database still lacks, of each partition that was not read again."""
 
     async def begin_recovery(self, behind: Mapping[Partition, tuple[int, int]]) -> None:
@@ -232,7 +234,7 @@ class Store(Protocol):
         """
 
     async def due(
-        self, since: int, now: int, share: Share, but: Collection[SagaId], count: int
+        self, since: int, now: int, share: PartitionShare, but: Collection[SagaId], count: int
     ) -> Sequence[Saga]:
         """Up to `count` sagas of these partitions due after `since` and by `now`, in that order.
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 
-class Wire(BaseModel):
+class Outbound(BaseModel):
     """What the platform writes: frozen, strict, and nothing beyond the contract."""
 
     model_config = ConfigDict(
@@ -18,7 +18,7 @@ class Wire(BaseModel):
     )
 
 
-class Heard(BaseModel):
+class Inbound(BaseModel):
     """What partners send: as strict about known fields, but unknown ones are kept and reported.
 
     A known field with a wrong type is an error; a field that the contract does not know is not
@@ -35,7 +35,7 @@ class Heard(BaseModel):
             yield from self.model_extra
         for name, value in self.__dict__.items():
             for part in value if isinstance(value, tuple) else (value,):
-                if isinstance(part, Heard):
+                if isinstance(part, Inbound):
                     yield from (f"{name}.{field}" for field in part.unknown_fields())
 
     def has_unknown(self) -> bool:
@@ -64,19 +64,19 @@ class Heard(BaseModel):
 
 
 @cache
-def _nesting(model: type[Heard]) -> tuple[str, ...]:
+def _nesting(model: type[Inbound]) -> tuple[str, ...]:
     """The fields of a model that hold other models that partners send."""
     return tuple(name for name, field in model.model_fields.items() if _holds(field.annotation))
 
 
 def _holds(annotation: object) -> bool:
     if isinstance(annotation, type) and not get_args(annotation):
-        return issubclass(annotation, Heard)
+        return issubclass(annotation, Inbound)
     return any(_holds(part) for part in get_args(annotation))
 
 
 def _known(value: object) -> object:
-    if isinstance(value, Heard):
+    if isinstance(value, Inbound):
         return value.known()
     return tuple(map(_known, value)) if isinstance(value, tuple) else value
 

@@ -6,7 +6,7 @@ past its `expires_at` that was never seen before must be rejected with `EXPIRED`
 
 from __future__ import annotations
 
-from schemas.base import Wire
+from schemas.base import Outbound
 from schemas.reasons import Code
 from schemas.values import (
     Count,
@@ -22,7 +22,7 @@ from schemas.values import (
 )
 
 
-class Command(Wire):
+class Command(Outbound):
     """What every command carries."""
 
     leg_id: LegRef

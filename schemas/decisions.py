@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from schemas.base import Wire
+from schemas.base import Outbound
 from schemas.frozen import TextEnum
 from schemas.values import INTEGER_MAX, Id, Points, SagaRef
 
@@ -31,7 +31,7 @@ LegPath = Annotated[
 ]
 
 
-class OperatorDecided(Wire):
+class OperatorDecided(Outbound):
     """`uprp.operator.decided.v1`, on `uprp.internal`: what the audited row of that number says.
 
     Who decided, why and upon which evidence stays in the row.

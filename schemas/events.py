@@ -8,7 +8,7 @@ from typing import Final
 from pydantic import BaseModel, ValidationError
 
 from schemas import commands, decisions, replies, requests, results
-from schemas.base import Heard, Wire
+from schemas.base import Inbound, Outbound
 from schemas.envelope import Unreadable, json_object, proper_id
 from schemas.frozen import TextEnum
 
@@ -84,7 +84,7 @@ Event = (
 )
 """What can change a saga."""
 
-_INBOUND: Final[dict[tuple[Channel, str], type[Heard] | type[Wire]]] = {
+_INBOUND: Final[dict[tuple[Channel, str], type[Inbound] | type[Outbound]]] = {
     (Channel.REQUESTS, REQUESTED): requests.RedemptionRequested,
     (Channel.REQUESTS, INQUIRED): requests.RedemptionInquired,
     (Channel.REQUESTS, WITHDRAWN): requests.RedemptionWithdrawn,

@@ -38,7 +38,7 @@ def _shape(kind: Any) -> tuple[Callable[[Any], tuple[Any, ...]], dict[str, int]]
     return attrgetter(*names), {name: at for at, name in enumerate(names)}
 
 
-def but(was: T, **changes: Any) -> T:
+def replaced(was: T, **changes: Any) -> T:
     """The value with some fields changed: `dataclasses.replace`, at half its price.
 
     For values whose fields are given by position; a name that is no field is a KeyError.

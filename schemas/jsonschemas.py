@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from schemas.base import Heard
+from schemas.base import Inbound
 from schemas.events import EventType
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -24,7 +24,7 @@ def event_schema(event: EventType) -> Json:
     carries none (`contract.md` 1).
     """
     made = event.data.model_json_schema(mode="validation")
-    open_ended = issubclass(event.data, Heard)
+    open_ended = issubclass(event.data, Inbound)
     for part in (made, *made.get("$defs", {}).values()):
         _tidy(part, open_ended=open_ended)
     made.pop("title", None)

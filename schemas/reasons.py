@@ -14,7 +14,7 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from schemas.base import Heard, Wire
+from schemas.base import Inbound, Outbound
 from schemas.frozen import TextEnum
 from schemas.values import NO_NUL, Text, Word
 
@@ -186,7 +186,7 @@ _TAGS: Final = {language.lower(): language for language in LANGUAGES} | {
 }
 
 
-class Reason(Wire):
+class Reason(Outbound):
     """Why, for the origin: a stable code, a sentence in the request's locale, what to do next."""
 
     code: Code
@@ -207,7 +207,7 @@ class Reason(Wire):
     """The header or field that is wrong."""
 
 
-class ReasonHeard(Heard):
+class ReasonHeard(Inbound):
     """Why a participant refused."""
 
     code: Word

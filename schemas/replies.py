@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from schemas.base import Heard, refuse
+from schemas.base import Inbound, refuse
 from schemas.frozen import TextEnum
 from schemas.reasons import ReasonHeard
 from schemas.values import Id, LegRef, Lot, MomentText, MoneyHeard, Points, Quantity, Word
@@ -25,7 +25,7 @@ class Outcome(TextEnum):
 _OUTCOMES: Final = {outcome.value: outcome for outcome in Outcome}
 
 
-class Coupon(Heard):
+class Coupon(Inbound):
     """One coupon that was issued."""
 
     coupon_id: Id
@@ -59,7 +59,7 @@ def _needs(outcome: Outcome, field: str, kind: str) -> dict[str, Any]:
     }
 
 
-class LegAnswered(Heard):
+class LegAnswered(Inbound):
     """What the participant knows about a leg, whichever command it answers."""
 
     model_config = ConfigDict(

@@ -6,11 +6,11 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from schemas.base import Heard, refuse
+from schemas.base import Inbound, refuse
 from schemas.values import Id, Locale, Lot, Moment, Notes, Points, Quantity
 
 
-class Line(Heard):
+class Line(Inbound):
     """One item of the programme and how many of it."""
 
     item: Annotated[Id, Field(max_length=64)]
@@ -20,7 +20,7 @@ class Line(Heard):
     """How many pieces the member wants."""
 
 
-class Deduction(Heard):
+class Deduction(Inbound):
     """The deduction that the channel made itself, where programmes say so: evidence, not trust."""
 
     reference: Id
@@ -38,7 +38,7 @@ class Deduction(Heard):
         return (self.reference, self.points, lots)
 
 
-class RedemptionRequested(Heard):
+class RedemptionRequested(Inbound):
     """`uprp.redemption.requested.v1`: redeem points for the lines.
 
     An item stands in `lines` at most once. The same `request_id` with the same content is the same
@@ -104,7 +104,7 @@ class RedemptionRequested(Heard):
         )
 
 
-class RedemptionInquired(Heard):
+class RedemptionInquired(Inbound):
     """`uprp.redemption.inquired.v1`: send the current result again.
 
     An unknown id is answered `NOT_RECEIVED`, which decides nothing.
@@ -117,7 +117,7 @@ class RedemptionInquired(Heard):
     """The account that the redemption was requested for."""
 
 
-class RedemptionWithdrawn(Heard):
+class RedemptionWithdrawn(Inbound):
     """`uprp.redemption.withdrawn.v1`: turn the redemption round, if no credit was asked for yet.
 
     An unknown id leaves a tombstone: a request that arrives later is refused.

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from schemas.base import Wire
+from schemas.base import Outbound
 from schemas.reasons import Reason
 from schemas.replies import GivenCoupon
 from schemas.values import (
@@ -40,7 +40,7 @@ class ResultStatus(StrEnum):
     NOT_RECEIVED = "NOT_RECEIVED"
 
 
-class PointsTotal(Wire):
+class PointsTotal(Outbound):
     """What the member's points did."""
 
     charged: PointsOrNone
@@ -50,7 +50,7 @@ class PointsTotal(Wire):
     """How many of these were given back."""
 
 
-class LineResult(Wire):
+class LineResult(Outbound):
     """What became of one line."""
 
     item: Id
@@ -69,7 +69,7 @@ class LineResult(Wire):
     """True when they did not fit into one record; the creditor has them under its reference."""
 
 
-class ReturnRequired(Wire):
+class ReturnRequired(Outbound):
     """What a channel that deducted the points itself must give back."""
 
     reference: Id
@@ -82,7 +82,7 @@ class ReturnRequired(Wire):
     """The lots to restore."""
 
 
-class RedemptionResult(Wire):
+class RedemptionResult(Outbound):
     """`uprp.redemption.result.v1`: the highest revision counts; `final` is true exactly once."""
 
     saga_id: SagaRef
@@ -125,7 +125,7 @@ class RedemptionResult(Wire):
     """When the platform decided this."""
 
 
-class RequestRefused(Wire):
+class RequestRefused(Outbound):
     """`uprp.request.refused.v1`: the record could not be read as a request; it is a dead letter.
 
     A refused event does not use up its `request_id`.
@@ -150,7 +150,7 @@ class RequestRefused(Wire):
     """What is wrong, and in which header or field."""
 
 
-class TimerFired(Wire):
+class TimerFired(Outbound):
     """One of `uprp.timers.fired.v1`: the saga at this revision has something due."""
 
     saga_id: SagaRef
@@ -163,7 +163,7 @@ class TimerFired(Wire):
     """The revision that set the timer; a timer of an earlier revision is stale."""
 
 
-class TimersFired(Wire):
+class TimersFired(Outbound):
     """`uprp.timers.fired.v1`, on `uprp.internal`: sagas of this partition have something due."""
 
     timers: Annotated[tuple[TimerFired, ...], Field(min_length=1)]

@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_core import core_schema
 
-from schemas.base import Heard, Wire
+from schemas.base import Inbound, Outbound
 from schemas.ids import KEY_BUCKETS
 
 INTEGER_MAX: Final = 2**53 - 1
@@ -236,7 +236,7 @@ Notes = Annotated[
 MinorUnits = Annotated[int, Field(ge=0, le=INTEGER_MAX, title="Money in minor units")]
 
 
-class Money(Wire):
+class Money(Outbound):
     """An amount in minor units: `{"amount": 5000, "currency": "HKD"}` is HK$50.00."""
 
     amount: MinorUnits
@@ -246,7 +246,7 @@ class Money(Wire):
     """Of which currency."""
 
 
-class MoneyHeard(Heard):
+class MoneyHeard(Inbound):
     """An amount in minor units, as a partner states it."""
 
     amount: MinorUnits
@@ -256,7 +256,7 @@ class MoneyHeard(Heard):
     """Of which currency."""
 
 
-class Lot(Heard):
+class Lot(Inbound):
     """Points that were earned together and expire together (`domain.md` 0, fact 6)."""
 
     lot: Id

@@ -9,14 +9,14 @@ from typing import Any, Final
 
 from adapters.cli.saga import owner, said_in_words
 from adapters.postgres.views import DecisionLine
-from orchestrator.engine.balance import suspended
+from orchestrator.engine.balance import in_suspense
 from orchestrator.engine.engine import Engine
 from orchestrator.engine.instance import Leg, Saga
 from orchestrator.engine.journal import LOSS, transfers
-from orchestrator.engine.machine import Status, Still
-from orchestrator.engine.operator import TWO_PERSONS, Action, Ruling
-from orchestrator.engine.operator_errors import objection
-from orchestrator.engine.outbox import newly
+from orchestrator.engine.machine import NoChange, Status
+from orchestrator.engine.operator import TWO_PERSONS, Action, OperatorDecision
+from orchestrator.engine.operator_errors import why_refused
+from orchestrator.engine.outbox import new_messages
 from orchestrator.engine.policy import Policies
 from orchestrator.engine.results import phase
 from orchestrator.sagas import SAGAS
@@ -48,7 +48,7 @@ class Case:
     @property
     def stake(self) -> int:
         """The points in suspense."""
-        return suspended(self.saga, self.engine.definition)
+        return in_suspense(self.saga, self.engine.definition)
 
     @property
     def open(self) -> list[DecisionLine]:
@@ -88,7 +88,7 @@ class Case:
 
     def preview(self, leg: Leg, action: Action) -> str:
         """What would follow at once from a decision."""
-        ruling = Ruling(leg.decision + 1, action)
+        ruling = OperatorDecision(leg.decision + 1, action)
         found = foresee(self.engine, self.saga, leg.path, ruling, _ms(self.now))
         return found.in_words() if isinstance(found, Foreseen) else found
 
@@ -106,14 +106,16 @@ class Foreseen:
         return "; ".join([*self.said, *self.books, f"the saga becomes {self.becomes}"])
 
 
-def foresee(engine: Engine, saga: Saga, path: str, ruling: Ruling, now: int) -> Foreseen | str:
+def foresee(
+    engine: Engine, saga: Saga, path: str, ruling: OperatorDecision, now: int
+) -> Foreseen | str:
     """What would follow from a decision, or why it may not be taken; `now` in milliseconds."""
-    then = engine.decided(saga, path, ruling, now)
-    if isinstance(then, Still):
-        return objection(engine, saga, path, ruling)
+    then = engine.apply_decision(saga, path, ruling, now)
+    if isinstance(then, NoChange):
+        return why_refused(engine, saga, path, ruling)
     said = [
         said_in_words(then, f"{one.kind} {one.path}#{one.number}", past=False)
-        for one in newly(saga, then)
+        for one in new_messages(saga, then)
     ]
     books = [
         f"book {one.amount:,} {one.unit}: {one.debit} -> {one.credit}"

@@ -33,7 +33,7 @@ from adapters.postgres.decisions import Desk, Proposal
 from adapters.postgres.views import DecisionLine
 from orchestrator.catalogue.loader import load
 from orchestrator.engine.instance import Saga
-from orchestrator.engine.operator import Action, Ruling
+from orchestrator.engine.operator import Action, OperatorDecision
 from schemas.values import Id
 
 _WAIT_S: Final = 30.0
@@ -83,7 +83,9 @@ def parked_resolve(  # One option for each thing that the audit must know.
 
     async def act(desk: Desk) -> tuple[Foreseen, DecisionLine | None]:
         saga = (await story_of(desk, saga_id)).saga
-        foreseen = _allowed(saga, proposal.leg, Ruling(_next(saga), action, amount, reference))
+        foreseen = _allowed(
+            saga, proposal.leg, OperatorDecision(_next(saga), action, amount, reference)
+        )
         if dry_run:
             return foreseen, None
         line = await _propose(desk, saga, proposal)
@@ -167,7 +169,7 @@ def _tell(foreseen: Foreseen, line: DecisionLine | None, *, as_json: bool) -> No
         raise typer.Exit(EXIT_REFUSED)
 
 
-def _allowed(saga: Saga, path: str, ruling: Ruling, *, decline: int = 0) -> Foreseen:
+def _allowed(saga: Saga, path: str, ruling: OperatorDecision, *, decline: int = 0) -> Foreseen:
     """What would follow; exits with 6 when it is not allowed now."""
     engine = engine_of(saga, load(read_settings().deploy).policies)
     now = round(datetime.now(UTC).timestamp() * 1000)

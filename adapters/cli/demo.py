@@ -19,9 +19,9 @@ from confluent_kafka import KafkaException
 
 from adapters.audit import database as invariants
 from adapters.cli.console import complain, emit_json, stderr, stdout
-from adapters.cli.demo_view import Playbill, tell_end
+from adapters.cli.demo_view import DemoView, tell_end
 from adapters.cli.platform import EXIT_FAILED, EXIT_USAGE, run
-from adapters.cli.request import Line
+from adapters.cli.request import RequestLine
 from adapters.cli.sandbox import COMPANIES
 from adapters.demo.audit import audit
 from adapters.demo.monitor import Watch
@@ -104,10 +104,10 @@ def _perform(scenes: tuple[Scene, ...], stage: Stage, as_json: bool, began: floa
     before = read_books(data)
     console = stderr() if as_json else stdout()
     with (
-        Playbill(console, scenes) as playbill,
+        DemoView(console, scenes) as view,
         Watch(servers, stage.catalogue.participants) as watch,
     ):
-        played = play(scenes, servers, watch, playbill, _app(data))
+        played = play(scenes, servers, watch, view, _app(data))
     stories, journal = _settled(stage.endpoints.dsn)
     checked = audit(stories, journal, before, read_books(data), played.results)
     proved = run(invariants.audit(stage.endpoints.dsn, stage.catalogue))
@@ -118,7 +118,7 @@ def _app(books: Path) -> Before:
     """What a channel's own app does first: it deducts in the books what the request will state."""
     apps = Apps(load_companies(COMPANIES), books)
 
-    def deduct(line: Line) -> Line:
+    def deduct(line: RequestLine) -> RequestLine:
         if line.type != events.REQUESTED or line.key is None:
             return line  # A raw value is published as it stands.
         asked = apps.deducted(line.origin, orjson.loads(line.value), datetime.now(UTC))

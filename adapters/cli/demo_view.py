@@ -31,7 +31,7 @@ _COLOURS: Final = {
 }
 
 
-class Playbill:
+class DemoView:
     """Shows every record as it passes and, on a terminal, a table of the requests below them."""
 
     def __init__(self, console: Console, scenes: tuple[Scene, ...]) -> None:

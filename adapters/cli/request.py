@@ -39,7 +39,7 @@ def request_commands(app: typer.Typer) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class RequestLine:
     """One line of a request file: who asks, and the data or the raw value to publish."""
 
     origin: str
@@ -62,7 +62,7 @@ class LineError(ValueError):
     """A line of a request file that cannot be published: which one, and why."""
 
 
-def read_lines(text: str) -> Iterator[Line]:
+def read_lines(text: str) -> Iterator[RequestLine]:
     """The lines of a request file: `{"origin": "alipayhk", "data": {"request_id": ...}}`.
 
     `type` and `id` may be given. `raw` in place of `data` publishes a value as it stands, to see
@@ -89,10 +89,10 @@ def read_lines(text: str) -> Iterator[Line]:
             if not isinstance(known.get(name, ""), str):
                 raise LineError(f"line {number}: {alias}: is not a string")
         if not isinstance(data, dict):
-            yield Line(origin, str(raw).encode(), None, **known)
+            yield RequestLine(origin, str(raw).encode(), None, **known)
         else:
             key = partition_key(origin, str(data.get("account", ""))).encode()
-            yield Line(origin, orjson.dumps(data), key, **known)
+            yield RequestLine(origin, orjson.dumps(data), key, **known)
 
 
 _OPTIONAL: Final = (("type", "type"), ("id", "event_id"))
@@ -105,7 +105,7 @@ class Answers:
     final: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     refused: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def has(self, line: Line) -> bool:
+    def has(self, line: RequestLine) -> bool:
         """Whether a line got its final answer."""
         if line.event_id in self.refused:
             return True
@@ -161,7 +161,7 @@ def open_producer(servers: str, patience_s: float = _PATIENCE_S) -> Producer:
     )
 
 
-def publish(producer: Producer, lines: list[Line]) -> None:
+def publish(producer: Producer, lines: list[RequestLine]) -> None:
     """Publish every line and wait until the broker has it.
 
     Raises:
@@ -212,23 +212,23 @@ def listen(servers: str, origins: set[str], patience_s: float = _PATIENCE_S) -> 
 
 def hear(consumer: Consumer, answers: Answers) -> list[dict[str, Any]]:
     """What arrived within one poll, taken into the answers."""
-    news = []
+    update = []
     for message in consumer.consume(500, _POLL_S):
         if message.error() is not None or message.value() is None:
             continue
         headers = dict(message.headers() or ())
         data = _object(message.value())
         data["_type"] = (headers.get("ce_type") or b"").decode()
-        news.append(data)
+        update.append(data)
         if data["_type"] == events.REFUSED:
             answers.refused[str(data.get("event_id"))] = data
         elif data.get("final") or data.get("status") == "NOT_RECEIVED":
             origin = message.topic().split(".")[1]
             answers.final[origin, str(data.get("request_id"))] = data
-    return news
+    return update
 
 
-def _show(consumer: Consumer, lines: list[Line], timeout: float, *, as_json: bool) -> bool:
+def _show(consumer: Consumer, lines: list[RequestLine], timeout: float, *, as_json: bool) -> bool:
     """Print results as they come; whether every line got its final answer in time."""
     answers = Answers()
     deadline = time.monotonic() + timeout

@@ -213,7 +213,7 @@ def waits_for(saga: Saga) -> str:
         code = f", {told.code}" if told.code else ""
         how = "corrected" if told.corrected else "ended"
         parts.insert(0, f"{how}: {told.status}{code}")
-        if told.moved:
+        if told.superseded:
             parts.insert(1, "that is being corrected")
     return "; ".join(parts) or "nothing was told yet"
 

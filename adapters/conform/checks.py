@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from adapters.conform import scripts
-from adapters.conform.exchange import Pen, Steps
+from adapters.conform.exchange import CommandBuilder, Steps
 from adapters.conform.terms import Lacking, Role, Terms
 
 Subject: TypeAlias = Literal["do", "undo", "inquire", "cancel", "reply"]
@@ -33,7 +33,7 @@ class Cell:
     promise: str
     asked: str
     expected: str
-    play: Callable[[Pen], Steps]
+    play: Callable[[CommandBuilder], Steps]
     needs: tuple[Lacking, ...] = ()
     wants: tuple[str, ...] = ()  # Terms without which it cannot be tried.
     roles: tuple[Role, ...] = ("debtor", "creditor")

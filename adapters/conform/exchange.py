@@ -184,7 +184,7 @@ def ask(*commands: Sent, settle: bool = True) -> Ask:
 
 
 @dataclass(slots=True)
-class Pen:
+class CommandBuilder:
     """Writes the commands of one cell, under a saga id that no saga has; it counts attempts."""
 
     terms: Terms

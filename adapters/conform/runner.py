@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from adapters.conform.checks import CELLS, Cell
-from adapters.conform.exchange import Came, Finding, Pen, Sent
+from adapters.conform.exchange import Came, CommandBuilder, Finding, Sent
 from adapters.conform.monitors import WATCHES, Heard
-from adapters.conform.setup import Act, Line, Patience, play, tidy
+from adapters.conform.setup import Act, Patience, Transport, play, tidy
 from adapters.conform.terms import Terms
 from adapters.conform.verdicts import moved_by
 from schemas.replies import Outcome
@@ -80,7 +80,7 @@ class Report:
 
 
 def examine(
-    line: Line,
+    line: Transport,
     terms: Terms,
     run: str,
     *,
@@ -106,9 +106,9 @@ def examine(
     return Report(ours.participant, ours.role, run, len(came), tuple(results), moves, left)
 
 
-def _act(cell: Cell, terms: Terms, run: str, line: Line) -> Act:
+def _act(cell: Cell, terms: Terms, run: str, line: Transport) -> Act:
     name = cell.id(terms)
-    pen = Pen(terms, run, name, line.now())
+    pen = CommandBuilder(terms, run, name, line.now())
     return Act(name, pen, cell.play(pen))
 
 
@@ -181,7 +181,7 @@ def _moves(acts: Iterable[Act]) -> Iterator[Move]:
             yield Move(sent.leg_id, sent.verb, account, item, amount)
 
 
-def _owed(act: Act) -> list[tuple[Pen, Sent, str, int]]:
+def _owed(act: Act) -> list[tuple[CommandBuilder, Sent, str, int]]:
     confirmed = list(_confirmed(act))
     owed = []
     for do, answer, amount in confirmed:
@@ -193,7 +193,7 @@ def _owed(act: Act) -> list[tuple[Pen, Sent, str, int]]:
 
 
 def _put_back(
-    acts: Mapping[str, Act], line: Line, patience: Patience, say: Callable[[str], None]
+    acts: Mapping[str, Act], line: Transport, patience: Patience, say: Callable[[str], None]
 ) -> int:
     """Undo what the cells left done; how much of it is left all the same."""
     tidying = []

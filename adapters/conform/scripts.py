@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
-from adapters.conform.exchange import KEPT, Came, Finding, Pause, Pen, Sent, Steps, ask
+from adapters.conform.exchange import KEPT, Came, CommandBuilder, Finding, Pause, Sent, Steps, ask
 from adapters.conform.verdicts import (
     broken,
     done,
@@ -31,20 +31,20 @@ AFTER_S: Final = 0.5
 # -- deduct and credit -------------------------------------------------------------------------
 
 
-def as_asked(pen: Pen) -> Steps:
+def as_asked(pen: CommandBuilder) -> Steps:
     """A command is confirmed with what was asked."""
     do = pen.do()
     (came,) = yield ask(do)
     return is_confirmed_as_asked(came, do, pen.terms) or KEPT
 
 
-def refusal(pen: Pen) -> Steps:
+def refusal(pen: CommandBuilder) -> Steps:
     """What cannot be done is refused."""
     (came,) = yield ask(pen.do(account=pen.terms.refused_account))
     return is_a_definite_no(came) or KEPT
 
 
-def repeat(pen: Pen) -> Steps:
+def repeat(pen: CommandBuilder) -> Steps:
     """A repeat gets the first answer."""
     do = pen.do()
     (first,) = yield ask(do)
@@ -57,7 +57,7 @@ def repeat(pen: Pen) -> Steps:
     return KEPT
 
 
-def burst(pen: Pen) -> Steps:
+def burst(pen: CommandBuilder) -> Steps:
     """So do many repeats at once."""
     first = pen.do()
     came = yield ask(first, *(pen.again(first) for _ in range(BURST - 1)))
@@ -67,13 +67,13 @@ def burst(pen: Pen) -> Steps:
     return next((wrong for again in came if (wrong := is_the_same(one, again))), KEPT)
 
 
-def expired(pen: Pen) -> Steps:
+def expired(pen: CommandBuilder) -> Steps:
     """What comes first after its time is refused."""
     (came,) = yield ask(pen.do(expires_s=EXPIRED_S))
     return is_a_definite_no(came, "EXPIRED") or KEPT
 
 
-def late_repeat(pen: Pen) -> Steps:
+def late_repeat(pen: CommandBuilder) -> Steps:
     """A repeat after its time is a repeat."""
     do = pen.do(expires_s=SOON_S)
     (first,) = yield ask(do)
@@ -84,7 +84,7 @@ def late_repeat(pen: Pen) -> Steps:
     return is_the_same(first, again) or KEPT
 
 
-def exact(pen: Pen) -> Steps:
+def exact(pen: CommandBuilder) -> Steps:
     """Without a balance inquiry: if repeats moved nothing, all is there after the undo."""
     terms = pen.terms
     whole_amount = terms.exact_amount or 0
@@ -112,7 +112,7 @@ def exact(pen: Pen) -> Steps:
 # -- inquire and cancel ------------------------------------------------------------------------
 
 
-def inquire_done(pen: Pen) -> Steps:
+def inquire_done(pen: CommandBuilder) -> Steps:
     """An inquiry repeats what was done."""
     do = pen.do()
     (first,) = yield ask(do)
@@ -125,7 +125,7 @@ def inquire_done(pen: Pen) -> Steps:
     return KEPT
 
 
-def inquire_refused(pen: Pen) -> Steps:
+def inquire_refused(pen: CommandBuilder) -> Steps:
     """An inquiry repeats a refusal."""
     do = pen.do(expires_s=EXPIRED_S)
     (first,) = yield ask(do)
@@ -135,13 +135,13 @@ def inquire_refused(pen: Pen) -> Steps:
     return is_the_same(first, again) or KEPT
 
 
-def inquire_unknown(pen: Pen) -> Steps:
+def inquire_unknown(pen: CommandBuilder) -> Steps:
     """An inquiry about nothing says so."""
     (came,) = yield ask(pen.inquire(pen.do()))
     return outcome_is(came, Outcome.NOT_RECEIVED) or KEPT
 
 
-def inquire_decides_nothing(pen: Pen) -> Steps:
+def inquire_decides_nothing(pen: CommandBuilder) -> Steps:
     """What was asked about first is done when it comes."""
     do = pen.do()
     yield ask(pen.inquire(do))
@@ -149,13 +149,13 @@ def inquire_decides_nothing(pen: Pen) -> Steps:
     return is_confirmed_as_asked(came, do, pen.terms) or KEPT
 
 
-def cancel_unknown(pen: Pen) -> Steps:
+def cancel_unknown(pen: CommandBuilder) -> Steps:
     """A cancel of nothing is accepted."""
     (came,) = yield ask(pen.cancel(pen.do()))
     return outcome_is(came, Outcome.CANCELLED) or KEPT
 
 
-def tombstone(pen: Pen) -> Steps:
+def tombstone(pen: CommandBuilder) -> Steps:
     """What was cancelled before it came is never done."""
     do = pen.do()
     (cancelled,) = yield ask(pen.cancel(do))
@@ -168,7 +168,7 @@ def tombstone(pen: Pen) -> Steps:
     return outcome_is(came, Outcome.CANCELLED) or KEPT
 
 
-def cancel_repeat(pen: Pen) -> Steps:
+def cancel_repeat(pen: CommandBuilder) -> Steps:
     """A repeated cancel gets the same answer."""
     do = pen.do()
     (first,) = yield ask(pen.cancel(do))
@@ -178,7 +178,7 @@ def cancel_repeat(pen: Pen) -> Steps:
     return is_the_same(first, again) or KEPT
 
 
-def cancel_done(pen: Pen) -> Steps:
+def cancel_done(pen: CommandBuilder) -> Steps:
     """A cancel of what is done repeats what was done."""
     do = pen.do()
     (first,) = yield ask(do)
@@ -191,7 +191,7 @@ def cancel_done(pen: Pen) -> Steps:
 # -- return and reverse ------------------------------------------------------------------------
 
 
-def whole(pen: Pen) -> Steps:
+def whole(pen: CommandBuilder) -> Steps:
     """What was done is undone in whole."""
     do = pen.do()
     (first,) = yield ask(do)
@@ -202,7 +202,7 @@ def whole(pen: Pen) -> Steps:
     return is_confirmed_as_asked(came, undo, pen.terms) or KEPT
 
 
-def lots_back(pen: Pen) -> Steps:
+def lots_back(pen: CommandBuilder) -> Steps:
     """Points come back into their lots."""
     do = pen.do()
     (first,) = yield ask(do)
@@ -224,7 +224,7 @@ def lots_back(pen: Pen) -> Steps:
 _TOO_FEW: Final = Finding("undecided", "fewer than two were issued, so there are no parts", "2")
 
 
-def parts(pen: Pen) -> Steps:
+def parts(pen: CommandBuilder) -> Steps:
     """What was done is undone in parts."""
     do = pen.do()
     (first,) = yield ask(do)
@@ -241,7 +241,7 @@ def parts(pen: Pen) -> Steps:
     return KEPT
 
 
-def too_much(pen: Pen) -> Steps:
+def too_much(pen: CommandBuilder) -> Steps:
     """Parts never add up to more than was done."""
     do = pen.do()
     (first,) = yield ask(do)
@@ -259,7 +259,7 @@ def too_much(pen: Pen) -> Steps:
     return _not_done(pen, came)
 
 
-def undo_repeat(pen: Pen) -> Steps:
+def undo_repeat(pen: CommandBuilder) -> Steps:
     """A repeated undo gets the first answer, and leaves the rest to be undone."""
     do = pen.do()
     (first,) = yield ask(do)
@@ -283,7 +283,7 @@ def undo_repeat(pen: Pen) -> Steps:
     return KEPT
 
 
-def undo_inquire(pen: Pen) -> Steps:
+def undo_inquire(pen: CommandBuilder) -> Steps:
     """An inquiry repeats the answer to an undo."""
     do = pen.do()
     (first,) = yield ask(do)
@@ -297,7 +297,7 @@ def undo_inquire(pen: Pen) -> Steps:
     return is_the_same(told, again) or KEPT
 
 
-def undo_unknown(pen: Pen) -> Steps:
+def undo_unknown(pen: CommandBuilder) -> Steps:
     """An undo of nothing has no effect."""
     (came,) = yield ask(pen.undo(pen.do(), "no-such-reference"), settle=False)
     if pen.undo_verb == "reverse":
@@ -305,7 +305,7 @@ def undo_unknown(pen: Pen) -> Steps:
     return _not_done(pen, came)
 
 
-def _not_done(pen: Pen, came: Came | None) -> Finding:
+def _not_done(pen: CommandBuilder, came: Came | None) -> Finding:
     """A reverse that cannot be is refused; a return may not be refused, so it waits."""
     if pen.undo_verb == "reverse":
         return is_a_definite_no(came) or KEPT

@@ -7,14 +7,24 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Protocol
 
-from adapters.conform.exchange import KEPT, Answers, Ask, Came, Finding, Pause, Pen, Sent, Steps
+from adapters.conform.exchange import (
+    KEPT,
+    Answers,
+    Ask,
+    Came,
+    CommandBuilder,
+    Finding,
+    Pause,
+    Sent,
+    Steps,
+)
 from schemas.replies import Outcome
 
 HEAR_S: Final = 0.1
 _VERDICTS: Final = (Outcome.CONFIRMED, Outcome.REJECTED, Outcome.CANCELLED)
 
 
-class Line(Protocol):
+class Transport(Protocol):
     """A way to a participant and back."""
 
     def now(self) -> datetime:
@@ -44,7 +54,7 @@ class Act:
     """One script while it is played: `log` is what was said, in its order."""
 
     name: str
-    pen: Pen
+    pen: CommandBuilder
     steps: Steps
     finding: Finding | None = None
     log: list[Sent | Came] = field(default_factory=list)
@@ -54,7 +64,7 @@ class Act:
     _wake: datetime | None = None
     _inquire_at: float = 0.0
 
-    def advance(self, answers: Answers | None, line: Line) -> None:
+    def advance(self, answers: Answers | None, line: Transport) -> None:
         """Go on with the script until it asks, pauses or ends."""
         self._ask, self._wake = None, None
         try:
@@ -71,7 +81,7 @@ class Act:
         self._slots = [None] * len(step.commands)
         self.say(step.commands, line)
 
-    def say(self, commands: Sequence[Sent], line: Line) -> None:
+    def say(self, commands: Sequence[Sent], line: Transport) -> None:
         """Publish, and write it down."""
         self.log.extend(commands)
         line.say(commands)
@@ -96,7 +106,7 @@ class Act:
                 if self._is_pending(at):
                     self._slots[at] = came
 
-    def look(self, patience: Patience, line: Line) -> None:
+    def look(self, patience: Patience, line: Transport) -> None:
         """Go on if all is there, the pause is over, or the time has run out."""
         if self._wake is not None:
             if line.now() >= self._wake:
@@ -125,7 +135,7 @@ class Act:
         return came is not None and came.outcome is Outcome.PENDING
 
 
-def play(acts: Sequence[Act], line: Line, patience: Patience) -> list[Came]:
+def play(acts: Sequence[Act], line: Transport, patience: Patience) -> list[Came]:
     """Play all acts to their end, side by side; what was heard about their legs, in its order."""
     heard: list[Came] = []
     for act in acts:
@@ -150,7 +160,7 @@ def _owner(acts: Sequence[Act], came: Came) -> Act | None:
     return None
 
 
-def tidy(owed: Sequence[tuple[Pen, Sent, str, int]]) -> Steps:
+def tidy(owed: Sequence[tuple[CommandBuilder, Sent, str, int]]) -> Steps:
     """Undo what is left of each: the pen, what was done, its reference, how much is left."""
     undos = [pen.undo(do, reference, 9, amount=left) for pen, do, reference, left in owed]
     yield Ask(tuple(undos))

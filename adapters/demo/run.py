@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias
 
-from adapters.cli.request import Line, open_producer, publish
+from adapters.cli.request import RequestLine, open_producer, publish
 from adapters.demo.monitor import Sight, Watch
 from adapters.demo.scenarios import Expectation, Scene
 from schemas import events
@@ -18,7 +18,7 @@ END_WITHIN_S: Final = 30.0
 LOOK_S: Final = 0.05
 QUIET_S: Final = 0.4  # So long nothing passes after the last request: nothing more will come.
 
-Before: TypeAlias = Callable[[Line], Line]
+Before: TypeAlias = Callable[[RequestLine], RequestLine]
 """What an origin does before it publishes a line; the line as it is published then."""
 
 

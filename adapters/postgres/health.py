@@ -10,9 +10,9 @@ import orjson
 
 from adapters.postgres.queries import sql
 from adapters.postgres.store import PostgresStore
-from orchestrator.admission.board import Shared, Sight
-from orchestrator.admission.breaker import Breaker, Seen, State, Window
-from orchestrator.admission.gate import Part
+from orchestrator.admission.board import HealthReport, SharedHealth
+from orchestrator.admission.breaker import Breaker, Counts, State, Window
+from orchestrator.admission.gate import Slot
 
 HEARTBEAT = ""
 """The participant of the row by which a coordinator says that it is alive."""
@@ -24,7 +24,9 @@ class PostgresHealth:
     def __init__(self, store: PostgresStore) -> None:
         self._store = store
 
-    async def share(self, sights: Sequence[Sight], now: int, alive_since: int) -> Shared:
+    async def share(
+        self, sights: Sequence[HealthReport], now: int, alive_since: int
+    ) -> SharedHealth:
         """Tell what was seen here, and read what all have seen."""
         rows = [(sight.participant, sight.revision, encode(sight.window)) for sight in sights]
         names, revisions, windows = zip(*rows, (HEARTBEAT, 0, "[]"), strict=True)
@@ -36,7 +38,9 @@ class PostgresHealth:
             found = await read(connection)
         alive = sorted(one for one, at in found.heard.items() if at >= alive_since)
         rank = alive.index(mine) if mine in alive else 0
-        return Shared(Part(rank, max(1, len(alive))), found.sights, found.in_flight, found.breakers)
+        return SharedHealth(
+            Slot(rank, max(1, len(alive))), found.sights, found.in_flight, found.breakers
+        )
 
     async def move(self, participant: str, expected: int, to: Breaker) -> bool:
         """Move a breaker from the revision that is expected."""
@@ -71,7 +75,7 @@ class Board:
             if row["participant"] == HEARTBEAT
         }
         self.sights = [
-            Sight(row["participant"], row["revision"], decode(row["seen"]))
+            HealthReport(row["participant"], row["revision"], decode(row["seen"]))
             for row in health
             if row["participant"] != HEARTBEAT
         ]
@@ -104,7 +108,7 @@ def encode(window: Window) -> str:
 
 def decode(text: str) -> Window:
     """The same, read."""
-    return {slot: Seen(*counts) for slot, *counts in orjson.loads(text)}
+    return {slot: Counts(*counts) for slot, *counts in orjson.loads(text)}
 
 
 def _time(milliseconds: int) -> datetime:

@@ -11,9 +11,9 @@ import orjson
 
 from orchestrator.engine.codec import decode_state, decode_terms, encode_state, encode_terms
 from orchestrator.engine.instance import Saga
-from orchestrator.engine.operator import Action, Ruling
+from orchestrator.engine.operator import Action, OperatorDecision
 from orchestrator.engine.results import phase
-from orchestrator.ports import Case, Settled
+from orchestrator.ports import Case, DecisionOutcome
 
 COLUMNS: Final = {
     "saga": (
@@ -106,15 +106,15 @@ def case_row(case: Case) -> tuple[Any, ...]:
     return (*case.key, at, case.leg, case.why, case.stake, case.unit, closed)
 
 
-def settled_row(one: Settled) -> tuple[Any, ...]:
+def settled_row(one: DecisionOutcome) -> tuple[Any, ...]:
     """What became of a decision."""
     outcome = "applied" if one.revision is not None else "refused"
     return (*one.key, outcome, one.why, time_of(one.at), one.revision)
 
 
-def ruling_from(row: Mapping[str, Any]) -> Ruling:
+def ruling_from(row: Mapping[str, Any]) -> OperatorDecision:
     """What a decision's row says to the engine."""
-    return Ruling(row["id"], Action(row["action"]), row["amount"], row["reference"])
+    return OperatorDecision(row["id"], Action(row["action"]), row["amount"], row["reference"])
 
 
 def letter_row(letter: Any) -> tuple[Any, ...]:

@@ -28,19 +28,19 @@ from adapters.postgres.rows import (
 from orchestrator.engine.instance import Saga
 from orchestrator.errors import Conflict, Fenced
 from orchestrator.ports import (
-    Audited,
     Change,
     Changes,
+    DeadLetterReason,
     DecisionKey,
+    DecisionRow,
     DueDecision,
     LimitChange,
     LimitKey,
-    Lost,
     Partition,
-    Place,
+    PartitionShare,
+    RecordPosition,
+    RecoveryRange,
     SagaKey,
-    SetAside,
-    Share,
 )
 from orchestrator.telemetry import Metrics
 from schemas.ids import SagaId
@@ -125,10 +125,10 @@ class PostgresStore:
         rows = await self._fetch("read_positions")
         return {(row["topic"], row["partition"]): row["next_offset"] for row in rows}
 
-    async def recovery(self) -> Mapping[Partition, Lost]:
+    async def recovery(self) -> Mapping[Partition, RecoveryRange]:
         """What a restored database still lacks."""
         return {
-            (row["topic"], row["partition"]): Lost(
+            (row["topic"], row["partition"]): RecoveryRange(
                 row["recover_until"], round(row["recover_since"].timestamp() * 1000)
             )
             for row in await self._fetch("read_recovery")
@@ -140,7 +140,7 @@ class PostgresStore:
         await self._fetch("begin_recovery", *zip(*rows, strict=True))
 
     async def due(
-        self, since: int, now: int, share: Share, but: Collection[SagaId], count: int
+        self, since: int, now: int, share: PartitionShare, but: Collection[SagaId], count: int
     ) -> Sequence[Saga]:
         """Sagas of some of the partitions whose timer has become due, but some."""
         times, numbers = (time_of(since), time_of(now)), sorted(share.numbers)
@@ -224,27 +224,29 @@ class PostgresTransaction:
         rows = await self._fetch("load_limits", *zip(*wanted, strict=True))
         return {(row["key_hash"], row["scope"], row["business_date"]): row["used"] for row in rows}
 
-    async def decisions(self, keys: Iterable[DecisionKey]) -> dict[int, Audited]:
+    async def decisions(self, keys: Iterable[DecisionKey]) -> dict[int, DecisionRow]:
         """The audited rows that exist; what they hold is compared again when they are settled."""
         wanted = sorted(set(keys))
         if not wanted:
             return {}
         rows = await self._fetch("load_decisions", *zip(*wanted, strict=True))
         return {
-            row["id"]: Audited(
+            row["id"]: DecisionRow(
                 str(row["saga_id"]), row["leg"], ruling_from(row), row["approved"], row["settled"]
             )
             for row in rows
         }
 
-    async def set_aside(self, places: Iterable[Place]) -> dict[Place, SetAside]:
+    async def set_aside(
+        self, places: Iterable[RecordPosition]
+    ) -> dict[RecordPosition, DeadLetterReason]:
         """Why the records there were set aside; those that were not are missing."""
         wanted = sorted(set(places))
         if not wanted:
             return {}
         rows = await self._fetch("why_set_aside", *zip(*wanted, strict=True))
         return {
-            (row["topic"], row["partition"], row["offset"]): SetAside(
+            (row["topic"], row["partition"], row["offset"]): DeadLetterReason(
                 row["error_class"], row["field"], row["message"], row["disposition"]
             )
             for row in rows

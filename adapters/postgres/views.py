@@ -15,7 +15,7 @@ from adapters.postgres.errors import AWAY
 from adapters.postgres.queries import sql
 from adapters.postgres.rows import saga_from
 from orchestrator.engine.instance import Saga
-from orchestrator.engine.operator import TWO_PERSONS, Action, Ruling
+from orchestrator.engine.operator import TWO_PERSONS, Action, OperatorDecision
 from orchestrator.errors import Unavailable
 from orchestrator.ports import SagaKey
 from schemas.ids import SagaId
@@ -90,9 +90,9 @@ class DecisionLine:
         return "proposed" if waits else "approved"
 
     @property
-    def ruling(self) -> Ruling:
+    def ruling(self) -> OperatorDecision:
         """What it says to the engine."""
-        return Ruling(self.id, self.action, self.amount, self.reference)
+        return OperatorDecision(self.id, self.action, self.amount, self.reference)
 
 
 def decision_from(row: Mapping[str, Any]) -> DecisionLine:

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from orchestrator.admission.breaker import Breaker, Window
-from orchestrator.admission.gate import Part
+from orchestrator.admission.gate import Slot
 from schemas.frozen import value
 
 
 @value
-class Sight:
+class HealthReport:
     """What one coordinator saw of one participant since its breaker's revision."""
 
     participant: str
@@ -20,11 +20,11 @@ class Sight:
 
 
 @value
-class Shared:
+class SharedHealth:
     """What all coordinators know of the participants together."""
 
-    part: Part  # Which of those that are alive this one is.
-    sights: Sequence[Sight]
+    part: Slot  # Which of those that are alive this one is.
+    sights: Sequence[HealthReport]
     in_flight: Mapping[str, int]
     breakers: Mapping[str, Breaker]  # Those that ever moved.
 
@@ -32,7 +32,9 @@ class Shared:
 class HealthBoard(Protocol):
     """Where coordinators tell each other what they see. Every method may raise Unavailable."""
 
-    async def share(self, sights: Sequence[Sight], now: int, alive_since: int) -> Shared:
+    async def share(
+        self, sights: Sequence[HealthReport], now: int, alive_since: int
+    ) -> SharedHealth:
         """Tell what was seen here, and read what all have seen.
 
         Args:

@@ -49,7 +49,7 @@ class State(TextEnum):
     HALF_OPEN = "half_open"  # A few are, as probes.
 
 
-class Sign(TextEnum):
+class Signal(TextEnum):
     """What can be noticed of a participant."""
 
     FAILING = "failing"  # Too many legs, or any probe, got no usable answer in time.
@@ -68,7 +68,7 @@ _ROWS: Final[Mapping[State, tuple[Cell, ...]]] = {
     # Elapsed: its probes were lost on the way (refused by the bank, say), so there are new ones.
     State.HALF_OPEN: (State.OPEN, State.CLOSED, State.HALF_OPEN),
 }
-TABLE: Final = {state: dict(zip(Sign, row, strict=True)) for state, row in _ROWS.items()}
+TABLE: Final = {state: dict(zip(Signal, row, strict=True)) for state, row in _ROWS.items()}
 
 
 @value
@@ -82,20 +82,20 @@ class Breaker:
 
 
 @value
-class Seen:
+class Counts:
     """What was seen of a participant: legs asked, answered in time, not answered in time."""
 
     asked: int = 0
     answered: int = 0  # Whatever the answer: a refusal is the work of a healthy participant.
     missed: int = 0  # No usable answer within the response time-out; counted once a leg.
 
-    def __add__(self, other: Seen) -> Seen:
-        return Seen(
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
             self.asked + other.asked, self.answered + other.answered, self.missed + other.missed
         )
 
 
-Window = Mapping[int, Seen]
+Window = Mapping[int, Counts]
 """What was seen in each slot; a slot is a tenth of the policy's window, counted from 1970."""
 
 
@@ -104,18 +104,18 @@ def slot_of(policy: HealthPolicy, now: int) -> int:
     return now // max(1, policy.breaker_window // SLOTS)
 
 
-def noted(window: Window, policy: HealthPolicy, seen: Seen, now: int) -> Window:
+def noted(window: Window, policy: HealthPolicy, seen: Counts, now: int) -> Window:
     """The window with what was seen now; slots that have passed out of it are dropped."""
     slot = slot_of(policy, now)
     kept = {at: was for at, was in window.items() if at > slot - SLOTS}
-    kept[slot] = kept.get(slot, Seen()) + seen
+    kept[slot] = kept.get(slot, Counts()) + seen
     return kept
 
 
-def merged(windows: Iterable[Window], policy: HealthPolicy, now: int) -> Seen:
+def merged(windows: Iterable[Window], policy: HealthPolicy, now: int) -> Counts:
     """What all of them saw within the window; the order of the windows does not matter."""
     oldest = slot_of(policy, now) - SLOTS
-    total = Seen()
+    total = Counts()
     for window in windows:
         for slot, seen in window.items():
             if slot > oldest:
@@ -123,24 +123,24 @@ def merged(windows: Iterable[Window], policy: HealthPolicy, now: int) -> Seen:
     return total
 
 
-def sign(breaker: Breaker, policy: HealthPolicy, seen: Seen, now: int) -> Sign | None:
+def sign(breaker: Breaker, policy: HealthPolicy, seen: Counts, now: int) -> Signal | None:
     """What there is to notice, given what was seen since the breaker last moved."""
     if breaker.state is State.CLOSED:
         outcomes = seen.answered + seen.missed
         enough = policy.breaker and outcomes >= policy.breaker_min_samples
         share = policy.breaker_failure_percent * outcomes
-        return Sign.FAILING if enough and seen.missed * 100 >= share else None
+        return Signal.FAILING if enough and seen.missed * 100 >= share else None
     if not policy.breaker:
-        return Sign.ANSWERED if breaker.state is State.HALF_OPEN else Sign.ELAPSED
+        return Signal.ANSWERED if breaker.state is State.HALF_OPEN else Signal.ELAPSED
     if breaker.state is State.HALF_OPEN:
         if seen.missed:
-            return Sign.FAILING
+            return Signal.FAILING
         if seen.answered >= policy.probes:
-            return Sign.ANSWERED
-    return Sign.ELAPSED if breaker.until is not None and now >= breaker.until else None
+            return Signal.ANSWERED
+    return Signal.ELAPSED if breaker.until is not None and now >= breaker.until else None
 
 
-def moved(breaker: Breaker, policy: HealthPolicy, seen: Seen, now: int) -> Breaker | None:
+def moved(breaker: Breaker, policy: HealthPolicy, seen: Counts, now: int) -> Breaker | None:
     """The breaker after what was seen; None while it stays where it is."""
     noticed = sign(breaker, policy, seen, now)
     to = TABLE[breaker.state][noticed] if noticed is not None else _STAYS

@@ -10,19 +10,27 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from orchestrator.admission.board import Shared, Sight
+from orchestrator.admission.board import HealthReport, SharedHealth
 from orchestrator.admission.breaker import (
     Breaker,
+    Counts,
     HealthPolicy,
-    Seen,
     State,
     Window,
     merged,
     moved,
     noted,
 )
-from orchestrator.admission.gate import Allowance, Bucket, Part, Taken, allowance, refilled, spent
-from orchestrator.admission.outcomes import Outcomes, observe
+from orchestrator.admission.gate import (
+    Admitted,
+    Allowance,
+    Slot,
+    TokenBucket,
+    allowance,
+    refilled,
+    spent,
+)
+from orchestrator.admission.outcomes import ParticipantOutcomes, observe
 from orchestrator.ports import Change, Record
 from schemas.events import Channel, topic_of
 
@@ -39,13 +47,13 @@ class _Watch:
     policy: HealthPolicy
     breaker: Breaker = field(default_factory=Breaker)
     window: Window = field(default_factory=dict)  # Of its own, since the breaker last moved.
-    untold: bool = False  # Whether the window has something that was not shared yet.
-    seen: Seen = field(default_factory=Seen)  # Of all coordinators together.
+    unshared: bool = False  # Whether the window has something that was not shared yet.
+    seen: Counts = field(default_factory=Counts)  # Of all coordinators together.
     in_flight: int = 0  # Of all coordinators together, when that was last read.
-    grown: int = 0  # By how much this coordinator let them grow since before that was read,
-    shrunk: int = 0  # and shrink since after that.
+    started: int = 0  # By how much this coordinator let them grow since before that was read,
+    finished: int = 0  # and shrink since after that.
     probed: int = 0  # Sagas that were let through here since the breaker last moved.
-    bucket: Bucket | None = None
+    bucket: TokenBucket | None = None
 
     @property
     def bounded(self) -> bool:
@@ -53,12 +61,12 @@ class _Watch:
         return not (closed and policy.in_flight_max is None and policy.rate_per_s is None)
 
 
-class Gatekeeper:
+class AdmissionController:
     """Tallies outcomes, and turns what is known of all coordinators into allowances."""
 
     def __init__(self, policies: Mapping[str, HealthPolicy]) -> None:
         self._watches = {name: _Watch(policy) for name, policy in policies.items()}
-        self._part = Part()
+        self._part = Slot()
         self._bounded: list[str] = []
         self._since: dict[str, int] = {}  # When each breaker moved that ever did.
         self._heard_at = 0
@@ -79,22 +87,24 @@ class Gatekeeper:
             if late and (name := self._topics.get(record.topic)) is not None:
                 self._listening[name] = now
 
-    def observe(self, changes: Iterable[Change]) -> Outcomes:
+    def observe(self, changes: Iterable[Change]) -> ParticipantOutcomes:
         """What a batch tells of the participants; nothing is remembered yet."""
         return observe(changes, self._since, self._listening)
 
-    def committed(self, outcomes: Outcomes, taken: Mapping[str, Taken], now: int) -> None:
+    def committed(
+        self, outcomes: ParticipantOutcomes, taken: Mapping[str, Admitted], now: int
+    ) -> None:
         """A batch is in the database: remember what it told, and what it let through."""
         for name, seen in outcomes.seen.items():
             watch = self._watches.get(name)
             if watch is not None:
                 watch.window = noted(watch.window, watch.policy, seen, now)
-                watch.untold = True
+                watch.unshared = True
         for name, change in outcomes.in_flight.items():
             watch = self._watches.get(name)
             if watch is not None:
-                watch.grown += max(0, change)
-                watch.shrunk -= min(0, change)
+                watch.started += max(0, change)
+                watch.finished -= min(0, change)
         for name, took in taken.items():
             watch = self._watches[name]
             watch.probed += took.sagas
@@ -112,7 +122,7 @@ class Gatekeeper:
                 watch.breaker,
                 self._part,
                 in_flight=watch.in_flight,
-                change=watch.grown - watch.shrunk,
+                change=watch.started - watch.finished,
                 probed=watch.probed,
                 bucket=watch.bucket,
             )
@@ -120,25 +130,25 @@ class Gatekeeper:
 
     # -- what all coordinators know -----------------------------------------------------------
 
-    def untold(self) -> list[Sight]:
+    def unshared(self) -> list[HealthReport]:
         """What was seen here since this was last asked for."""
         return [
-            Sight(name, watch.breaker.revision, watch.window)
+            HealthReport(name, watch.breaker.revision, watch.window)
             for name, watch in self._watches.items()
-            if watch.untold
+            if watch.unshared
         ]
 
-    def told(self, sights: Iterable[Sight]) -> None:
+    def mark_shared(self, sights: Iterable[HealthReport]) -> None:
         """Those are shared now."""
         for sight in sights:
             watch = self._watches[sight.participant]
-            watch.untold = watch.window is not sight.window
+            watch.unshared = watch.window is not sight.window
 
-    def mark(self) -> Mapping[str, int]:
+    def snapshot(self) -> Mapping[str, int]:
         """How far it is before the others' figures are read; give it to `learn`."""
-        return {name: watch.grown for name, watch in self._watches.items()}
+        return {name: watch.started for name, watch in self._watches.items()}
 
-    def learn(self, shared: Shared, mark: Mapping[str, int], now: int) -> None:
+    def merge(self, shared: SharedHealth, mark: Mapping[str, int], now: int) -> None:
         """Take over what all coordinators know together.
 
         What was committed here while the figures were read may be among them or not: growth then
@@ -156,18 +166,18 @@ class Gatekeeper:
             ]
             watch.seen = merged(windows, watch.policy, now)
             watch.in_flight = shared.in_flight.get(name, 0)
-            watch.grown -= mark[name]
-            watch.shrunk = 0
+            watch.started -= mark[name]
+            watch.finished = 0
         self._find_bounded()
 
-    def moves(self, now: int) -> Iterator[tuple[str, Breaker, Seen]]:
+    def due_transitions(self, now: int) -> Iterator[tuple[str, Breaker, Counts]]:
         """The breakers that should move by what all know, and why."""
         for name, watch in self._watches.items():
             to = moved(watch.breaker, watch.policy, watch.seen, now)
             if to is not None:
                 yield name, to, watch.seen
 
-    def follow(self, name: str, breaker: Breaker) -> None:
+    def adopt(self, name: str, breaker: Breaker) -> None:
         """A breaker moved."""
         self._follow(name, breaker)
         self._find_bounded()
@@ -182,7 +192,7 @@ class Gatekeeper:
         watch = self._watches[name]
         if breaker != watch.breaker:
             watch.breaker, watch.window, watch.probed = breaker, {}, 0
-            watch.seen, watch.untold = Seen(), False
+            watch.seen, watch.unshared = Counts(), False
             self._since[name] = breaker.since
 
     def _find_bounded(self) -> None:

@@ -13,7 +13,7 @@ from typing import Final
 from orchestrator.admission.breaker import Breaker, HealthPolicy, State, WhenUnavailable
 from orchestrator.engine.definition import Definition, Kind, Role
 from orchestrator.engine.instance import Terms
-from schemas.frozen import but, value
+from schemas.frozen import replaced, value
 
 MICRO: Final = 1_000_000
 """Rates are counted in millionths of a leg, so that a coordinator's part of a slow one is exact."""
@@ -21,7 +21,7 @@ LOOK_MS: Final = 1_000
 """How long a held saga waits at least before it is looked at again."""
 
 
-class Why(StrEnum):
+class Limiter(StrEnum):
     """Which of the three says no."""
 
     BREAKER = "breaker"
@@ -30,7 +30,7 @@ class Why(StrEnum):
 
 
 @value
-class Part:
+class Slot:
     """Which coordinator this is among those that are alive, and how many those are."""
 
     rank: int = 0
@@ -42,27 +42,29 @@ class Part:
 
 
 @value
-class Bucket:
+class TokenBucket:
     """A token bucket: what may be asked at once, in millionths of a leg. Below zero: a debt."""
 
     level: int
     at: int
 
 
-def refilled(bucket: Bucket | None, policy: HealthPolicy, part: Part, now: int) -> Bucket | None:
+def refilled(
+    bucket: TokenBucket | None, policy: HealthPolicy, part: Slot, now: int
+) -> TokenBucket | None:
     """The bucket at a later time, full when it is new; None without a limit."""
     if policy.rate_per_s is None:
         return None
     full = max(MICRO, policy.burst * MICRO // part.of)
     if bucket is None:
-        return Bucket(full, now)
+        return TokenBucket(full, now)
     gained = max(0, now - bucket.at) * policy.rate_per_s * 1_000 // part.of
-    return Bucket(min(full, bucket.level + gained), max(now, bucket.at))
+    return TokenBucket(min(full, bucket.level + gained), max(now, bucket.at))
 
 
-def spent(bucket: Bucket, legs: int) -> Bucket:
+def spent(bucket: TokenBucket, legs: int) -> TokenBucket:
     """The bucket without the legs that were let through."""
-    return Bucket(bucket.level - legs * MICRO, bucket.at)
+    return TokenBucket(bucket.level - legs * MICRO, bucket.at)
 
 
 @value
@@ -75,20 +77,20 @@ class Allowance:
     room: int | None = None  # Legs in flight.
     tokens: int | None = None  # Millionths of a leg.
 
-    def objection(self, legs: int) -> Why | None:
+    def objection(self, legs: int) -> Limiter | None:
         """What speaks against a new saga with so many legs."""
         if self.probes is not None and self.probes < 1:
-            return Why.BREAKER
+            return Limiter.BREAKER
         if self.room is not None and legs > self.room:
-            return Why.BULKHEAD
+            return Limiter.BULKHEAD
         # A saga may have more legs than the bucket holds: then the next ones wait the longer.
         if self.tokens is not None and self.tokens < MICRO:
-            return Why.RATE
+            return Limiter.RATE
         return None
 
     def after(self, legs: int) -> Allowance:
         """What is left once a saga with so many legs was let through."""
-        return but(
+        return replaced(
             self,
             probes=None if self.probes is None else self.probes - 1,
             room=None if self.room is None else self.room - legs,
@@ -97,7 +99,7 @@ class Allowance:
 
 
 @value
-class Taken:
+class Admitted:
     """What was let through to one participant."""
 
     sagas: int = 0
@@ -105,11 +107,11 @@ class Taken:
 
 
 @value
-class Objection:
+class Blocked:
     """Who cannot take a new saga, why, and what is to become of it."""
 
     participant: str
-    why: Why
+    why: Limiter
     when_unavailable: WhenUnavailable
     hold_for: int  # At most, since it was accepted.
     until: int | None  # When the breaker is looked at again.
@@ -132,9 +134,9 @@ class Gate:
 
     def __init__(self, allowances: Mapping[str, Allowance]) -> None:
         self._left = dict(allowances)
-        self.taken: dict[str, Taken] = {}
+        self.taken: dict[str, Admitted] = {}
 
-    def admit(self, terms: Terms, definition: Definition) -> Objection | None:
+    def admit(self, terms: Terms, definition: Definition) -> Blocked | None:
         """Let a saga through, or say who objects.
 
         Nothing is taken from anybody unless everybody agrees. Of several objections the one that
@@ -149,16 +151,16 @@ class Gate:
         for name in concerned:
             policy, why = left[name].policy, left[name].objection(legs[name])
             if why is not None:
-                until = left[name].breaker.until if why is Why.BREAKER else None
+                until = left[name].breaker.until if why is Limiter.BREAKER else None
                 objections.append(
-                    Objection(name, why, policy.when_unavailable, policy.hold_for, until)
+                    Blocked(name, why, policy.when_unavailable, policy.hold_for, until)
                 )
         if objections:
             return min(objections, key=_strictness)
         for name in concerned:
             left[name] = left[name].after(legs[name])
-            was = self.taken.get(name, Taken())
-            self.taken[name] = Taken(was.sagas + 1, was.legs + legs[name])
+            was = self.taken.get(name, Admitted())
+            self.taken[name] = Admitted(was.sagas + 1, was.legs + legs[name])
         return None
 
 
@@ -174,19 +176,19 @@ def legs_needed(terms: Terms, definition: Definition) -> dict[str, int]:
     return needed
 
 
-def _strictness(objection: Objection) -> tuple[bool, int]:
+def _strictness(objection: Blocked) -> tuple[bool, int]:
     return objection.when_unavailable is not WhenUnavailable.REFUSE, objection.hold_for
 
 
 def allowance(
     policy: HealthPolicy,
     breaker: Breaker,
-    part: Part,
+    part: Slot,
     *,
     in_flight: int,
     change: int,
     probed: int,
-    bucket: Bucket | None,
+    bucket: TokenBucket | None,
 ) -> Allowance:
     """What is left for one coordinator.
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from orchestrator.admission.breaker import Seen
+from orchestrator.admission.breaker import Counts
 from orchestrator.engine.definition import Definition, Role
 from orchestrator.engine.instance import Leg, Saga, Terms
 from orchestrator.engine.journal import LOSS
@@ -26,10 +26,10 @@ ANSWERS: Final = frozenset(
 
 
 @dataclass(slots=True)
-class Outcomes:
+class ParticipantOutcomes:
     """What was seen of each participant, and how its legs in flight changed."""
 
-    seen: dict[str, Seen] = field(default_factory=dict)
+    seen: dict[str, Counts] = field(default_factory=dict)
     in_flight: dict[str, int] = field(default_factory=dict)
 
 
@@ -72,7 +72,7 @@ def in_flight(saga: Saga) -> dict[str, int]:
 
 def observe(
     changes: Iterable[Change], since: Mapping[str, int], listening: Mapping[str, int]
-) -> Outcomes:
+) -> ParticipantOutcomes:
     """What the changes of one batch tell.
 
     Args:
@@ -85,8 +85,8 @@ def observe(
         saga = change.now
         if saga.legs:
             _compare(change.was, saga, counts, since, listening)
-    return Outcomes(
-        {name: Seen(*n[:3]) for name, n in counts.items() if any(n[:3])},
+    return ParticipantOutcomes(
+        {name: Counts(*n[:3]) for name, n in counts.items() if any(n[:3])},
         {name: n[3] for name, n in counts.items() if n[3]},
     )
 

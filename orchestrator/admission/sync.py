@@ -10,8 +10,8 @@ import asyncio
 from typing import Final
 
 from orchestrator.admission.board import HealthBoard
-from orchestrator.admission.breaker import Breaker, Seen, State
-from orchestrator.admission.controller import Gatekeeper
+from orchestrator.admission.breaker import Breaker, Counts, State
+from orchestrator.admission.controller import AdmissionController
 from orchestrator.errors import Unavailable
 from orchestrator.ports import Clock
 from orchestrator.telemetry import Log, LogEvent, Metrics
@@ -28,20 +28,20 @@ _EVENTS: Final[dict[State, LogEvent]] = {
 }
 
 
-class HealthLoop:
+class HealthSync:
     """One loop: share, learn, and move the breakers that must move."""
 
     def __init__(
         self,
         *,
-        gatekeeper: Gatekeeper,
+        admission: AdmissionController,
         board: HealthBoard,
         clock: Clock,
         log: Log,
         metrics: Metrics,
         every_s: float,
     ) -> None:
-        self._gatekeeper = gatekeeper
+        self._admission = admission
         self._board = board
         self._clock = clock
         self._log = log
@@ -68,21 +68,21 @@ class HealthLoop:
 
     async def run_once(self) -> None:
         """Share and learn once, and move breakers by what is known now."""
-        gatekeeper, now = self._gatekeeper, self._clock.now()
-        sights, mark = gatekeeper.untold(), gatekeeper.mark()
+        admission, now = self._admission, self._clock.now()
+        sights, mark = admission.unshared(), admission.snapshot()
         shared = await self._board.share(sights, now, now - self._alive_ms)
-        gatekeeper.told(sights)
-        gatekeeper.learn(shared, mark, now)
-        for name, to, seen in list(gatekeeper.moves(now)):
+        admission.mark_shared(sights)
+        admission.merge(shared, mark, now)
+        for name, to, seen in list(admission.due_transitions(now)):
             if await self._board.move(name, to.revision - 1, to):
-                gatekeeper.follow(name, to)
+                admission.adopt(name, to)
                 self._tell(name, to, seen)
         self._measure(now)
         if self._tidied_at is None or now - self._tidied_at > _TIDY_MS:
             await self._board.tidy(now - _FORGET_MS)
             self._tidied_at = now
 
-    def _tell(self, name: str, to: Breaker, seen: Seen) -> None:
+    def _tell(self, name: str, to: Breaker, seen: Counts) -> None:
         """Once for all coordinators: only one of them moves a breaker."""
         tell = self._log.warning if to.state is State.OPEN else self._log.info
         tell(
@@ -95,6 +95,6 @@ class HealthLoop:
 
     def _measure(self, now: int) -> None:
         self._metrics.health_learned.set(now / 1000)
-        for name, breaker, in_flight in self._gatekeeper.standings():
+        for name, breaker, in_flight in self._admission.standings():
             self._metrics.participant_state.labels(name).set(_GAUGE[breaker.state])
             self._metrics.participant_in_flight.labels(name).set(in_flight)

@@ -10,7 +10,7 @@ from hashlib import blake2b
 from zoneinfo import ZoneInfo
 
 from orchestrator.catalogue.programme import Programme
-from orchestrator.engine.instance import Deducted, PricedLine, Saga, Terms, Told
+from orchestrator.engine.instance import Deducted, PricedLine, ResultRevision, Saga, Terms
 from schemas.ids import SagaId, saga_key
 from schemas.reasons import Code
 from schemas.requests import RedemptionRequested, RedemptionWithdrawn
@@ -223,5 +223,5 @@ def tombstone(request: RedemptionWithdrawn, origin: str, now: int) -> Saga:
         debtor_account=request.account,
         unit=f"{origin}-points",
     )
-    told = Told(1, ResultStatus.CANCELLED, True, Code.WITHDRAWN, None, now)
+    told = ResultRevision(1, ResultStatus.CANCELLED, True, Code.WITHDRAWN, None, now)
     return Saga(terms=terms, revision=1, told=told)

@@ -11,34 +11,34 @@ from typing import Final
 
 from orchestrator.admission.gate import Allowance, Gate
 from orchestrator.batch import acceptance
-from orchestrator.batch.decode import Arrival
-from orchestrator.batch.effects import Decision, Kits, place_of
+from orchestrator.batch.decode import InboundEvent
+from orchestrator.batch.effects import BatchResult, Kits, place_of
 from orchestrator.batch.events import Batch
 from orchestrator.catalogue.loader import Catalogue
 from orchestrator.engine.engine import Engine
-from orchestrator.engine.fast_path import Straight
+from orchestrator.engine.fast_path import FastPath
 from orchestrator.engine.instance import Saga
-from orchestrator.engine.rebuild import Said
+from orchestrator.engine.rebuild import PublishedSaga
 from orchestrator.ports import (
-    Audited,
+    DeadLetterReason,
     DecisionKey,
+    DecisionRow,
     LimitKey,
-    Place,
+    RecordPosition,
     SagaKey,
-    SetAside,
 )
 from orchestrator.sagas import SAGAS
-from orchestrator.sagas.messages import Words
+from orchestrator.sagas.messages import Messages
 from schemas.decisions import OperatorDecided
 from schemas.events import Channel
 from schemas.ids import SagaId, bucket
 from schemas.requests import RedemptionRequested
 
-_NONE: Final[Mapping[int, Audited]] = {}
-_NOWHERE: Final[Mapping[Place, SetAside]] = {}
+_NONE: Final[Mapping[int, DecisionRow]] = {}
+_NOWHERE: Final[Mapping[RecordPosition, DeadLetterReason]] = {}
 _ANY: Final[Mapping[str, Allowance]] = {}
 
-NOTHING: Final[Mapping[SagaId, Said]] = {}
+NOTHING: Final[Mapping[SagaId, PublishedSaga]] = {}
 """What was said before the database was lost, when none was."""
 
 
@@ -50,7 +50,9 @@ class Needs:
     strays: Collection[SagaId]
     limits: frozenset[LimitKey]
     decisions: frozenset[DecisionKey] = frozenset()
-    places: frozenset[Place] = frozenset()  # Of what comes again, and may have been set aside.
+    places: frozenset[RecordPosition] = (
+        frozenset()
+    )  # Of what comes again, and may have been set aside.
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +62,26 @@ class Decider:
     catalogue: Catalogue
     group: str  # The consumer group, for dead letters.
     kits: Kits = field(init=False)
-    ways: Mapping[tuple[str, int], Straight] = field(init=False)
+    ways: Mapping[tuple[str, int], FastPath] = field(init=False)
 
     def __post_init__(self) -> None:
         """Build the engine and the vocabulary of every version once; they hold no state."""
         kits = {
-            version: (Engine(saga, self.catalogue.policies), Words(saga, self.catalogue.policies))
+            version: (
+                Engine(saga, self.catalogue.policies),
+                Messages(saga, self.catalogue.policies),
+            )
             for version, saga in SAGAS.items()
         }
         object.__setattr__(self, "kits", kits)
-        ways = {version: Straight(saga, self.catalogue.policies) for version, saga in SAGAS.items()}
+        ways = {version: FastPath(saga, self.catalogue.policies) for version, saga in SAGAS.items()}
         object.__setattr__(self, "ways", ways)
 
     def needs(
-        self, arrivals: Sequence[Arrival], now: int, said: Mapping[SagaId, Said] = NOTHING
+        self,
+        arrivals: Sequence[InboundEvent],
+        now: int,
+        said: Mapping[SagaId, PublishedSaga] = NOTHING,
     ) -> Needs:
         """Which sagas and limits the batch touches."""
         keys: dict[SagaKey, None] = {}
@@ -109,16 +117,16 @@ class Decider:
 
     def decide(
         self,
-        arrivals: Sequence[Arrival],
+        arrivals: Sequence[InboundEvent],
         loaded: Mapping[SagaId, Saga],
         used: Mapping[LimitKey, int],
         now: int,
         *,
-        made: Mapping[int, Audited] = _NONE,
+        made: Mapping[int, DecisionRow] = _NONE,
         allowances: Mapping[str, Allowance] = _ANY,
-        aside: Mapping[Place, SetAside] = _NOWHERE,
-        said: Mapping[SagaId, Said] = NOTHING,
-    ) -> Decision:
+        aside: Mapping[RecordPosition, DeadLetterReason] = _NOWHERE,
+        said: Mapping[SagaId, PublishedSaga] = NOTHING,
+    ) -> BatchResult:
         """Apply the arrivals in order.
 
         `made` are the decisions of people that they name; `allowances` bound what participants get
@@ -132,7 +140,9 @@ class Decider:
             batch.apply(arrival)
         return batch.finish(loaded)
 
-    def lags(self, said: Mapping[SagaId, Said], loaded: Mapping[SagaId, Saga], now: int) -> bool:
+    def is_behind(
+        self, said: Mapping[SagaId, PublishedSaga], loaded: Mapping[SagaId, Saga], now: int
+    ) -> bool:
         """Whether something was said that these sagas do not imply: their database is older."""
         for saga_id, words in said.items():
             saga = loaded.get(saga_id)
@@ -145,11 +155,11 @@ class Decider:
 
     def recall(
         self,
-        said: Mapping[SagaId, Said],
+        said: Mapping[SagaId, PublishedSaga],
         loaded: Mapping[SagaId, Saga],
         used: Mapping[LimitKey, int],
         now: int,
-    ) -> Decision:
+    ) -> BatchResult:
         """Bring sagas that survived the loss of a database up to what was said of them since."""
         batch = Batch(self, dict(loaded), dict(used), now, said)
         for saga_id, saga in loaded.items():

@@ -25,7 +25,7 @@ class Route:
 
 
 @value
-class Arrival:
+class InboundEvent:
     """What a record says of one saga: an event, or a problem."""
 
     record: Record
@@ -50,7 +50,7 @@ def routes(participants: Mapping[str, object]) -> dict[str, Route]:
     return found
 
 
-def decode(record: Record, route: Route, *, redelivered: bool) -> list[Arrival]:
+def decode(record: Record, route: Route, *, redelivered: bool) -> list[InboundEvent]:
     """Read one record, which may say something of several sagas; never raises."""
     found = _read(record, route, redelivered=redelivered)
     event = found.event
@@ -58,7 +58,7 @@ def decode(record: Record, route: Route, *, redelivered: bool) -> list[Arrival]:
         return [found]
     envelope = found.envelope
     return [
-        Arrival(
+        InboundEvent(
             record,
             route,
             redelivered,
@@ -71,27 +71,27 @@ def decode(record: Record, route: Route, *, redelivered: bool) -> list[Arrival]:
     ]
 
 
-def _read(record: Record, route: Route, *, redelivered: bool) -> Arrival:
+def _read(record: Record, route: Route, *, redelivered: bool) -> InboundEvent:
     try:
         envelope, data = read(record.headers, record.value)
     except Unreadable as problem:
-        return Arrival(record, route, redelivered, problem=problem)
+        return InboundEvent(record, route, redelivered, problem=problem)
     try:
         if envelope.source != route.source:
             raise _another(envelope, route)
         event: Any = events.parse(route.channel, envelope.type, data)
     except Unreadable as problem:
         problem.event_id = envelope.id
-        return Arrival(record, route, redelivered, envelope, problem=problem)
+        return InboundEvent(record, route, redelivered, envelope, problem=problem)
     if route.channel is Channel.REQUESTS:  # isinstance is dear on pydantic's metaclass.
         key = saga_key(route.participant, event.account, event.request_id)
-        return Arrival(record, route, redelivered, envelope, event, key[1], key)
+        return InboundEvent(record, route, redelivered, envelope, event, key[1], key)
     if type(event) is TimersFired:
-        return Arrival(record, route, redelivered, envelope, event)
+        return InboundEvent(record, route, redelivered, envelope, event)
     saga = event.leg_id[:36] if route.participant else event.saga_id
     # A reply carries the key of its command. Whoever forgets it is slower, not wrong.
     hint = (key_hash(record.key), saga) if record.key else None
-    return Arrival(record, route, redelivered, envelope, event, saga, hint)
+    return InboundEvent(record, route, redelivered, envelope, event, saga, hint)
 
 
 def _another(envelope: Envelope, route: Route) -> Unreadable:

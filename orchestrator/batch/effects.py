@@ -9,18 +9,18 @@ from typing import Any, Final
 
 import orjson
 
-from orchestrator.admission.gate import Taken
-from orchestrator.admission.outcomes import Outcomes
+from orchestrator.admission.gate import Admitted
+from orchestrator.admission.outcomes import ParticipantOutcomes
 from orchestrator.batch import encode
-from orchestrator.batch.decode import Arrival
-from orchestrator.engine.balance import kept, suspended, worth
+from orchestrator.batch.decode import InboundEvent
+from orchestrator.engine.balance import in_suspense, issued, worth
 from orchestrator.engine.engine import Engine
-from orchestrator.engine.fast_path import Stride
+from orchestrator.engine.fast_path import Transition
 from orchestrator.engine.instance import Saga, Terms, next_wake
 from orchestrator.engine.journal import transfers
-from orchestrator.engine.machine import Still
-from orchestrator.engine.outbox import Utterance, implied, newly
-from orchestrator.engine.rebuild import Said
+from orchestrator.engine.machine import NoChange
+from orchestrator.engine.outbox import MessageRef, new_messages, outstanding
+from orchestrator.engine.rebuild import PublishedSaga
 from orchestrator.engine.results import phase
 from orchestrator.ports import (
     Case,
@@ -30,25 +30,25 @@ from orchestrator.ports import (
     LimitKey,
     Movement,
     Outgoing,
-    Place,
+    RecordPosition,
     TimelineEntry,
 )
-from orchestrator.sagas.messages import Words
+from orchestrator.sagas.messages import Messages
 from schemas.dead_letters import Disposition
 from schemas.envelope import Unreadable, rfc3339
 from schemas.events import Channel
-from schemas.frozen import but, value
+from schemas.frozen import replaced, value
 from schemas.ids import SagaId
 from schemas.results import ResultStatus
 from schemas.times import moment
 
-_NOTHING: Final[Mapping[SagaId, Said]] = {}
-Kits = Mapping[tuple[str, int], tuple[Engine, Words]]
+_NOTHING: Final[Mapping[SagaId, PublishedSaga]] = {}
+Kits = Mapping[tuple[str, int], tuple[Engine, Messages]]
 """The engine and the vocabulary of every version of every saga."""
 
 
 @value
-class Moved:
+class AcceptedEvent:
     """One accepted event, for the canonical log line and the counters."""
 
     event: str
@@ -61,17 +61,23 @@ class Moved:
 
 
 @dataclass(slots=True)
-class Decision:
+class BatchResult:
     """What a batch changes and says."""
 
     changes: Changes = field(default_factory=Changes)
     outgoing: list[Outgoing] = field(default_factory=list)
-    moved: list[Moved] = field(default_factory=list)
+    accepted: list[AcceptedEvent] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
-    taken: Mapping[str, Taken] = field(default_factory=dict)  # What participants got that is new.
-    outcomes: Outcomes = field(default_factory=Outcomes)  # What was seen of them.
+    taken: Mapping[str, Admitted] = field(
+        default_factory=dict
+    )  # What participants got that is new.
+    outcomes: ParticipantOutcomes = field(
+        default_factory=ParticipantOutcomes
+    )  # What was seen of them.
     recalled: list[SagaId] = field(default_factory=list)  # Lost with a database, and here again.
-    leant: set[SagaId] = field(default_factory=set)  # What was concluded depends on where they are.
+    revision_sensitive: set[SagaId] = field(
+        default_factory=set
+    )  # What was concluded depends on where they are.
     new_records: int = 0
     poison: int = 0
 
@@ -87,7 +93,7 @@ class Consequences:
         used: dict[LimitKey, int],
         now: int,
         *,
-        said: Mapping[SagaId, Said] = _NOTHING,
+        said: Mapping[SagaId, PublishedSaga] = _NOTHING,
     ) -> None:
         self.said = said  # Before the database was lost, about sagas that may have to begin again.
         self.kits = kits
@@ -98,11 +104,11 @@ class Consequences:
         self.now = now
         self.moment = moment(now)
         self.at = rfc3339(self.moment)
-        self.decision = Decision()
-        self.repeated: set[tuple[SagaId, Utterance]] = set()
-        self.letters: set[Place] = set()
+        self.decision = BatchResult()
+        self.repeated: set[tuple[SagaId, MessageRef]] = set()
+        self.letters: set[RecordPosition] = set()
 
-    def finish(self, loaded: Mapping[SagaId, Saga]) -> Decision:
+    def finish(self, loaded: Mapping[SagaId, Saga]) -> BatchResult:
         """The decision, with every saga that is not what was loaded."""
         changes = self.decision.changes
         for saga_id, saga in self.sagas.items():
@@ -113,19 +119,19 @@ class Consequences:
 
     def _accept(
         self,
-        arrival: Arrival | None,
+        arrival: InboundEvent | None,
         was: Saga | None,
         now: Saga,
         event: str,
-        said: Said | None = None,
+        said: PublishedSaga | None = None,
         **detail: Any,
     ) -> None:
         """The new revision, its timeline row, its movements, its words but those `said` before."""
-        engine, _ = self._tools(now.terms)
+        engine, _ = self._kind(now.terms)
         due = engine.due(now)
         # A timer that has fired has come: left there, it would fire again for nothing.
         wake_at = due if event == "timer" else next_wake(was, due, self.now)
-        saga = now if now.wake_at == wake_at else but(now, wake_at=wake_at)
+        saga = now if now.wake_at == wake_at else replaced(now, wake_at=wake_at)
         if saga.ended and was is not None:  # What is refused at once holds nothing.
             self._release(engine, was, saga)
         parked = saga.parked
@@ -133,18 +139,20 @@ class Consequences:
         if parked or was_parked:
             self.decision.changes.cases[saga.terms.saga_id] = self._case(engine, was, saga)
         if said is None:
-            words = newly(was, saga)
+            words = new_messages(was, saga)
         else:
-            words = tuple([one for one in implied(saga) if not said.covers(one)])
+            words = tuple([one for one in outstanding(saga) if not said.contains(one)])
         moved = tuple(transfers(engine.definition, was, saga))
         ended = saga.ended and not (was is not None and was.ended)
-        stride = Stride(saga, words, moved, phase(saga))
-        self._enter(arrival, stride, event, detail, ended=ended, parked=parked and not was_parked)
+        transition = Transition(saga, words, moved, phase(saga))
+        self._enter(
+            arrival, transition, event, detail, ended=ended, parked=parked and not was_parked
+        )
 
     def _enter(
         self,
-        arrival: Arrival | None,
-        stride: Stride,
+        arrival: InboundEvent | None,
+        transition: Transition,
         event: str,
         detail: dict[str, Any],
         *,
@@ -152,29 +160,31 @@ class Consequences:
         parked: bool = False,
     ) -> None:
         """Write a step down: what was decided is final here."""
-        saga, revision = stride.saga, stride.saga.revision
+        saga, revision = transition.saga, transition.saga.revision
         terms, decision = saga.terms, self.decision
         changes, saga_id = decision.changes, terms.saga_id
         self.sagas[saga_id] = saga
         event_id = event_id_of(arrival) if arrival is not None else None
-        if stride.said:
-            _, words = self._tools(terms)
-            for one in stride.said:
+        if transition.messages:
+            _, words = self._kind(terms)
+            for one in transition.messages:
                 message = words.message(saga, one)
-                decision.outgoing.append(encode.said(saga, message, event_id, self.at))
+                decision.outgoing.append(encode.record_of(saga, message, event_id, self.at))
         key = (terms.key_hash, saga_id)
-        for seq, transfer in enumerate(stride.moved, revision * 8):
+        for seq, transfer in enumerate(transition.transfers, revision * 8):
             changes.movements.append(Movement(key, seq, transfer))
         found = {name: known for name, known in detail.items() if known is not None}
         if arrival is not None:
             record = arrival.record
             found["event_id"] = event_id
             found["record"] = f"{record.topic}/{record.partition}/{record.offset}"
-        found["said"] = [f"{one.kind} {one.path}#{one.number}" for one in stride.said]
+        found["said"] = [f"{one.kind} {one.path}#{one.number}" for one in transition.messages]
         text = orjson.dumps(found).decode()
         changes.timeline.append(TimelineEntry(key, revision, self.now, event, text))
         leg, outcome = detail.get("leg"), detail.get("outcome")
-        decision.moved.append(Moved(event, saga, stride.phase, leg, outcome, ended, parked))
+        decision.accepted.append(
+            AcceptedEvent(event, saga, transition.phase, leg, outcome, ended, parked)
+        )
 
     def _case(self, engine: Engine, was: Saga | None, saga: Saga) -> Case:
         """The saga's case for a person: opened, changed or closed."""
@@ -182,7 +192,7 @@ class Consequences:
         closed = not saga.parked
         told = was if closed and was is not None else saga
         leg = next(leg for leg in told.legs if leg.parked)
-        stake = suspended(saga, engine.definition)
+        stake = in_suspense(saga, engine.definition)
         why = leg.code or leg.status
         return Case(
             (terms.key_hash, terms.saga_id), self.now, closed, leg.path, why, stake, terms.unit
@@ -196,25 +206,25 @@ class Consequences:
         if not was.ended and saga.told is not None and saga.told.status is ResultStatus.SUCCESS:
             return  # All of it was issued, and counts.
         pivot = engine.definition.pivot
-        held = worth(saga.terms, kept(was, pivot)) if was.ended else saga.terms.worth
-        issued = worth(saga.terms, kept(saga, pivot))
-        if issued != held:
-            self._use(limit, issued - held)
+        held = worth(saga.terms, issued(was, pivot)) if was.ended else saga.terms.worth
+        has = worth(saga.terms, issued(saga, pivot))
+        if has != held:
+            self._use(limit, has - held)
 
-    def _recall(self, saga: Saga, said: Said) -> None:
+    def _recall(self, saga: Saga, said: PublishedSaga) -> None:
         """Bring a saga that survived up to what was said of it, and say what was cut off."""
-        engine, _ = self._tools(saga.terms)
+        engine, _ = self._kind(saga.terms)
         recalled = engine.recall(saga, said, self.now)
         limit = limit_key_of(saga.terms)
         if saga.ended and not recalled.ended and limit is not None:  # An open one holds it all.
-            held = worth(saga.terms, kept(saga, engine.definition.pivot))
+            held = worth(saga.terms, issued(saga, engine.definition.pivot))
             self._use(limit, saga.terms.worth - held, read=True)
         if recalled is not saga:
             self._accept(None, saga, recalled, "recalled", said)
             self.decision.counts["recalled_sagas"] += 1
             return
-        for utterance in implied(saga):
-            if not said.covers(utterance):
+        for utterance in outstanding(saga):
+            if not said.contains(utterance):
                 self._say(None, saga, utterance)
 
     def _use(self, limit: LimitKey, delta: int, *, read: bool = False) -> None:
@@ -224,31 +234,33 @@ class Consequences:
         self.decision.changes.limits[limit] = LimitChange(before.delta + delta, was)
         self.used[limit] = self.used.get(limit, 0) + delta
 
-    def _tell_again(self, arrival: Arrival, saga: Saga) -> None:
+    def _resend_result(self, arrival: InboundEvent, saga: Saga) -> None:
         """The origin asked: the stored answer, or PENDING once while there is none."""
-        engine, _ = self._tools(saga.terms)
-        told = engine.asked(saga, self.now)
-        if not isinstance(told, Still):
+        engine, _ = self._kind(saga.terms)
+        told = engine.status_requested(saga, self.now)
+        if not isinstance(told, NoChange):
             self._accept(arrival, saga, told, "asked")
-        for utterance in implied(saga):
+        for utterance in outstanding(saga):
             if not utterance.path:
                 self._say(arrival, saga, utterance)
 
-    def _repeat(self, arrival: Arrival, saga: Saga) -> None:
+    def _resend(self, arrival: InboundEvent, saga: Saga) -> None:
         """Say again what this record may have left unsaid when it was committed."""
-        for utterance in implied(saga):
+        for utterance in outstanding(saga):
             if (saga.terms.saga_id, utterance) not in self.repeated:
                 self.repeated.add((saga.terms.saga_id, utterance))
                 self._say(arrival, saga, utterance)
                 self.decision.counts["said_again"] += 1
 
-    def _say(self, arrival: Arrival | None, saga: Saga, utterance: Utterance) -> None:
-        _, words = self._tools(saga.terms)
+    def _say(self, arrival: InboundEvent | None, saga: Saga, utterance: MessageRef) -> None:
+        _, words = self._kind(saga.terms)
         message = words.message(saga, utterance)
         cause = event_id_of(arrival) if arrival is not None else None
-        self.decision.outgoing.append(encode.said(saga, message, cause, self.at))
+        self.decision.outgoing.append(encode.record_of(saga, message, cause, self.at))
 
-    def _set_aside(self, arrival: Arrival, problem: Unreadable, disposition: Disposition) -> None:
+    def _dead_letter(
+        self, arrival: InboundEvent, problem: Unreadable, disposition: Disposition
+    ) -> None:
         """The record as a dead letter, once; the origin hears that it was refused."""
         place = place_of(arrival)
         if place in self.letters:
@@ -259,21 +271,21 @@ class Consequences:
             self.decision.changes.dead_letters.append(letter)
             self.decision.poison += disposition is Disposition.POISON
             self.decision.counts[f"dead_letters_{disposition}"] += 1
-        self.decision.outgoing.append(encode.set_aside(letter))
+        self.decision.outgoing.append(encode.dead_letter_record(letter))
         if arrival.route.channel is Channel.REQUESTS:
             self.decision.outgoing.append(encode.refused(arrival, problem, self.moment))
 
-    def _tools(self, terms: Terms) -> tuple[Engine, Words]:
+    def _kind(self, terms: Terms) -> tuple[Engine, Messages]:
         """The engine and the vocabulary for the version that the saga was accepted under."""
         return self.kits[terms.definition, terms.definition_version]
 
 
-def event_id_of(arrival: Arrival) -> str | None:
+def event_id_of(arrival: InboundEvent) -> str | None:
     """The `ce_id` of the record, when it could be read."""
     return arrival.envelope.id if arrival.envelope is not None else None
 
 
-def place_of(arrival: Arrival) -> Place:
+def place_of(arrival: InboundEvent) -> RecordPosition:
     """Where a record stands: topic, partition, offset."""
     record = arrival.record
     return record.topic, record.partition, record.offset

@@ -11,7 +11,7 @@ from typing import Any, Final
 import orjson
 from pydantic import BaseModel
 
-from orchestrator.batch.decode import Arrival
+from orchestrator.batch.decode import InboundEvent
 from orchestrator.engine.instance import Saga
 from orchestrator.ports import Outgoing
 from orchestrator.sagas.messages import Message
@@ -37,7 +37,7 @@ def _header(name: str, text: str) -> tuple[str, bytes]:
     return name, text.encode()
 
 
-def said(saga: Saga, message: Message, caused_by: str | None, at: str) -> Outgoing:
+def record_of(saga: Saga, message: Message, caused_by: str | None, at: str) -> Outgoing:
     """The record that says the message; `at` is RFC 3339."""
     terms = saga.terms
     # Spelt out rather than built through Envelope: this runs for every record that goes out.
@@ -64,7 +64,7 @@ def said(saga: Saga, message: Message, caused_by: str | None, at: str) -> Outgoi
     )
 
 
-def rings(sagas: Sequence[Saga], at: str) -> Outgoing:
+def timers_record(sagas: Sequence[Saga], at: str) -> Outgoing:
     """The record that says that the timers of these are due; `at` is RFC 3339.
 
     They live on one partition, which is found by the first one's key. Spelt out as well: there may
@@ -113,7 +113,7 @@ def answer(participant: str, key: bytes | None, envelope: Envelope, data: BaseMo
 
 
 def dead_letter(
-    arrival: Arrival,
+    arrival: InboundEvent,
     problem: Unreadable,
     disposition: Disposition,
     group: str,
@@ -139,7 +139,7 @@ def dead_letter(
     )
 
 
-def set_aside(letter: DeadLetter) -> Outgoing:
+def dead_letter_record(letter: DeadLetter) -> Outgoing:
     """The dead letter on its topic.
 
     A compressed batch can carry a record that is larger than any that may be published. Of such a
@@ -156,7 +156,7 @@ def set_aside(letter: DeadLetter) -> Outgoing:
     )
 
 
-def refused(arrival: Arrival, problem: Unreadable, now: datetime) -> Outgoing:
+def refused(arrival: InboundEvent, problem: Unreadable, now: datetime) -> Outgoing:
     """Word to the origin that its record could not be acted upon (`contract.md` 3)."""
     record = arrival.record
     request_id = problem.request_id or getattr(arrival.event, "request_id", None)

@@ -6,25 +6,25 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final, cast
 
-from orchestrator.batch.decode import Arrival
+from orchestrator.batch.decode import InboundEvent
 from orchestrator.batch.effects import event_id_of, place_of
 from orchestrator.batch.requests import Origins
 from orchestrator.engine.instance import Leg, Saga
-from orchestrator.engine.ladder import News
-from orchestrator.engine.machine import READINGS, Event, Still
+from orchestrator.engine.ladder import LegUpdate
+from orchestrator.engine.machine import READINGS, Event, NoChange
 from orchestrator.engine.operator import TWO_PERSONS
-from orchestrator.engine.operator_errors import objection
+from orchestrator.engine.operator_errors import why_refused
 from orchestrator.ports import (
-    Audited,
-    Settled,
+    DecisionOutcome,
+    DecisionRow,
 )
 from orchestrator.sagas.messages import read_reply
-from schemas.base import Heard
+from schemas.base import Inbound
 from schemas.dead_letters import Disposition
 from schemas.decisions import OperatorDecided
 from schemas.envelope import Unreadable
 from schemas.events import Channel
-from schemas.frozen import but
+from schemas.frozen import replaced
 from schemas.reasons import Code
 from schemas.replies import LegAnswered
 from schemas.requests import RedemptionInquired, RedemptionRequested, RedemptionWithdrawn
@@ -38,12 +38,12 @@ CLOCKS_APART_MAX: Final = 60_000
 class Batch(Origins):
     """One batch: what each event means."""
 
-    def apply(self, arrival: Arrival) -> None:
+    def apply(self, arrival: InboundEvent) -> None:
         """Take what one record says of a saga."""
         if not arrival.redelivered:
             self.decision.new_records += 1
         if arrival.problem is not None:
-            self._set_aside(arrival, arrival.problem, Disposition.POISON)
+            self._dead_letter(arrival, arrival.problem, Disposition.POISON)
             return
         event = arrival.event
         if event is None:
@@ -55,18 +55,18 @@ class Batch(Origins):
         ):
             problem = Unreadable(why.field, why.message, event_id_of(arrival))
             problem.code = Code(why.error_class)
-            self._set_aside(arrival, problem, Disposition(why.disposition))
+            self._dead_letter(arrival, problem, Disposition(why.disposition))
             return
-        if arrival.route.channel is not Channel.INTERNAL and cast("Heard", event).has_unknown():
+        if arrival.route.channel is not Channel.INTERNAL and cast("Inbound", event).has_unknown():
             self.decision.counts["unknown_fields"] += 1
         # By exact type rather than by match: isinstance is dear on pydantic's metaclass. By name
         # rather than by bound method: those would make every batch a cycle that waits for the
         # garbage collector with all that it holds.
         mere_reading = getattr(self, _HANDLERS[type(event)])(arrival, event)
         if not mere_reading and arrival.saga is not None:
-            self.decision.leant.add(arrival.saga)
+            self.decision.revision_sensitive.add(arrival.saga)
 
-    def _answered(self, arrival: Arrival, reply: LegAnswered) -> bool:
+    def _answered(self, arrival: InboundEvent, reply: LegAnswered) -> bool:
         """Whether it says as little of a saga that somebody else has moved meanwhile."""
         saga = self.sagas.get(arrival.saga) if arrival.saga else None
         path = reply.leg_id[37:]
@@ -75,116 +75,120 @@ class Batch(Origins):
             if arrival.restored:  # Once it is asked for again, it is answered again.
                 self.decision.counts["premature_replies"] += 1
                 return False
-            self._set_aside(arrival, _problem(arrival, "is not a leg that was asked for"), _REFUSED)
+            self._dead_letter(
+                arrival, _problem(arrival, "is not a leg that was asked for"), _REFUSED
+            )
             return False
-        _, words = self._tools(saga.terms)
+        _, words = self._kind(saga.terms)
         message_owner = words.owner(saga, leg)
         if message_owner != arrival.route.participant:
             why = f"belongs to {message_owner!r}, not to this topic's owner"
-            self._set_aside(arrival, _problem(arrival, why), _REFUSED)
+            self._dead_letter(arrival, _problem(arrival, why), _REFUSED)
             return False
         if arrival.redelivered:
-            self._repeat(arrival, saga)
+            self._resend(arrival, saga)
             return False
-        news = read_reply(saga, leg, reply)
-        moved = self._heard(arrival, saga, leg, reply, news)
-        return moved is Still.STALE and news.event in READINGS
+        update = read_reply(saga, leg, reply)
+        moved = self._heard(arrival, saga, leg, reply, update)
+        return moved is NoChange.STALE and update.event in READINGS
 
     def _heard(
-        self, arrival: Arrival, saga: Saga, leg: Leg, reply: LegAnswered, news: News
-    ) -> Saga | Still:
-        engine, _ = self._tools(saga.terms)
+        self, arrival: InboundEvent, saga: Saga, leg: Leg, reply: LegAnswered, update: LegUpdate
+    ) -> Saga | NoChange:
+        engine, _ = self._kind(saga.terms)
         path = leg.path
-        if news.event is Event.CONFIRMED and news.amount == leg.asked:
+        if update.event is Event.CONFIRMED and update.amount == leg.asked:
             way = self._way(saga.terms)
-            stride = way.confirmed(saga, leg, news.reference, news.detail, self.now)
-            if stride is not None:
-                ended = stride.saga.told is not None
-                told = _told(path, reply, news)
-                self._enter(arrival, stride, "answered", told, ended=ended)
-                return stride.saga
-        moved = engine.hear(saga, path, news, self.now)
-        if moved is Still.PREMATURE and arrival.restored:
+            transition = way.confirmed(saga, leg, update.reference, update.detail, self.now)
+            if transition is not None:
+                ended = transition.saga.told is not None
+                told = _told(path, reply, update)
+                self._enter(arrival, transition, "answered", told, ended=ended)
+                return transition.saga
+        moved = engine.apply_reply(saga, path, update, self.now)
+        if moved is NoChange.PREMATURE and arrival.restored:
             self.decision.counts["premature_replies"] += 1
-        elif moved is Still.PREMATURE:
-            self._set_aside(arrival, _problem(arrival, "has not been asked for yet"), _REFUSED)
-        elif moved is Still.UNFIT:
-            self._set_aside(arrival, _problem(arrival, "cannot be used: it was answered"), _REFUSED)
-        elif isinstance(moved, Still):
+        elif moved is NoChange.PREMATURE:
+            self._dead_letter(arrival, _problem(arrival, "has not been asked for yet"), _REFUSED)
+        elif moved is NoChange.UNFIT:
+            self._dead_letter(
+                arrival, _problem(arrival, "cannot be used: it was answered"), _REFUSED
+            )
+        elif isinstance(moved, NoChange):
             self.decision.counts["stale_replies"] += 1
         else:
-            if news.event is Event.UNUSABLE:
+            if update.event is Event.UNUSABLE:
                 self.decision.counts["unusable_replies"] += 1
-            self._accept(arrival, saga, moved, "answered", **_told(path, reply, news))
+            self._accept(arrival, saga, moved, "answered", **_told(path, reply, update))
         return moved
 
-    def _timer(self, arrival: Arrival, timer: TimerFired) -> None:
+    def _timer(self, arrival: InboundEvent, timer: TimerFired) -> None:
         saga = self.sagas.get(arrival.saga) if arrival.saga else None
         if saga is None and arrival.restored:
             self.decision.counts["stale_timers"] += 1
         elif saga is None:
-            self._set_aside(arrival, _problem(arrival, "is not a saga", "saga_id"), _REFUSED)
+            self._dead_letter(arrival, _problem(arrival, "is not a saga", "saga_id"), _REFUSED)
         elif arrival.redelivered:
-            self._repeat(arrival, saga)
+            self._resend(arrival, saga)
         elif saga.revision != timer.revision:
             self.decision.counts["stale_timers"] += 1
         else:
             late = saga.wake_at is not None and saga.wake_at <= self.now
             self._rang(arrival, saga, self.now if late else self._rang_at(arrival, saga))
 
-    def _rang(self, arrival: Arrival, saga: Saga, at: int) -> None:
+    def _rang(self, arrival: InboundEvent, saga: Saga, at: int) -> None:
         if saga.held and saga.held <= at:
             self._look_at_held(arrival, saga)
             return
-        stride = self._way(saga.terms).later(saga, at)
-        if stride is not None:
-            self._enter(arrival, stride, "timer", {}, ended=False)
+        transition = self._way(saga.terms).waiting(saga, at)
+        if transition is not None:
+            self._enter(arrival, transition, "timer", {}, ended=False)
             return
-        engine, _ = self._tools(saga.terms)
-        moved = engine.tick(saga, at)
-        if not isinstance(moved, Still):
+        engine, _ = self._kind(saga.terms)
+        moved = engine.apply_timer(saga, at)
+        if not isinstance(moved, NoChange):
             self._accept(arrival, saga, moved, "timer")
         elif (due := engine.due(saga)) != saga.wake_at:
             # The row's timer stood for an earlier leg: set it right, there is nothing to tell.
             self.sagas[saga.terms.saga_id] = replace(saga, revision=saga.revision + 1, wake_at=due)
 
-    def _rang_at(self, arrival: Arrival, saga: Saga) -> int:
+    def _rang_at(self, arrival: InboundEvent, saga: Saga) -> int:
         """When a timer rang: by the clock of whoever found it due, where that is ahead of ours.
 
         Otherwise it would ring in vain until our clock is there too. Never later than what was due,
         and from no further ahead than clocks may differ: a record cannot drive a saga on.
         """
         assert arrival.envelope is not None
-        engine, _ = self._tools(saga.terms)
+        engine, _ = self._kind(saga.terms)
         due = engine.due(saga)
         if due is None or due <= self.now or due > self.now + CLOCKS_APART_MAX:
             return self.now
         return due if due <= moment_of(arrival.envelope.time).timestamp() * 1000 else self.now
 
-    def _decided(self, arrival: Arrival, told: OperatorDecided) -> None:
+    def _decided(self, arrival: InboundEvent, told: OperatorDecided) -> None:
         """What a person decided: only as its audited row has it, and only once."""
         saga = self.sagas.get(arrival.saga) if arrival.saga else None
         made = self.made.get(told.decision)
         wrong = _differs(told, made)
         if saga is None or made is None or wrong is not None:
             problem = _problem(arrival, wrong or "is about no saga", "decision")
-            self._set_aside(arrival, problem, _REFUSED)
+            self._dead_letter(arrival, problem, _REFUSED)
         elif arrival.redelivered:
-            self._repeat(arrival, saga)
+            self._resend(arrival, saga)
         elif made.settled:
             self.decision.counts["stale_decisions"] += 1
         else:
             self._rule(arrival, saga, made)
-            self.made[told.decision] = but(made, settled=True)
+            self.made[told.decision] = replaced(made, settled=True)
 
-    def _rule(self, arrival: Arrival, saga: Saga, made: Audited) -> None:
-        engine, _ = self._tools(saga.terms)
+    def _rule(self, arrival: InboundEvent, saga: Saga, made: DecisionRow) -> None:
+        engine, _ = self._kind(saga.terms)
         ruling = made.ruling
         key = (saga.terms.key_hash, ruling.number)
-        moved = engine.decided(saga, made.leg, ruling, self.now)
-        if isinstance(moved, Still):
-            why = objection(engine, saga, made.leg, ruling)
-            self.decision.changes.settled.append(Settled(key, self.now, why=why))
+        moved = engine.apply_decision(saga, made.leg, ruling, self.now)
+        if isinstance(moved, NoChange):
+            why = why_refused(engine, saga, made.leg, ruling)
+            self.decision.changes.settled.append(DecisionOutcome(key, self.now, why=why))
             self.decision.counts["decisions_refused"] += 1
             return
         self._accept(
@@ -198,7 +202,7 @@ class Batch(Origins):
             amount=ruling.amount,
             reference=ruling.reference,
         )
-        settled = Settled(key, self.now, revision=moved.revision)
+        settled = DecisionOutcome(key, self.now, revision=moved.revision)
         self.decision.changes.settled.append(settled)
         self.decision.counts["decisions_applied"] += 1
 
@@ -214,7 +218,7 @@ _HANDLERS: Final[Mapping[type, str]] = {
 _REFUSED = Disposition.REFUSED
 
 
-def _differs(told: OperatorDecided, made: Audited | None) -> str | None:
+def _differs(told: OperatorDecided, made: DecisionRow | None) -> str | None:
     """How a record says something else than its audited row, or comes before its time."""
     if made is None:
         return "is not a decision that anybody made"
@@ -227,16 +231,16 @@ def _differs(told: OperatorDecided, made: Audited | None) -> str | None:
     return None
 
 
-def _told(path: str, reply: LegAnswered, news: News) -> dict[str, Any]:
+def _told(path: str, reply: LegAnswered, update: LegUpdate) -> dict[str, Any]:
     """What the timeline shows of a reply."""
     return {
         "leg": path,
         "outcome": reply.outcome,
-        "code": news.code,
-        "amount": news.amount or None,
-        "reference": news.reference,
+        "code": update.code,
+        "amount": update.amount or None,
+        "reference": update.reference,
     }
 
 
-def _problem(arrival: Arrival, why: str, field_name: str = "leg_id") -> Unreadable:
+def _problem(arrival: InboundEvent, why: str, field_name: str = "leg_id") -> Unreadable:
     return Unreadable(field_name, why, event_id_of(arrival))

@@ -6,22 +6,22 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Protocol, cast
 
-from orchestrator.admission.gate import Gate, Objection
+from orchestrator.admission.gate import Blocked, Gate
 from orchestrator.batch import acceptance, encode
-from orchestrator.batch.decode import Arrival
+from orchestrator.batch.decode import InboundEvent
 from orchestrator.batch.effects import Consequences, Kits, event_id_of, limit_key_of
 from orchestrator.catalogue.loader import Catalogue
 from orchestrator.engine.engine import Engine
-from orchestrator.engine.fast_path import Straight
+from orchestrator.engine.fast_path import FastPath
 from orchestrator.engine.instance import Saga, Terms
-from orchestrator.engine.machine import Still
-from orchestrator.engine.rebuild import Said
-from orchestrator.errors import SaidOtherwise
+from orchestrator.engine.machine import NoChange
+from orchestrator.engine.rebuild import PublishedSaga
+from orchestrator.errors import PublishedMismatch
 from orchestrator.ports import (
-    Audited,
+    DeadLetterReason,
+    DecisionRow,
     LimitKey,
-    Place,
-    SetAside,
+    RecordPosition,
 )
 from schemas.dead_letters import Disposition
 from schemas.envelope import Unreadable
@@ -47,7 +47,7 @@ class Rules(Protocol):
         """The engine and the vocabulary of every version of every saga."""
 
     @property
-    def ways(self) -> Mapping[tuple[str, int], Straight]:
+    def ways(self) -> Mapping[tuple[str, int], FastPath]:
         """The straight way of every version."""
 
 
@@ -60,21 +60,21 @@ class Origins(Consequences):
         sagas: dict[SagaId, Saga],
         used: dict[LimitKey, int],
         now: int,
-        said: Mapping[SagaId, Said],
+        said: Mapping[SagaId, PublishedSaga],
     ) -> None:
         super().__init__(rules.kits, rules.group, sagas, used, now, said=said)
         self.catalogue = rules.catalogue
         self.ways = rules.ways
-        self.aside: Mapping[Place, SetAside] = {}
+        self.aside: Mapping[RecordPosition, DeadLetterReason] = {}
         self.admit({}, Gate({}))
 
-    def admit(self, made: dict[int, Audited], gate: Gate) -> None:
+    def admit(self, made: dict[int, DecisionRow], gate: Gate) -> None:
         """What people decided, and what participants may get that is new."""
         self.made = made
         self.gate = gate
         self.decision.taken = gate.taken
 
-    def _requested(self, arrival: Arrival, request: RedemptionRequested) -> None:
+    def _requested(self, arrival: InboundEvent, request: RedemptionRequested) -> None:
         saga_id = arrival.saga
         assert saga_id is not None
         known = self.sagas.get(saga_id)
@@ -83,31 +83,31 @@ class Origins(Consequences):
         elif _is_other(known, request):
             problem = Unreadable("request_id", "was used before for a different redemption")
             problem.code, problem.event_id = Code.DUPLICATE_MISMATCH, event_id_of(arrival)
-            self._set_aside(arrival, problem, Disposition.REFUSED)
+            self._dead_letter(arrival, problem, Disposition.REFUSED)
         elif arrival.redelivered:
-            self._repeat(arrival, known)
+            self._resend(arrival, known)
         elif not self._gave_back(arrival, known, request):
             self.decision.counts["duplicate_requests"] += 1
-            self._tell_again(arrival, known)
+            self._resend_result(arrival, known)
 
-    def _gave_back(self, arrival: Arrival, known: Saga, request: RedemptionRequested) -> bool:
+    def _gave_back(self, arrival: InboundEvent, known: Saga, request: RedemptionRequested) -> bool:
         """What an origin took for a request that it had withdrawn before is asked back."""
         deducted = acceptance.deducted(request) if not known.terms.content else None
         if deducted is None:
             return False
-        engine, _ = self._tools(known.terms)
+        engine, _ = self._kind(known.terms)
         said = self.said.get(known.terms.saga_id)
         # What was asked back before the database was lost was asked back then.
         at = said.began if said is not None and said.legs else self.now
-        moved = engine.give_back(known, deducted, request.programme, at)
-        if isinstance(moved, Still):
+        moved = engine.return_deduction(known, deducted, request.programme, at)
+        if isinstance(moved, NoChange):
             return False
         if said is not None:
             moved = engine.recall(moved, said, self.now)
         self._accept(arrival, known, moved, "requested", said, points=deducted.points)
         return True
 
-    def _begin(self, arrival: Arrival, request: RedemptionRequested) -> None:
+    def _begin(self, arrival: InboundEvent, request: RedemptionRequested) -> None:
         if self.said and (said := self.said.get(cast("SagaId", arrival.saga))) is not None:
             self._begin_again(arrival, request, said)
             return
@@ -120,7 +120,7 @@ class Origins(Consequences):
         limit = limit_key_of(terms)
         if refusal is None and programme is not None and limit is not None:
             refusal = acceptance.over_limit(terms, programme, self.used.get(limit, 0))
-        engine, _ = self._tools(terms)
+        engine, _ = self._kind(terms)
         # Asked last: what the gate lets through counts at the participants.
         objection = None if refusal else self._objection(engine, terms)
         if objection is not None and not objection.holds(self.now, terms):
@@ -136,25 +136,25 @@ class Origins(Consequences):
             who, why = objection.participant, objection.why
             self._accept(arrival, None, saga, "held", points=terms.points, participant=who, why=why)
             return
-        stride = self._way(terms).begun(terms, self.now)
-        if stride is not None:
-            self._enter(arrival, stride, "requested", {"points": terms.points}, ended=False)
+        transition = self._way(terms).begun(terms, self.now)
+        if transition is not None:
+            self._enter(arrival, transition, "requested", {"points": terms.points}, ended=False)
             return
         saga = engine.start(terms, self.now, deducted)
         self._accept(arrival, None, saga, "requested", points=terms.points)
 
-    def _way(self, terms: Terms) -> Straight:
+    def _way(self, terms: Terms) -> FastPath:
         return self.ways[terms.definition, terms.definition_version]
 
-    def _objection(self, engine: Engine, terms: Terms) -> Objection | None:
+    def _objection(self, engine: Engine, terms: Terms) -> Blocked | None:
         objection = self.gate.admit(terms, engine.definition)
         if objection is not None:
             self.decision.counts[f"unavailable_{objection.why}"] += 1
         return objection
 
-    def _look_at_held(self, arrival: Arrival, saga: Saga) -> None:
+    def _look_at_held(self, arrival: InboundEvent, saga: Saga) -> None:
         """A held saga begins, waits on, or has waited long enough."""
-        engine, _ = self._tools(saga.terms)
+        engine, _ = self._kind(saga.terms)
         objection = self._objection(engine, saga.terms)
         if objection is None:
             self._accept(arrival, saga, engine.release(saga, self.now), "released")
@@ -167,7 +167,9 @@ class Origins(Consequences):
             refused = engine.refuse_held(saga, code, self.now)
             self._accept(arrival, saga, refused, "refused", code=code)
 
-    def _begin_again(self, arrival: Arrival, request: RedemptionRequested, said: Said) -> None:
+    def _begin_again(
+        self, arrival: InboundEvent, request: RedemptionRequested, said: PublishedSaga
+    ) -> None:
         """A saga that was lost with its database: on the terms on which it spoke then."""
         programme = self.catalogue.programmes.get(request.programme)
         assert arrival.envelope is not None
@@ -176,14 +178,14 @@ class Origins(Consequences):
         if terms.business_date is not None:
             terms = replace(terms, business_date=said.day(terms.business_date))
         deducted = acceptance.deducted(request)
-        engine, _ = self._tools(terms)
+        engine, _ = self._kind(terms)
         if said.refused and said.result is not None:
             why = said.result["reason"]
             saga = engine.refuse(terms, Code(why["code"]), why.get("field"), at, deducted)
         else:
             saga = engine.hold(terms, at, at + 1, deducted)
         if (problem := said.differs(saga)) is not None:
-            raise SaidOtherwise(
+            raise PublishedMismatch(
                 f"{problem}: it was decided on other terms than the catalogue has now. Run the"
                 " coordinator with the programmes of then (UPRP_DEPLOY) until all is read again"
             )
@@ -195,15 +197,15 @@ class Origins(Consequences):
         self.decision.recalled.append(terms.saga_id)
         self.decision.counts["recalled_sagas"] += 1
 
-    def recall(self, saga: Saga, said: Said) -> None:
+    def recall(self, saga: Saga, said: PublishedSaga) -> None:
         """Bring a saga that survived up to what was said of it."""
         self._recall(saga, said)
 
-    def _inquired(self, arrival: Arrival, inquiry: RedemptionInquired) -> None:
+    def _inquired(self, arrival: InboundEvent, inquiry: RedemptionInquired) -> None:
         saga = self.sagas.get(arrival.saga) if arrival.saga else None
         # Redelivered and nothing told: when it first came, the request had not.
         if saga is not None and (saga.told is not None or not arrival.redelivered):
-            self._tell_again(arrival, saga)
+            self._resend_result(arrival, saga)
             return
         assert arrival.saga is not None
         result = RedemptionResult(
@@ -224,7 +226,7 @@ class Origins(Consequences):
         key = partition_key(origin, inquiry.account).encode()
         self.decision.outgoing.append(encode.answer(origin, key, envelope, result))
 
-    def _withdrawn(self, arrival: Arrival, request: RedemptionWithdrawn) -> None:
+    def _withdrawn(self, arrival: InboundEvent, request: RedemptionWithdrawn) -> None:
         saga = self.sagas.get(arrival.saga) if arrival.saga else None
         if saga is None:
             said = self.said.get(cast("SagaId", arrival.saga))
@@ -233,16 +235,16 @@ class Origins(Consequences):
             stone = acceptance.tombstone(request, arrival.route.participant, at)
             self._accept(arrival, None, stone, "withdrawn", said)
         elif arrival.redelivered:
-            self._repeat(arrival, saga)
+            self._resend(arrival, saga)
         else:
-            engine, _ = self._tools(saga.terms)
+            engine, _ = self._kind(saga.terms)
             moved = engine.withdraw(saga, self.now)
-            if isinstance(moved, Still):
-                self._tell_again(arrival, saga)
+            if isinstance(moved, NoChange):
+                self._resend_result(arrival, saga)
                 return
             self._accept(arrival, saga, moved, "withdrawn")
             if moved.parked and moved.told is saga.told:  # A person is waited for: for how long?
-                self._tell_again(arrival, moved)
+                self._resend_result(arrival, moved)
 
 
 def _is_other(known: Saga, request: RedemptionRequested) -> bool:

@@ -15,7 +15,7 @@ from orchestrator.engine.machine import DECIDED, Status
 from schemas.frozen import value
 
 
-def kept(saga: Saga, pivot: Step) -> tuple[int, ...]:
+def issued(saga: Saga, pivot: Step) -> tuple[int, ...]:
     """For each line, how many pieces the member has: issued and not taken back."""
     pieces = [0] * len(saga.terms.lines)
     for leg in saga.legs_of(pivot.name):
@@ -35,7 +35,7 @@ def worth(terms: Terms, pieces: tuple[int, ...]) -> int:
     return sum([line.worth_of(n) for line, n in zip(terms.lines, pieces, strict=True)])
 
 
-def takings(saga: Saga, definition: Definition) -> Iterator[Leg]:
+def deductions(saga: Saga, definition: Definition) -> Iterator[Leg]:
     """The legs that take points: the deduction, and the charge after one that was in error."""
     for step in definition.steps:
         if step.kind is Kind.COMPENSABLE:
@@ -44,12 +44,12 @@ def takings(saga: Saga, definition: Definition) -> Iterator[Leg]:
                 yield from saga.legs_of(step.redo.name)
 
 
-def undoings(saga: Saga, leg: Leg) -> list[Leg]:
+def undo_legs(saga: Saga, leg: Leg) -> list[Leg]:
     """The legs that take this one back, in the order in which they were asked."""
     return [other for other in saga.legs if other.undoes == leg.path]
 
 
-def promised(leg: Leg) -> int:
+def undo_amount(leg: Leg) -> int:
     """What an undoing gives back, or may: all that was asked while it is not decided.
 
     Of a dispute the first verdict stands.
@@ -61,11 +61,11 @@ def promised(leg: Leg) -> int:
 def contradicts(saga: Saga, leg: Leg, amount: int) -> bool:
     """Whether so much cannot be true of a leg, given what was undone, or given up, of it."""
     gone = 0
-    for undo in undoings(saga, leg):
+    for undo in undo_legs(saga, leg):
         if undo.status is Status.WRITTEN_OFF:
             gone += undo.asked
         elif undo.status is not Status.REFUSED:  # Declined: perhaps because there was nothing.
-            gone += promised(undo)
+            gone += undo_amount(undo)
     if amount < gone:
         return True
     done = saga.leg(leg.undoes) if leg.undoes is not None else None
@@ -94,9 +94,9 @@ class Points:
 def points(saga: Saga, definition: Definition) -> Points:
     """Add the legs up."""
     taken = returned = returning = forgone = covered = 0
-    for leg in takings(saga, definition):
+    for leg in deductions(saga, definition):
         taken += leg.moved
-        for undo in undoings(saga, leg):
+        for undo in undo_legs(saga, leg):
             if undo.status is Status.WRITTEN_OFF:
                 forgone += undo.asked
             if undo.status in DECIDED or undo.status is Status.DISPUTED:
@@ -109,10 +109,10 @@ def points(saga: Saga, definition: Definition) -> Points:
     return Points(taken, covered, returned, returning, forgone, reserved, certain)
 
 
-def suspended(saga: Saga, definition: Definition) -> int:
+def in_suspense(saga: Saga, definition: Definition) -> int:
     """The saga's points in suspense: neither consumed nor returned, as the books have it (I11)."""
     now = points(saga, definition)
-    spent = price(saga.terms, kept(saga, definition.pivot))
+    spent = price(saga.terms, issued(saga, definition.pivot))
     return now.taken + now.covered - now.returned - now.forgone - spent
 
 
@@ -125,7 +125,7 @@ def _reserved(saga: Saga, pivot: Step) -> tuple[int, bool]:
     reserved, certain = 0, True
     for leg in saga.legs_of(pivot.name):
         line = saga.terms.lines[leg.line or 0]
-        undo = undoings(saga, leg)
+        undo = undo_legs(saga, leg)
         if leg.status is Status.WAITING:
             continue
         if leg.status not in DECIDED:
@@ -139,7 +139,7 @@ def _reserved(saga: Saga, pivot: Step) -> tuple[int, bool]:
     return reserved, certain
 
 
-def in_vain(saga: Saga, pivot: Step) -> list[Leg]:
+def to_reverse(saga: Saga, pivot: Step) -> list[Leg]:
     """The credits that an all-or-nothing redemption must take back, once a line fell short."""
     if saga.terms.partial is Partial.KEEP_ISSUED:
         return []
@@ -150,12 +150,12 @@ def in_vain(saga: Saga, pivot: Step) -> list[Leg]:
 
 
 def _left(saga: Saga, leg: Leg) -> int:
-    return leg.moved - sum([undo.moved for undo in undoings(saga, leg)])
+    return leg.moved - sum([undo.moved for undo in undo_legs(saga, leg)])
 
 
 def reversible(saga: Saga, leg: Leg) -> bool:
     """Whether a credit gave something that was not asked back yet."""
-    return leg.status in DECIDED and leg.moved > 0 and not undoings(saga, leg)
+    return leg.status in DECIDED and leg.moved > 0 and not undo_legs(saga, leg)
 
 
 def _reversals(saga: Saga, pivot: Step) -> tuple[Leg, ...]:

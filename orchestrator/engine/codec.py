@@ -12,9 +12,9 @@ from typing import Any
 
 import orjson
 
-from orchestrator.engine.instance import Leg, Partial, PricedLine, Saga, Terms, Told
+from orchestrator.engine.instance import Leg, Partial, PricedLine, ResultRevision, Saga, Terms
 from orchestrator.engine.machine import Status
-from schemas.frozen import but
+from schemas.frozen import replaced
 from schemas.ids import SagaId
 from schemas.reasons import Code
 from schemas.results import ResultStatus
@@ -116,11 +116,13 @@ def encode_state(saga: Saga) -> str:
     ).decode()
 
 
-def _told(told: Told) -> list[Any]:
+def _told(told: ResultRevision) -> list[Any]:
     fields = [told.revision, told.status, told.final, told.code, told.field, told.at]
-    if told.words is not None:
-        return [*fields, told.corrected, told.moved, told.words]
-    return [*fields, told.corrected, told.moved] if told.moved or told.corrected else fields
+    if told.as_published is not None:
+        return [*fields, told.corrected, told.superseded, told.as_published]
+    return (
+        [*fields, told.corrected, told.superseded] if told.superseded or told.corrected else fields
+    )
 
 
 def _leg(leg: Leg) -> list[Any]:
@@ -145,7 +147,7 @@ def _leg(leg: Leg) -> list[Any]:
         leg.since,
         leg.pending_from,
         leg.cancels,
-        leg.called,
+        leg.escalated_at,
         leg.first,
         leg.claim,
         leg.decision,
@@ -179,16 +181,18 @@ def _decode_leg(found: list[Any]) -> Leg:
         attempt, rungs, pending_from, expires_at = *rest[:2], *rest[-2:]
         inquiries = max(0, rungs - (attempt - 1))  # The other rungs were resends.
         known = (path, asked, _STATUSES[status], attempt, inquiries, *rest[2:-2], expires_at)
-        return but(Leg(*known), rungs=rungs, pending_from=pending_from)
+        return replaced(Leg(*known), rungs=rungs, pending_from=pending_from)
     found[2] = _STATUSES[found[2]]
     return Leg(*found)
 
 
-def _decode_told(found: list[Any]) -> Told:
+def _decode_told(found: list[Any]) -> ResultRevision:
     revision, status, final, code, field, at, *rest = found
     reason = _CODES[code] if code else None
     if len(rest) == 1:  # The first version.
         rest = [False, *rest]
     corrected, moved, words = (*rest, None)[:3] if rest else (False, (), None)
     ending = _RESULTS[status]
-    return Told(revision, ending, final, reason, field, at, corrected, tuple(moved), words)
+    return ResultRevision(
+        revision, ending, final, reason, field, at, corrected, tuple(moved), words
+    )

@@ -11,29 +11,29 @@ from dataclasses import dataclass
 from orchestrator.engine import ladder
 from orchestrator.engine.balance import contradicts, points
 from orchestrator.engine.definition import Kind
-from orchestrator.engine.instance import Deducted, Leg, Saga, Terms, Told
+from orchestrator.engine.instance import Deducted, Leg, ResultRevision, Saga, Terms
 from orchestrator.engine.journal import LOSS
-from orchestrator.engine.ladder import Moment, News
-from orchestrator.engine.machine import IN_FLIGHT, TABLE, Event, Status, Still
-from orchestrator.engine.operator import Action, Ruling, event_of, news_of
-from orchestrator.engine.planner import Settling
-from orchestrator.engine.rebuild import Said, caught_up
-from orchestrator.engine.results import remembered, spoken, tell
-from orchestrator.engine.transition import cell_of, says_nothing
-from schemas.frozen import but
+from orchestrator.engine.ladder import LegUpdate, TransitionContext
+from orchestrator.engine.machine import IN_FLIGHT, TABLE, Event, NoChange, Status
+from orchestrator.engine.operator import Action, OperatorDecision, event_of, update_of
+from orchestrator.engine.planner import Planner
+from orchestrator.engine.rebuild import PublishedSaga, replayed
+from orchestrator.engine.results import add_result, reported_amount, with_superseded
+from orchestrator.engine.transition import cell_of, inconclusive
+from schemas.frozen import replaced
 from schemas.reasons import Code
 from schemas.results import ResultStatus
 
 
 @dataclass(frozen=True, slots=True)
-class Engine(Settling):
+class Engine(Planner):
     """What can happen to the sagas of a definition, under the policies of those who take part."""
 
     # -- how a saga begins ----------------------------------------------------------------------
 
     def start(self, terms: Terms, now: int, deducted: Deducted | None = None) -> Saga:
         """A new saga, with its first leg asked; `deducted` is what the origin took before."""
-        return self._settle(Saga(terms=terms, revision=1, legs=self._legs(terms, deducted)), now)
+        return self._plan(Saga(terms=terms, revision=1, legs=self._legs(terms, deducted)), now)
 
     def hold(self, terms: Terms, now: int, until: int, deducted: Deducted | None = None) -> Saga:
         """A new saga of which nothing is asked before `until`: participants are unavailable."""
@@ -49,24 +49,26 @@ class Engine(Settling):
         deducted: Deducted | None = None,
     ) -> Saga:
         """A saga that ended when it began. What the origin took before, it must give back."""
-        told = Told(1, ResultStatus.REJECTED, True, code, field, now)
+        told = ResultRevision(1, ResultStatus.REJECTED, True, code, field, now)
         saga = Saga(terms=terms, revision=1, told=told)
         if deducted is None:
             return saga
         legs = (_given(self.definition.steps[0].name, deducted),)
-        return self._settle(but(saga, legs=legs), now)
+        return self._plan(replaced(saga, legs=legs), now)
 
-    def give_back(self, stone: Saga, deducted: Deducted, programme: str, now: int) -> Saga | Still:
+    def return_deduction(
+        self, stone: Saga, deducted: Deducted, programme: str, now: int
+    ) -> Saga | NoChange:
         """What an origin took for a request that it had withdrawn before it came (`0009`)."""
         path, told = self.definition.steps[0].name, stone.told
         if not stone.terms.prededucted or stone.leg(path) is not None:
-            return Still.STALE
-        if told is not None and "return_required" not in (told.words or {}):
-            told = but(told, words=None, moved=(0,))  # It spoke of no deduction.
+            return NoChange.STALE
+        if told is not None and "return_required" not in (told.as_published or {}):
+            told = replaced(told, as_published=None, superseded=(0,))  # It spoke of no deduction.
         leg = _given(path, deducted)  # The terms of a tombstone name no programme.
-        legs = (but(leg, detail={**(leg.detail or {}), "programme": programme}), *stone.legs)
-        found = but(stone, legs=legs, told=told, withdrawn=True, revision=stone.revision + 1)
-        return self._settle(found, now)
+        legs = (replaced(leg, detail={**(leg.detail or {}), "programme": programme}), *stone.legs)
+        found = replaced(stone, legs=legs, told=told, withdrawn=True, revision=stone.revision + 1)
+        return self._plan(found, now)
 
     def _legs(self, terms: Terms, deducted: Deducted | None) -> tuple[Leg, ...]:
         legs: list[Leg] = []
@@ -86,32 +88,32 @@ class Engine(Settling):
 
     def release(self, saga: Saga, now: int) -> Saga:
         """A held saga whose participants can be asked."""
-        return self._settle(but(saga, held=0, revision=saga.revision + 1), now)
+        return self._plan(replaced(saga, held=0, revision=saga.revision + 1), now)
 
     def hold_on(self, saga: Saga, until: int) -> Saga:
         """A held saga whose participants still cannot be asked."""
-        return but(saga, held=until, revision=saga.revision + 1)
+        return replaced(saga, held=until, revision=saga.revision + 1)
 
     def refuse_held(self, saga: Saga, code: Code, now: int) -> Saga:
         """A held saga that waited long enough: nothing was asked of anybody."""
-        told = tell(saga, ResultStatus.REJECTED, code, now)
-        return self._settle(but(told, held=0, revision=saga.revision + 1), now)
+        told = add_result(saga, ResultStatus.REJECTED, code, now)
+        return self._plan(replaced(told, held=0, revision=saga.revision + 1), now)
 
-    def hear(self, saga: Saga, path: str, news: News, now: int) -> Saga | Still:
+    def apply_reply(self, saga: Saga, path: str, update: LegUpdate, now: int) -> Saga | NoChange:
         """Apply what is known about one leg."""
         leg = saga.leg(path)
         if leg is None or leg.verb == LOSS:
-            return Still.PREMATURE
-        if says_nothing(leg, news):
-            return Still.STALE
+            return NoChange.PREMATURE
+        if inconclusive(leg, update):
+            return NoChange.STALE
         policy = self._policy(saga.terms, leg)
         only_late = self._may_only_be_late(leg)
-        cell = cell_of(saga, leg, news, policy, only_late=only_late)
-        if isinstance(cell, Still):
+        cell = cell_of(saga, leg, update, policy, only_late=only_late)
+        if isinstance(cell, NoChange):
             return cell
-        return self._moved(saga, leg, cell, news, now)
+        return self._moved(saga, leg, cell, update, now)
 
-    def tick(self, saga: Saga, now: int) -> Saga | Still:
+    def apply_timer(self, saga: Saga, now: int) -> Saga | NoChange:
         """Look at every leg in flight whose time has come."""
         ticked = saga
         tells = False
@@ -121,38 +123,40 @@ class Engine(Settling):
             policy = self._policy(saga.terms, leg)
             looked = leg
             if leg.due is not None and leg.due <= now:
-                event = ladder.late(leg, policy, now)
+                event = ladder.timeout_event(leg, policy, now)
                 cell = TABLE[leg.status][event]
                 assert isinstance(cell, Status), (leg, event)
-                news = News(event=event, code=leg.code or Code.TIMEOUT)
-                looked = ladder.moved(leg, cell, news, Moment(now, policy, saga.terms.saga_id))
-            if ladder.calls(looked, policy, now):
-                looked = but(looked, called=now)
-            tells = tells or ladder.tells(looked, policy, now)
+                update = LegUpdate(event=event, code=leg.code or Code.TIMEOUT)
+                looked = ladder.transitioned(
+                    leg, cell, update, TransitionContext(now, policy, saga.terms.saga_id)
+                )
+            if ladder.escalates(looked, policy, now):
+                looked = replaced(looked, escalated_at=now)
+            tells = tells or ladder.reports_delay(looked, policy, now)
             if looked is not leg:
                 ticked = ticked.with_leg(looked)
         tells = tells and saga.told is None
         if ticked is saga and not tells:
-            return Still.STALE
-        settled = self._settle(but(ticked, revision=saga.revision + 1), now)
+            return NoChange.STALE
+        settled = self._plan(replaced(ticked, revision=saga.revision + 1), now)
         if tells and settled.told is None:  # A person who is called is told of at once.
-            return tell(settled, ResultStatus.PENDING, Code.ACCEPTED, now)
+            return add_result(settled, ResultStatus.PENDING, Code.ACCEPTED, now)
         return settled
 
-    def withdraw(self, saga: Saga, now: int) -> Saga | Still:
+    def withdraw(self, saga: Saga, now: int) -> Saga | NoChange:
         """The origin takes the request back: turned round unless the pivot was asked for."""
         pivot = self.definition.pivot
         asked = any(leg.status is not Status.WAITING for leg in saga.legs_of(pivot.name))
         if saga.answered or saga.withdrawn or asked:
-            return Still.STALE
-        return self._settle(but(saga, withdrawn=True, held=0, revision=saga.revision + 1), now)
+            return NoChange.STALE
+        return self._plan(replaced(saga, withdrawn=True, held=0, revision=saga.revision + 1), now)
 
-    def asked(self, saga: Saga, now: int) -> Saga | Still:
+    def status_requested(self, saga: Saga, now: int) -> Saga | NoChange:
         """The origin asks how it stands; while nothing was told, it is told PENDING once."""
         if saga.told is not None:
-            return Still.STALE
-        told = tell(saga, ResultStatus.PENDING, Code.ACCEPTED, now)
-        return but(told, revision=saga.revision + 1)
+            return NoChange.STALE
+        told = add_result(saga, ResultStatus.PENDING, Code.ACCEPTED, now)
+        return replaced(told, revision=saga.revision + 1)
 
     def allowed(self, saga: Saga, leg: Leg) -> tuple[Action, ...]:
         """What a person may decide about a leg now; nothing while nobody was called."""
@@ -168,48 +172,50 @@ class Engine(Settling):
             and _can_be(saga, leg, action)
         )
 
-    def decided(self, saga: Saga, path: str, ruling: Ruling, now: int) -> Saga | Still:
+    def apply_decision(
+        self, saga: Saga, path: str, ruling: OperatorDecision, now: int
+    ) -> Saga | NoChange:
         """Apply what a person decided about a parked leg; it cannot contradict what is known."""
         leg = saga.leg(path)
         if leg is None or ruling.action not in self.allowed(saga, leg):
-            return Still.FORBIDDEN
+            return NoChange.FORBIDDEN
         if ruling.number <= leg.decision:
-            return Still.STALE
-        news = news_of(leg, ruling)
-        if not self._may_be(saga, leg, news):
-            return Still.FORBIDDEN
-        cell = TABLE[leg.status][news.event]
+            return NoChange.STALE
+        update = update_of(leg, ruling)
+        if not self._may_be(saga, leg, update):
+            return NoChange.FORBIDDEN
+        cell = TABLE[leg.status][update.event]
         assert isinstance(cell, Status), (leg, ruling)
         if leg.status is Status.OVERTURNED:
             short = -points(saga, self.definition).owed
             if short <= 0:
-                return Still.STALE
-            settled = saga.with_leg(but(leg, called=0, decision=ruling.number))
-            settled = self._lost(settled, short, now)
-            return self._settle(but(settled, revision=saga.revision + 1), now)
+                return NoChange.STALE
+            settled = saga.with_leg(replaced(leg, escalated_at=0, decision=ruling.number))
+            settled = self._with_loss(settled, short, now)
+            return self._plan(replaced(settled, revision=saga.revision + 1), now)
         number = ruling.number
-        if news.event is Event.AGAIN:
+        if update.event is Event.AGAIN:
             number = leg.decision  # Nothing is said of what became of it.
             if leg.cancels:
                 cell = Status.CANCELLING  # After a cancel nothing else is said under this leg.
-        ruled = but(leg, decision=number, called=0)
-        return self._moved(saga, ruled, cell, news, now)
+        ruled = replaced(leg, decision=number, escalated_at=0)
+        return self._moved(saga, ruled, cell, update, now)
 
-    def recall(self, saga: Saga, said: Said, now: int) -> Saga:
+    def recall(self, saga: Saga, said: PublishedSaga, now: int) -> Saga:
         """The saga with all that was said of it before its database was lost."""
-        caught = caught_up(
+        caught = replayed(
             saga, said, self.definition, lambda leg: self._policy(saga.terms, leg), now
         )
         if caught is saga:
             return saga
-        return self._settle(but(caught, revision=saga.revision + 1), now)
+        return self._plan(replaced(caught, revision=saga.revision + 1), now)
 
-    def _may_be(self, saga: Saga, leg: Leg, news: News) -> bool:
+    def _may_be(self, saga: Saga, leg: Leg, update: LegUpdate) -> bool:
         """Whether what a person says to have been moved can be true."""
-        if news.event is not Event.DONE:
+        if update.event is not Event.DONE:
             return True
-        fewer = leg.verb == self.definition.pivot.name and 0 < news.amount < leg.asked
-        return (fewer or news.amount == leg.asked) and not contradicts(saga, leg, news.amount)
+        fewer = leg.verb == self.definition.pivot.name and 0 < update.amount < leg.asked
+        return (fewer or update.amount == leg.asked) and not contradicts(saga, leg, update.amount)
 
     def due(self, saga: Saga) -> int | None:
         """When the saga must be looked at, whatever happens until then (I13)."""
@@ -222,23 +228,25 @@ class Engine(Settling):
             at: int | None = leg.due
             if leg.status is not Status.SENT:
                 policy = self._policy(saga.terms, leg)
-                at = ladder.due(leg, policy, told=saga.told is not None)
+                at = ladder.next_look(leg, policy, told=saga.told is not None)
             if at is not None and (found is None or at < found):
                 found = at
         return found
 
     # -- what follows ---------------------------------------------------------------------------
 
-    def _moved(self, saga: Saga, leg: Leg, cell: Status, news: News, now: int) -> Saga:
+    def _moved(self, saga: Saga, leg: Leg, cell: Status, update: LegUpdate, now: int) -> Saga:
         policy = self._policy(saga.terms, leg)
-        changed = ladder.moved(leg, cell, news, Moment(now, policy, saga.terms.saga_id))
+        changed = ladder.transitioned(
+            leg, cell, update, TransitionContext(now, policy, saga.terms.saga_id)
+        )
         was = saga
-        told_otherwise = saga.ended and spoken(changed) != spoken(leg)
+        told_otherwise = saga.ended and reported_amount(changed) != reported_amount(leg)
         if told_otherwise or cell is Status.WRITTEN_OFF:
-            was = remembered(saga)
+            was = with_superseded(saga)
         path = leg.path
         legs = tuple([changed if known.path == path else known for known in was.legs])
-        return self._settle(but(was, legs=legs, revision=saga.revision + 1), now)
+        return self._plan(replaced(was, legs=legs, revision=saga.revision + 1), now)
 
 
 def _can_be(saga: Saga, leg: Leg, action: Action) -> bool:

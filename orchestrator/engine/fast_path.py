@@ -15,16 +15,23 @@ from functools import lru_cache
 from typing import Any, Final
 
 from orchestrator.engine.definition import Definition, Kind
-from orchestrator.engine.instance import Leg, Saga, Terms, Told, next_wake
+from orchestrator.engine.instance import Leg, ResultRevision, Saga, Terms, next_wake
 from orchestrator.engine.journal import SUSPENSE, Transfer, member
-from orchestrator.engine.ladder import Moment, News, asked, calls, late, moved
-from orchestrator.engine.ladder import due as due_of
+from orchestrator.engine.ladder import (
+    LegUpdate,
+    TransitionContext,
+    escalates,
+    sent,
+    timeout_event,
+    transitioned,
+)
+from orchestrator.engine.ladder import next_look as due_of
 from orchestrator.engine.machine import Event, Status
-from orchestrator.engine.outbox import Kind as Word
-from orchestrator.engine.outbox import Utterance
+from orchestrator.engine.outbox import MessageKind as Word
+from orchestrator.engine.outbox import MessageRef
 from orchestrator.engine.planner import participant
 from orchestrator.engine.policy import LegPolicy, Policies
-from orchestrator.engine.results import phase, waits_for
+from orchestrator.engine.results import phase, phase_of
 from schemas.frozen import value
 from schemas.reasons import Code
 from schemas.results import ResultStatus
@@ -32,29 +39,29 @@ from schemas.results import ResultStatus
 _WAITING: Final = Status.WAITING
 _SENT: Final = Status.SENT
 _CONFIRMED: Final = Status.CONFIRMED
-_AT_REST: Final = frozenset({Status.WAITING, Status.CONFIRMED})
+_SETTLED: Final = frozenset({Status.WAITING, Status.CONFIRMED})
 """What a leg is that has no timer, while nothing special happened to the saga."""
 
 
 @value
-class Stride:
+class Transition:
     """A step on the straight way: the saga at its next revision and all that follows from it."""
 
     saga: Saga  # With its timer.
-    said: tuple[Utterance, ...]
-    moved: tuple[Transfer, ...]
+    messages: tuple[MessageRef, ...]
+    transfers: tuple[Transfer, ...]
     phase: str
 
 
 @dataclass(frozen=True, slots=True)
-class Straight:
+class FastPath:
     """The straight way through a definition of one compensable step and a pivot. Pure."""
 
     definition: Definition
     policies: Policies
     _takes: str = field(init=False)
     _gives: str = field(init=False)
-    _first: tuple[Utterance, ...] = field(init=False)
+    _first: tuple[MessageRef, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         steps = self.definition.steps
@@ -63,20 +70,20 @@ class Straight:
         assert (steps[0].kind, steps[1].kind) == (Kind.COMPENSABLE, Kind.PIVOT), self.definition
         object.__setattr__(self, "_takes", steps[0].name)
         object.__setattr__(self, "_gives", steps[1].name)
-        object.__setattr__(self, "_first", (Utterance(Word.DO, steps[0].name, 1),))
+        object.__setattr__(self, "_first", (MessageRef(Word.DO, steps[0].name, 1),))
 
-    def begun(self, terms: Terms, now: int) -> Stride | None:
+    def begun(self, terms: Terms, now: int) -> Transition | None:
         """A new saga, with its first leg asked; `now` in milliseconds."""
         fresh = terms.fresh_until
         if terms.prededucted or (fresh is not None and now >= fresh):
             return None
         takes = self._takes
         policy = self._policy(terms, takes)
-        legs = [asked(Leg(takes, terms.points), policy, now)]
+        legs = [sent(Leg(takes, terms.points), policy, now)]
         for number, line in enumerate(terms.lines, 1):
             legs.append(Leg(f"{self._gives}/{number}", line.quantity))
         saga = Saga(terms, 1, tuple(legs), None, False, legs[0].due)
-        return Stride(saga, self._first, (), waits_for(takes, _SENT))
+        return Transition(saga, self._first, (), phase_of(takes, _SENT))
 
     def confirmed(
         self,
@@ -85,7 +92,7 @@ class Straight:
         reference: str | None,
         detail: Mapping[str, Any] | None,
         now: int,
-    ) -> Stride | None:
+    ) -> Transition | None:
         """The saga with that leg confirmed in full."""
         other = len(saga.legs) != 1 + len(saga.terms.lines)
         if other or saga.told is not None or saga.withdrawn or leg.status is not _SENT:
@@ -111,7 +118,7 @@ class Straight:
                 return None
         return self._given(saga, tuple(legs), done, due, now)
 
-    def later(self, saga: Saga, now: int) -> Stride | None:
+    def waiting(self, saga: Saga, now: int) -> Transition | None:
         """The saga with the one leg whose time has come asked about again, or just waited for.
 
         Only while the origin knows that it takes longer, and nobody is to be called.
@@ -119,7 +126,7 @@ class Straight:
         told = saga.told
         if told is None or told.final or saga.withdrawn or saga.held or saga.parked:
             return None
-        said: tuple[Utterance, ...] = ()
+        said: tuple[MessageRef, ...] = ()
         legs, due, looked_at = [], None, 0
         for leg in saga.legs:
             looked = leg
@@ -131,36 +138,38 @@ class Straight:
                         return None
                     looked, said = rung
                     looked_at += 1
-                if calls(looked, policy, now):
+                if escalates(looked, policy, now):
                     return None
                 at = due_of(looked, policy, told=True)
                 due = at if due is None or (at is not None and at < due) else due
-            elif leg.status not in _AT_REST:
+            elif leg.status not in _SETTLED:
                 return None
             legs.append(looked)
         if looked_at != 1:
             return None
         after = Saga(saga.terms, saga.revision + 1, tuple(legs), told, False, due)
-        return Stride(after, said, (), phase(after))
+        return Transition(after, said, (), phase(after))
 
     def _rung(
         self, saga: Saga, leg: Leg, policy: LegPolicy, now: int
-    ) -> tuple[Leg, tuple[Utterance, ...]] | None:
+    ) -> tuple[Leg, tuple[MessageRef, ...]] | None:
         """The next rung of a leg of which nothing is known, if it is no other than the last."""
         status = leg.status
         if status is not Status.UNKNOWN and status is not Status.PENDING:
             return None
-        if late(leg, policy, now) is not Event.TIMED_OUT:
+        if timeout_event(leg, policy, now) is not Event.TIMED_OUT:
             return None
-        news = _silence(leg.code or Code.TIMEOUT)
-        looked = moved(leg, status, news, Moment(now, policy, saga.terms.saga_id))
+        update = _silence(leg.code or Code.TIMEOUT)
+        looked = transitioned(
+            leg, status, update, TransitionContext(now, policy, saga.terms.saga_id)
+        )
         if looked.attempt != leg.attempt:
             return None
         if looked.inquiries == leg.inquiries:
             return looked, ()
-        return looked, (Utterance(Word.INQUIRE, leg.path, looked.inquiries),)
+        return looked, (MessageRef(Word.INQUIRE, leg.path, looked.inquiries),)
 
-    def _taken(self, saga: Saga, done: Leg, now: int) -> Stride | None:
+    def _taken(self, saga: Saga, done: Leg, now: int) -> Transition | None:
         """The points are deducted: everything is asked for."""
         terms = saga.terms
         fresh = terms.fresh_until
@@ -169,17 +178,17 @@ class Straight:
         policy = self._policy(terms, self._gives)
         legs, said = [done], []
         for leg in saga.legs[1:]:
-            legs.append(asked(leg, policy, now))
-            said.append(Utterance(Word.DO, leg.path, 1))
+            legs.append(sent(leg, policy, now))
+            said.append(MessageRef(Word.DO, leg.path, 1))
         due = now + policy.response_timeout
         after = Saga(terms, saga.revision + 1, tuple(legs), None, False, next_wake(saga, due, now))
         to = self.definition.steps[0].to
         taken = Transfer(member(terms, to), SUSPENSE, terms.unit, done.moved)
-        return Stride(after, tuple(said), (taken,), waits_for(self._gives, _SENT))
+        return Transition(after, tuple(said), (taken,), phase_of(self._gives, _SENT))
 
     def _given(
         self, saga: Saga, legs: tuple[Leg, ...], done: Leg, due: int | None, now: int
-    ) -> Stride:
+    ) -> Transition:
         """One line is given; with the last one, the redemption has succeeded."""
         terms = saga.terms
         line = terms.lines[done.line or 0]
@@ -192,17 +201,17 @@ class Straight:
             ),
         )
         if due is None:
-            told = Told(1, ResultStatus.SUCCESS, True, None, None, now)
+            told = ResultRevision(1, ResultStatus.SUCCESS, True, None, None, now)
             ended = Saga(terms, saga.revision + 1, legs, told)
-            return Stride(ended, _LAST, moved, ResultStatus.SUCCESS)
+            return Transition(ended, _LAST, moved, ResultStatus.SUCCESS)
         after = Saga(terms, saga.revision + 1, legs, None, False, next_wake(saga, due, now))
-        return Stride(after, (), moved, waits_for(self._gives, _SENT))
+        return Transition(after, (), moved, phase_of(self._gives, _SENT))
 
     def _policy(self, terms: Terms, verb: str) -> LegPolicy:
         return self.policies.of(participant(terms, self.definition, verb), verb)
 
 
-_LAST: Final = (Utterance(Word.RESULT, "", 1),)
+_LAST: Final = (MessageRef(Word.RESULT, "", 1),)
 
 
 def _done(leg: Leg, reference: str | None, detail: Mapping[str, Any] | None) -> Leg:
@@ -225,6 +234,6 @@ def _done(leg: Leg, reference: str | None, detail: Mapping[str, Any] | None) -> 
 
 
 @lru_cache(maxsize=256)
-def _silence(code: str) -> News:
+def _silence(code: str) -> LegUpdate:
     """That nothing was heard, of a leg of which the code is known; there are few."""
-    return News(event=Event.TIMED_OUT, code=code)
+    return LegUpdate(event=Event.TIMED_OUT, code=code)

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from orchestrator.engine.machine import PARKED, Status
-from schemas.frozen import but, keyed, value
+from schemas.frozen import keyed, replaced, value
 from schemas.ids import SagaId
 from schemas.reasons import Code
 from schemas.results import ResultStatus
@@ -115,7 +115,7 @@ class Leg:
     since: int = 0  # When it was called pending, or its cancel was first said.
     pending_from: int = 0  # The inquiries made before it was called pending.
     cancels: int = 0  # How often it was cancelled by our own id.
-    called: int = 0  # When a person was called, though the ladder goes on.
+    escalated_at: int = 0  # When a person was called, though the ladder goes on.
     first: int | None = None  # What the first verdict moved, where a later one is believed.
     claim: int | None = None  # What the contradicting verdict of a dispute says was moved.
     decision: int = 0  # The number of the last decision about what became of it.
@@ -123,7 +123,7 @@ class Leg:
     @property
     def parked(self) -> bool:
         """Whether a person must look at it."""
-        return self.status in PARKED or (self.called > 0 and self.status not in _CLOSED)
+        return self.status in PARKED or (self.escalated_at > 0 and self.status not in _CLOSED)
 
     @property
     def verb(self) -> str:
@@ -157,7 +157,7 @@ def _parts(path: str) -> tuple[str, int | None, str | None]:
 
 
 @value
-class Told:
+class ResultRevision:
     """The latest result that the origin was told."""
 
     revision: int
@@ -167,8 +167,12 @@ class Told:
     field: str | None
     at: int
     corrected: bool = False  # It revises a final result.
-    moved: tuple[int, ...] = ()  # What each leg had moved by then, where that is not so any more.
-    words: Mapping[str, Any] | None = None  # As read back from the topic, not yet seen to stand.
+    superseded: tuple[
+        int, ...
+    ] = ()  # What each leg had moved by then, where that is not so any more.
+    as_published: Mapping[str, Any] | None = (
+        None  # As read back from the topic, not yet seen to stand.
+    )
 
 
 @value
@@ -178,7 +182,7 @@ class Saga:
     terms: Terms
     revision: int
     legs: tuple[Leg, ...] = ()
-    told: Told | None = None
+    told: ResultRevision | None = None
     withdrawn: bool = False
     wake_at: int | None = None  # The row's timer; never later than the first due leg.
     held: int = 0  # When to look again whether the participants can be asked; 0: not held.
@@ -194,8 +198,10 @@ class Saga:
         """The saga with that leg changed, or added."""
         path = changed.path
         if self.leg(path) is None:
-            return but(self, legs=(*self.legs, changed))
-        return but(self, legs=tuple([changed if leg.path == path else leg for leg in self.legs]))
+            return replaced(self, legs=(*self.legs, changed))
+        return replaced(
+            self, legs=tuple([changed if leg.path == path else leg for leg in self.legs])
+        )
 
     def legs_of(self, verb: str) -> tuple[Leg, ...]:
         """The legs with that verb, in the order of their lines."""
@@ -207,11 +213,11 @@ class Saga:
 
         Of legs begun since then it said nothing: a return that is only asked for counts already.
         """
-        if self.told is None or not self.told.moved:
+        if self.told is None or not self.told.superseded:
             return self
         legs = (
             replace(leg, moved=was, detail=leg.detail if was else None)
-            for leg, was in zip(self.legs, self.told.moved, strict=False)
+            for leg, was in zip(self.legs, self.told.superseded, strict=False)
         )
         return replace(self, legs=tuple(legs))
 
@@ -223,13 +229,13 @@ class Saga:
     @property
     def ended(self) -> bool:
         """Whether the origin has its final answer, and it is known why (`recall.py`)."""
-        return self.told is not None and self.told.final and self.told.words is None
+        return self.told is not None and self.told.final and self.told.as_published is None
 
     @property
     def parked(self) -> bool:
         """Whether it waits for a person."""
         for leg in self.legs:  # noqa: SIM110  # A generator costs twice as much, and this is hot.
-            if leg.status in PARKED or (leg.called and leg.parked):
+            if leg.status in PARKED or (leg.escalated_at and leg.parked):
                 return True
         return False
 

@@ -8,12 +8,12 @@ from typing import Any, Final
 from orchestrator.engine.instance import Leg
 from orchestrator.engine.machine import IN_FLIGHT, Event, Status
 from orchestrator.engine.policy import LegPolicy, Rung
-from schemas.frozen import but, keyed, value
+from schemas.frozen import keyed, replaced, value
 from schemas.reasons import Code
 
 
 @keyed
-class News:
+class LegUpdate:
     """What a reply, a timer or a person says about one leg."""
 
     event: Event
@@ -23,7 +23,7 @@ class News:
     detail: Mapping[str, Any] | None = None
 
 
-def asked(leg: Leg, policy: LegPolicy, now: int) -> Leg:
+def sent(leg: Leg, policy: LegPolicy, now: int) -> Leg:
     """The leg, said for the first time."""
     return Leg(
         leg.path,
@@ -37,7 +37,7 @@ def asked(leg: Leg, policy: LegPolicy, now: int) -> Leg:
     )
 
 
-def late(leg: Leg, policy: LegPolicy, now: int) -> Event:
+def timeout_event(leg: Leg, policy: LegPolicy, now: int) -> Event:
     """Which event it is that the leg's time has come."""
     if leg.status is Status.PENDING:
         ran_out = policy.overdue(leg.inquiries - leg.pending_from, leg.since, now)
@@ -51,7 +51,7 @@ def late(leg: Leg, policy: LegPolicy, now: int) -> Event:
 
 
 @value
-class Moment:
+class TransitionContext:
     """When something happens to a leg, by which policy, in which saga."""
 
     now: int
@@ -59,30 +59,30 @@ class Moment:
     saga_id: str
 
 
-def moved(leg: Leg, to: Status, news: News, at: Moment) -> Leg:
+def transitioned(leg: Leg, to: Status, update: LegUpdate, at: TransitionContext) -> Leg:
     """The leg in its next status, with the timer that the status needs."""
     if to is Status.CONFIRMED:
-        return but(
+        return replaced(
             leg,
             status=to,
-            moved=news.amount,
-            reference=news.reference,
-            detail=news.detail,
+            moved=update.amount,
+            reference=update.reference,
+            detail=update.detail,
             code=None,
             due=None,
-            called=0,
+            escalated_at=0,
         )
     move = _MOVES.get(to)
     if move is not None:
-        return move(leg, news, at)
-    code = Code.NO_ANSWER if to is Status.CANCELLED else news.code or leg.code or Code.TIMEOUT
-    return but(leg, status=to, code=code, due=None, called=0)
+        return move(leg, update, at)
+    code = Code.NO_ANSWER if to is Status.CANCELLED else update.code or leg.code or Code.TIMEOUT
+    return replaced(leg, status=to, code=code, due=None, escalated_at=0)
 
 
-def _rung(leg: Leg, news: News, at: Moment) -> Leg:
+def _rung(leg: Leg, update: LegUpdate, at: TransitionContext) -> Leg:
     """The next rung: an inquiry, the command again, or nothing but waiting."""
     policy, now = at.policy, at.now
-    rungs = 0 if news.event is Event.AGAIN else leg.rungs
+    rungs = 0 if update.event is Event.AGAIN else leg.rungs
     rung = policy.rungs[rungs % len(policy.rungs)] if policy.rungs else None
     return _waiting_on(
         leg,
@@ -90,14 +90,14 @@ def _rung(leg: Leg, news: News, at: Moment) -> Leg:
         rung,
         now,
         due=now + policy.every,
-        code=news.code or leg.code,
+        code=update.code or leg.code,
         rungs=rungs + 1,
         since=leg.since,
         pending_from=leg.pending_from,
     )
 
 
-def _pending(leg: Leg, _news: News, at: Moment) -> Leg:
+def _pending(leg: Leg, _news: LegUpdate, at: TransitionContext) -> Leg:
     policy, now = at.policy, at.now
     again = leg.status is Status.PENDING
     rung = None
@@ -155,19 +155,19 @@ def _waiting_on(
         since,
         pending_from,
         leg.cancels,
-        leg.called,
+        leg.escalated_at,
         leg.first,
         leg.claim,
         leg.decision,
     )
 
 
-def _cancelling(leg: Leg, _news: News, at: Moment) -> Leg:
+def _cancelling(leg: Leg, _news: LegUpdate, at: TransitionContext) -> Leg:
     policy, now = at.policy, at.now
     cancels = leg.cancels + 1
     pause = policy.cancel_pause(f"{at.saga_id}/{leg.path}", cancels)
     end = policy.cancel_until.moment(leg.sent_at)
-    return but(
+    return replaced(
         leg,
         status=Status.CANCELLING,
         cancels=cancels,
@@ -178,38 +178,38 @@ def _cancelling(leg: Leg, _news: News, at: Moment) -> Leg:
     )
 
 
-def _disputed(leg: Leg, news: News, _at: Moment) -> Leg:
+def _disputed(leg: Leg, update: LegUpdate, _at: TransitionContext) -> Leg:
     """Two verdicts that exclude each other: the first one stands, the other is kept beside it."""
-    return but(
+    return replaced(
         leg,
         status=Status.DISPUTED,
-        claim=news.amount,
-        reference=leg.reference or news.reference,
-        detail=leg.detail or news.detail,
+        claim=update.amount,
+        reference=leg.reference or update.reference,
+        detail=leg.detail or update.detail,
         code=Code.REPLY_DISPUTED,
         due=None,
     )
 
 
-def _overturned(leg: Leg, news: News, _at: Moment) -> Leg:
+def _overturned(leg: Leg, update: LegUpdate, _at: TransitionContext) -> Leg:
     """What a later verdict or a person says is believed; the first verdict is kept beside it."""
     first = leg.moved if leg.first is None else leg.first
-    if news.amount == leg.moved:  # A person found the first verdict to be right.
+    if update.amount == leg.moved:  # A person found the first verdict to be right.
         stands = Status.CONFIRMED if leg.moved else Status.REJECTED
-        return but(leg, status=stands if leg.first is None else Status.OVERTURNED, due=None)
-    return but(
+        return replaced(leg, status=stands if leg.first is None else Status.OVERTURNED, due=None)
+    return replaced(
         leg,
         status=Status.OVERTURNED,
         first=first,
-        moved=news.amount,
-        reference=news.reference or leg.reference,
-        detail=news.detail or leg.detail,
-        code=news.code or leg.code or Code.REPLY_DISPUTED,
+        moved=update.amount,
+        reference=update.reference or leg.reference,
+        detail=update.detail or leg.detail,
+        code=update.code or leg.code or Code.REPLY_DISPUTED,
         due=None,
     )
 
 
-_MOVES: Final[Mapping[Status, Callable[[Leg, News, Moment], Leg]]] = {
+_MOVES: Final[Mapping[Status, Callable[[Leg, LegUpdate, TransitionContext], Leg]]] = {
     Status.UNKNOWN: _rung,
     Status.PENDING: _pending,
     Status.CANCELLING: _cancelling,
@@ -218,30 +218,30 @@ _MOVES: Final[Mapping[Status, Callable[[Leg, News, Moment], Leg]]] = {
 }
 
 
-def due(leg: Leg, policy: LegPolicy, *, told: bool) -> int | None:
+def next_look(leg: Leg, policy: LegPolicy, *, told: bool) -> int | None:
     """When the leg must be looked at: its next rung, or when the origin or a person is called."""
     found = leg.due
     if found is None or leg.status is Status.SENT or leg.status not in IN_FLIGHT:
         return found
     if not told:
         found = min(found, leg.sent_at + policy.tell_after)
-    if not leg.called and policy.call_after is not None:
+    if not leg.escalated_at and policy.call_after is not None:
         found = min(found, policy.call_after.moment(leg.sent_at))
     return found
 
 
-def calls(leg: Leg, policy: LegPolicy, now: int) -> bool:
+def escalates(leg: Leg, policy: LegPolicy, now: int) -> bool:
     """Whether it is time to call a person, though the ladder goes on."""
     return (
         leg.status in IN_FLIGHT
         and leg.status is not Status.SENT
-        and not leg.called
+        and not leg.escalated_at
         and policy.call_after is not None
         and now >= policy.call_after.moment(leg.sent_at)
     )
 
 
-def tells(leg: Leg, policy: LegPolicy, now: int) -> bool:
+def reports_delay(leg: Leg, policy: LegPolicy, now: int) -> bool:
     """Whether it is time to tell the origin that this takes longer."""
     late_ = leg.status in IN_FLIGHT and leg.status is not Status.SENT
     return late_ and now >= leg.sent_at + policy.tell_after

@@ -49,7 +49,7 @@ class Event(TextEnum):
     WRITE_OFF = "write_off"  # Two persons give it up.
 
 
-class Still(StrEnum):
+class NoChange(StrEnum):
     """Cells in which nothing moves."""
 
     STALE = "stale"  # A repeat, a reading, a late timer: nothing changes.
@@ -59,9 +59,9 @@ class Still(StrEnum):
 
 
 S = Status
-STALE, PREMATURE, UNFIT, NO = Still.STALE, Still.PREMATURE, Still.UNFIT, Still.FORBIDDEN
+STALE, PREMATURE, UNFIT, NO = NoChange.STALE, NoChange.PREMATURE, NoChange.UNFIT, NoChange.FORBIDDEN
 
-Cell = Status | Still
+Cell = Status | NoChange
 
 # A row for each status, a column for each event, in the order of Event. Total on purpose.
 # fmt: off

@@ -8,11 +8,11 @@ from orchestrator.engine.balance import contradicts
 from orchestrator.engine.engine import Engine
 from orchestrator.engine.instance import Leg, Saga
 from orchestrator.engine.machine import IN_FLIGHT, Status
-from orchestrator.engine.operator import Action, Ruling, news_of
+from orchestrator.engine.operator import Action, OperatorDecision, update_of
 
 
-def objection(  # noqa: PLR0911  # One reason after the other.
-    engine: Engine, saga: Saga, path: str, ruling: Ruling
+def why_refused(  # noqa: PLR0911  # One reason after the other.
+    engine: Engine, saga: Saga, path: str, ruling: OperatorDecision
 ) -> str:
     """What stands against a ruling that `Engine.decided` did not take."""
     leg = saga.leg(path)
@@ -32,10 +32,10 @@ def objection(  # noqa: PLR0911  # One reason after the other.
     return _unfit(engine, saga, leg, ruling)
 
 
-def _unfit(engine: Engine, saga: Saga, leg: Leg, ruling: Ruling) -> str:
+def _unfit(engine: Engine, saga: Saga, leg: Leg, ruling: OperatorDecision) -> str:
     if leg.status is Status.OVERTURNED:
         return f"{leg.path} left nothing that is given and not paid for"
-    amount = news_of(leg, ruling).amount
+    amount = update_of(leg, ruling).amount
     if 0 < amount <= leg.asked and contradicts(saga, leg, amount):
         return f"{leg.path}: {amount:,} cannot be true, given what was undone of it"
     fewer = leg.verb == engine.definition.pivot.name

@@ -11,47 +11,47 @@ from dataclasses import dataclass
 
 from orchestrator.engine import ladder
 from orchestrator.engine.balance import (
-    in_vain,
-    kept,
+    deductions,
+    issued,
     points,
-    promised,
     reversible,
-    takings,
-    undoings,
+    to_reverse,
+    undo_amount,
+    undo_legs,
 )
 from orchestrator.engine.definition import Definition, Kind, Role
 from orchestrator.engine.instance import Leg, Saga, Terms
 from orchestrator.engine.journal import LOSS
 from orchestrator.engine.machine import DECIDED, Status
 from orchestrator.engine.policy import LegPolicy, Policies, Remedy
-from orchestrator.engine.rebuild import stands
-from orchestrator.engine.results import ending, reviewed, tell
-from schemas.frozen import but
+from orchestrator.engine.rebuild import still_holds
+from orchestrator.engine.results import add_result, final_status, with_review_result
+from schemas.frozen import replaced
 from schemas.reasons import Code
 
 
 @dataclass(frozen=True, slots=True)
-class Settling:
+class Planner:
     """A definition and the policies under which it runs. Pure: the time is an argument."""
 
     definition: Definition
     policies: Policies
 
-    def _settle(self, saga: Saga, now: int) -> Saga:
+    def _plan(self, saga: Saga, now: int) -> Saga:
         """Ask for whatever can be asked for now, and tell the origin what it must hear."""
         settled = self._forward(saga, now)
         if settled is None:
-            return reviewed(saga, now)
+            return with_review_result(saga, now)
         if settled is not saga:
             return settled
         while True:
-            restored = self._restored(settled, now)
+            restored = self._rebalance(settled, now)
             if restored is settled:
                 break
             settled = restored
         if any(self._awaits(settled, leg) for leg in settled.legs):
-            return reviewed(settled, now)
-        return self._concluded(settled, now)
+            return with_review_result(settled, now)
+        return self._with_final_result(settled, now)
 
     def _forward(self, saga: Saga, now: int) -> Saga | None:
         """The saga with the next step asked; None while it must wait; itself when all were."""
@@ -60,7 +60,7 @@ class Settling:
             if not legs:
                 return saga  # Refused at once.
             if legs[0].status is Status.WAITING:
-                return saga if _turned(saga, now) else self._ask(saga, legs, now)
+                return saga if _abandoned(saga, now) else self._ask(saga, legs, now)
             if step.kind is Kind.COMPENSABLE:
                 if legs[0].status not in DECIDED:
                     return None
@@ -75,31 +75,31 @@ class Settling:
         tracked until it is acknowledged, but not waited for (`domain.md` 4.4).
         """
         if leg.status in DECIDED:
-            return leg.status is Status.OVERTURNED and leg.called > 0
+            return leg.status is Status.OVERTURNED and leg.escalated_at > 0
         if leg.status is Status.WAITING:
             return False
         if not saga.terms.prededucted or not self._may_only_be_late(leg):
             return True
         return points(saga, self.definition).owed < 0  # What follows depends on it after all.
 
-    def _restored(self, saga: Saga, now: int) -> Saga:
+    def _rebalance(self, saga: Saga, now: int) -> Saga:
         """The saga with the next thing asked that brings it into balance; itself when it is."""
         pivot = self.definition.pivot
-        vain = in_vain(saga, pivot)
+        vain = to_reverse(saga, pivot)
         if vain:
             return self._undo(saga, vain, now)
         now_owed = points(saga, self.definition)
         owed = now_owed.owed
         if owed > 0:
             if now_owed.covered:
-                return _recovered(saga, owed)
+                return _reduce_loss(saga, owed)
             asked = self._return(saga, owed, now) if now_owed.certain else saga
-            return asked if asked is not saga else _at_rest(saga)
+            return asked if asked is not saga else _clear_escalation(saga)
         if owed == 0:
-            return _at_rest(saga)
+            return _clear_escalation(saga)
         if any(leg.status not in DECIDED and leg.status is not Status.WAITING for leg in saga.legs):
             return saga
-        return self._remedied(saga, -owed, now)
+        return self._apply_remedy(saga, -owed, now)
 
     def _undo(self, saga: Saga, legs: Iterable[Leg], now: int) -> Saga:
         undo = self.definition.pivot.undo
@@ -112,14 +112,14 @@ class Settling:
         What a dispute says was taken is not given back before a person has decided.
         """
         disputed = False
-        for leg in takings(saga, self.definition):
+        for leg in deductions(saga, self.definition):
             if leg.status not in DECIDED:
                 disputed = True
                 continue
             undo = self.definition.step_of(leg.verb).undo
             assert undo is not None, leg
-            earlier = undoings(saga, leg)
-            left = leg.moved - sum([promised(other) for other in earlier])
+            earlier = undo_legs(saga, leg)
+            left = leg.moved - sum([undo_amount(other) for other in earlier])
             if left > 0:
                 number = f"/{len(earlier) + 1}" if earlier else ""
                 path = f"{leg.path}/{undo.name}{number}"
@@ -128,7 +128,7 @@ class Settling:
             return saga
         raise AssertionError(f"{owed} points are owed that were never taken: {saga}")
 
-    def _remedied(self, saga: Saga, short: int, now: int) -> Saga:
+    def _apply_remedy(self, saga: Saga, short: int, now: int) -> Saga:
         """Value was given that is not paid for: take the next remedy of the policy's chain."""
         cause = _cause(saga, self.definition.pivot.name)
         policy = self._policy(saga.terms, cause)
@@ -146,12 +146,12 @@ class Settling:
                 if redo is not None and not saga.terms.prededucted and not saga.leg(redo.name):
                     return self._added(saga, [Leg(redo.name, short)], now)
             elif remedy is Remedy.LOSS:
-                return self._lost(saga, short, now)
-        if cause.called:
+                return self._with_loss(saga, short, now)
+        if cause.escalated_at:
             return saga
-        return saga.with_leg(but(cause, called=now, code=Code.REPLY_DISPUTED))
+        return saga.with_leg(replaced(cause, escalated_at=now, code=Code.REPLY_DISPUTED))
 
-    def _lost(self, saga: Saga, short: int, now: int) -> Saga:
+    def _with_loss(self, saga: Saga, short: int, now: int) -> Saga:
         """The saga with a loss booked on whoever bears it; nobody is asked."""
         number = len(saga.legs_of(LOSS)) + 1
         path = LOSS if number == 1 else f"{LOSS}/{number}"
@@ -160,23 +160,23 @@ class Settling:
         return saga.with_leg(leg)
 
     def _added(self, saga: Saga, legs: list[Leg], now: int) -> Saga:
-        return self._ask(but(saga, legs=(*saga.legs, *legs)), legs, now)
+        return self._ask(replaced(saga, legs=(*saga.legs, *legs)), legs, now)
 
     def _ask(self, saga: Saga, legs: Iterable[Leg], now: int) -> Saga:
         """The saga with those legs asked, all together."""
-        asked = {leg.path: ladder.asked(leg, self._policy(saga.terms, leg), now) for leg in legs}
-        return but(saga, legs=tuple([asked.get(leg.path, leg) for leg in saga.legs]))
+        asked = {leg.path: ladder.sent(leg, self._policy(saga.terms, leg), now) for leg in legs}
+        return replaced(saga, legs=tuple([asked.get(leg.path, leg) for leg in saga.legs]))
 
-    def _concluded(self, saga: Saga, now: int) -> Saga:
+    def _with_final_result(self, saga: Saga, now: int) -> Saga:
         """The saga with its one final result, or with the correction of it (`domain.md` I1)."""
         told = saga.told
-        if told is not None and saga.ended and not told.moved:
+        if told is not None and saga.ended and not told.superseded:
             return saga
-        pieces = kept(saga, self.definition.pivot)
-        status, code = ending(saga, pieces)
-        if told is not None and stands(saga, self.definition, status):
-            return but(saga, told=but(told, words=None))
-        return tell(saga, status, code, now)
+        pieces = issued(saga, self.definition.pivot)
+        status, code = final_status(saga, pieces)
+        if told is not None and still_holds(saga, self.definition, status):
+            return replaced(saga, told=replaced(told, as_published=None))
+        return add_result(saga, status, code, now)
 
     def _may_only_be_late(self, leg: Leg) -> bool:
         step = self.definition.step_of(leg.verb)
@@ -200,24 +200,24 @@ def _cause(saga: Saga, pivot: str) -> Leg:
     return next(late, None) or next(given, saga.legs[0])
 
 
-def _at_rest(saga: Saga) -> Saga:
+def _clear_escalation(saga: Saga) -> Saga:
     """The saga without a call for a person about what is not missing any more."""
     for leg in saga.legs:
-        if leg.called and leg.status is Status.OVERTURNED:
-            return saga.with_leg(but(leg, called=0))
+        if leg.escalated_at and leg.status is Status.OVERTURNED:
+            return saga.with_leg(replaced(leg, escalated_at=0))
     return saga
 
 
-def _recovered(saga: Saga, owed: int) -> Saga:
+def _reduce_loss(saga: Saga, owed: int) -> Saga:
     """The saga with a loss taken back as far as it turned out to be none: the bearer comes first.
 
     What was given for it was paid for otherwise, or was not given.
     """
     leg = next(leg for leg in saga.legs_of(LOSS) if leg.moved)
-    return saga.with_leg(but(leg, moved=leg.moved - min(owed, leg.moved)))
+    return saga.with_leg(replaced(leg, moved=leg.moved - min(owed, leg.moved)))
 
 
-def _turned(saga: Saga, now: int) -> bool:
+def _abandoned(saga: Saga, now: int) -> bool:
     """Whether what was not asked yet will never be; not undone by a clock that steps back."""
     if saga.withdrawn or saga.answered or any(leg.undoes is not None for leg in saga.legs):
         return True

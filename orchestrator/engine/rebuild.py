@@ -12,19 +12,19 @@ from datetime import date
 from typing import Any, Final
 
 from orchestrator.engine import ladder
-from orchestrator.engine.balance import kept, points
+from orchestrator.engine.balance import issued, points
 from orchestrator.engine.definition import Definition
-from orchestrator.engine.instance import Leg, Saga, Told
+from orchestrator.engine.instance import Leg, ResultRevision, Saga
 from orchestrator.engine.machine import Status
-from orchestrator.engine.outbox import Kind, Utterance
+from orchestrator.engine.outbox import MessageKind, MessageRef
 from orchestrator.engine.policy import LegPolicy
-from schemas.frozen import but, value
+from schemas.frozen import replaced, value
 from schemas.reasons import Code
 from schemas.results import ResultStatus
 
 
 @value
-class SaidLeg:
+class PublishedLeg:
     """What one participant was told about one leg; the highest number of each kind."""
 
     path: str
@@ -41,10 +41,10 @@ class SaidLeg:
 
 
 @value
-class Said:
+class PublishedSaga:
     """Everything that was said about one saga, each leg in the order in which it was asked."""
 
-    legs: tuple[SaidLeg, ...] = ()
+    legs: tuple[PublishedLeg, ...] = ()
     result: Mapping[str, Any] | None = None  # The latest, word for word.
     result_at: int = 0
     first_at: int = 0  # When its origin was told the first of what is known; 0: of nothing.
@@ -76,17 +76,17 @@ class Said:
         """Whether the request was refused by the rules."""
         return self.result is not None and self.result["status"] == ResultStatus.REJECTED
 
-    def covers(self, utterance: Utterance) -> bool:
+    def contains(self, utterance: MessageRef) -> bool:
         """Whether that was said."""
-        if utterance.kind is Kind.RESULT:
+        if utterance.kind is MessageKind.RESULT:
             return self.result is not None and self.result["revision"] >= utterance.number
         leg = next((leg for leg in self.legs if leg.path == utterance.path), None)
         if leg is None:
             return False
         numbers = {
-            Kind.DO: leg.attempt,
-            Kind.INQUIRE: leg.inquiries,
-            Kind.CANCEL: leg.cancels,
+            MessageKind.DO: leg.attempt,
+            MessageKind.INQUIRE: leg.inquiries,
+            MessageKind.CANCEL: leg.cancels,
         }
         return numbers[utterance.kind] >= utterance.number
 
@@ -101,9 +101,9 @@ class Said:
         return None
 
 
-def caught_up(
+def replayed(
     saga: Saga,
-    said: Said,
+    said: PublishedSaga,
     definition: Definition,
     policy_of: Callable[[Leg], LegPolicy],
     now: int,
@@ -120,25 +120,25 @@ def caught_up(
             legs[told.path] = _caught_up(leg, told, policy_of(leg), now)
         done = legs.get(leg.undoes or "")
         if done is not None and done.reference is None and told.reference is not None:
-            legs[done.path] = but(done, reference=told.reference)
+            legs[done.path] = replaced(done, reference=told.reference)
     _ask_siblings(legs, definition, policy_of, now)
     withdrawn = saga.withdrawn or any(leg.withdrawn for leg in said.legs)
     if tuple(legs.values()) != saga.legs or withdrawn is not saga.withdrawn:
-        saga = but(saga, legs=tuple(legs.values()), withdrawn=withdrawn, held=0)
+        saga = replaced(saga, legs=tuple(legs.values()), withdrawn=withdrawn, held=0)
     revision = saga.told.revision if saga.told is not None else 0
     if said.result is None or said.result["revision"] <= revision:
         return saga
     told_then = _told(said.result, said.result_at)
     withdrawn = saga.withdrawn or told_then.status is ResultStatus.CANCELLED
-    return but(saga, told=told_then, withdrawn=withdrawn, held=0)
+    return replaced(saga, told=told_then, withdrawn=withdrawn, held=0)
 
 
-def stands(saga: Saga, definition: Definition, status: ResultStatus) -> bool:
+def still_holds(saga: Saga, definition: Definition, status: ResultStatus) -> bool:
     """Whether what the origin was told before is what it would be told now."""
-    words = saga.told.words if saga.told is not None else None
+    words = saga.told.as_published if saga.told is not None else None
     if words is None or not words["final"]:
         return False
-    pieces = kept(saga, definition.pivot)
+    pieces = issued(saga, definition.pivot)
     now = points(saga, definition)
     returning = now.returning if saga.terms.prededucted else 0
     charged = now.taken - now.returned - returning
@@ -163,7 +163,7 @@ _OPEN: Final = frozenset(
 """Where more can have been said since."""
 
 
-def _caught_up(leg: Leg, said: SaidLeg, policy: LegPolicy, now: int) -> Leg:
+def _caught_up(leg: Leg, said: PublishedLeg, policy: LegPolicy, now: int) -> Leg:
     attempt = max(leg.attempt, said.attempt)
     inquiries = max(leg.inquiries, said.inquiries)
     cancels = max(leg.cancels, said.cancels)
@@ -179,7 +179,7 @@ def _caught_up(leg: Leg, said: SaidLeg, policy: LegPolicy, now: int) -> Leg:
         status = Status.PENDING
     elif inquiries or attempt > 1:
         status = Status.UNKNOWN
-    return but(
+    return replaced(
         leg,
         status=status,
         attempt=attempt,
@@ -208,12 +208,12 @@ def _ask_siblings(
         if any(leg.status is not Status.WAITING for leg in mine):
             for leg in mine:
                 if leg.status is Status.WAITING:
-                    legs[leg.path] = ladder.asked(leg, policy_of(leg), now)
+                    legs[leg.path] = ladder.sent(leg, policy_of(leg), now)
 
 
-def _told(words: Mapping[str, Any], at: int) -> Told:
+def _told(words: Mapping[str, Any], at: int) -> ResultRevision:
     why = words.get("reason")
-    return Told(
+    return ResultRevision(
         words["revision"],
         ResultStatus(words["status"]),
         words["final"],

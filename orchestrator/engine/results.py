@@ -4,49 +4,51 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from orchestrator.engine.balance import promised
-from orchestrator.engine.instance import Leg, Saga, Told
+from orchestrator.engine.balance import undo_amount
+from orchestrator.engine.instance import Leg, ResultRevision, Saga
 from orchestrator.engine.machine import IN_FLIGHT, Status
-from schemas.frozen import but
+from schemas.frozen import replaced
 from schemas.reasons import Code
 from schemas.results import ResultStatus
 
 
-def remembered(saga: Saga) -> Saga:
+def with_superseded(saga: Saga) -> Saga:
     """The saga, with what its latest result spoke of kept: it is about to be corrected."""
     told = saga.told
-    if told is None or told.moved or not told.final or told.words is not None:
+    if told is None or told.superseded or not told.final or told.as_published is not None:
         return saga
-    moved = tuple([spoken(leg) for leg in saga.legs])
-    return but(saga, told=but(told, moved=moved))
+    moved = tuple([reported_amount(leg) for leg in saga.legs])
+    return replaced(saga, told=replaced(told, superseded=moved))
 
 
-def spoken(leg: Leg) -> int:
+def reported_amount(leg: Leg) -> int:
     """What a final result counts of a leg: what a channel was told to give back, it will."""
-    return promised(leg) if leg.undoes is not None else leg.moved
+    return undo_amount(leg) if leg.undoes is not None else leg.moved
 
 
-def reviewed(saga: Saga, now: int) -> Saga:
+def with_review_result(saga: Saga, now: int) -> Saga:
     """The saga, with the origin told that a person looks at it, if one must."""
     if saga.answered or not saga.parked:
         return saga
     if saga.told is not None and saga.told.status is ResultStatus.MANUAL_REVIEW:
         return saga
     code = next(leg.code for leg in saga.legs if leg.parked)
-    return tell(saga, ResultStatus.MANUAL_REVIEW, Code(code or Code.TIMEOUT), now)
+    return add_result(saga, ResultStatus.MANUAL_REVIEW, Code(code or Code.TIMEOUT), now)
 
 
-def tell(saga: Saga, status: ResultStatus, code: Code | None, now: int) -> Saga:
+def add_result(saga: Saga, status: ResultStatus, code: Code | None, now: int) -> Saga:
     """The saga with its next result told; after a final one it is a correction (I6)."""
     was = saga.told
     final = status not in (ResultStatus.MANUAL_REVIEW, ResultStatus.PENDING)
     moved = () if final else tuple([leg.moved for leg in saga.legs])
     revision = was.revision + 1 if was else 1
     corrected = was is not None and was.final
-    return but(saga, told=Told(revision, status, final, code, None, now, corrected, moved))
+    return replaced(
+        saga, told=ResultRevision(revision, status, final, code, None, now, corrected, moved)
+    )
 
 
-def ending(  # noqa: PLR0911  # The ways to end, one after the other.
+def final_status(  # noqa: PLR0911  # The ways to end, one after the other.
     saga: Saga, pieces: tuple[int, ...]
 ) -> tuple[ResultStatus, Code | None]:
     """How it ended, and why if not as was asked for."""
@@ -79,16 +81,16 @@ def phase(saga: Saga) -> str:
         return "PARKED"
     told = saga.told
     if told is not None and saga.ended:
-        return "CORRECTING" if told.moved else told.status
+        return "CORRECTING" if told.superseded else told.status
     if saga.held:
         return "HELD"
     for leg in reversed(saga.legs):
         if leg.status in IN_FLIGHT:
-            return waits_for(leg.path, leg.status)
+            return phase_of(leg.path, leg.status)
     return "OPEN"
 
 
 @lru_cache(maxsize=1_024)
-def waits_for(path: str, status: Status) -> str:
+def phase_of(path: str, status: Status) -> str:
     """What a saga waits for while the leg of that path, or verb, is in flight."""
     return f"{Leg(path, 0).verb.upper()}_{status.upper()}"

@@ -9,12 +9,12 @@ from typing import Any, Final
 
 import orjson
 
-from orchestrator.engine.rebuild import Said, SaidLeg
+from orchestrator.engine.rebuild import PublishedLeg, PublishedSaga
 from orchestrator.ports import Record, SagaKey
 from schemas import events
 from schemas.envelope import PLATFORM_SOURCE
 from schemas.events import Channel, topic_of
-from schemas.frozen import but
+from schemas.frozen import replaced
 from schemas.ids import SagaId, key_hash
 from schemas.reasons import Code
 
@@ -22,21 +22,21 @@ _LEG_CHARS: Final = 37
 """A saga's id and the slash after it, with which every leg id begins."""
 
 
-def spoken_topics(participants: Iterable[str]) -> list[str]:
+def published_topics(participants: Iterable[str]) -> list[str]:
     """Every topic on which the platform speaks about its sagas."""
     channels = (Channel.COMMANDS, Channel.RESULTS)
     return [topic_of(one, channel) for one in participants for channel in channels]
 
 
 @dataclass(slots=True)
-class Memory:
+class PublishedLog:
     """Everything that was said, by saga."""
 
-    _legs: dict[SagaKey, dict[str, SaidLeg]] = field(default_factory=dict)
+    _legs: dict[SagaKey, dict[str, PublishedLeg]] = field(default_factory=dict)
     _results: dict[SagaKey, Mapping[str, Any]] = field(default_factory=dict)
     _first: dict[SagaKey, Mapping[str, Any]] = field(default_factory=dict)
 
-    def hear(self, record: Record) -> None:
+    def add(self, record: Record) -> None:
         """Take one record of a topic of commands or results; what is not ours is passed over."""
         headers = dict(record.headers)
         ours = headers.get("ce_source") == PLATFORM_SOURCE.encode()
@@ -56,38 +56,38 @@ class Memory:
             key = (key_hash(record.key), data["saga_id"])
             legs = self._legs.setdefault(key, {})
             path = data["leg_id"][_LEG_CHARS:]
-            legs[path] = _more(legs.get(path) or SaidLeg(path), kind, data)
+            legs[path] = _more(legs.get(path) or PublishedLeg(path), kind, data)
 
     def keys(self) -> list[SagaKey]:
         """The sagas about which something was said."""
         return sorted(self._legs.keys() | self._results.keys())
 
-    def said(self) -> dict[SagaId, Said]:
+    def said(self) -> dict[SagaId, PublishedSaga]:
         """What was said, by saga id."""
         return {key[1]: self._of(key) for key in self.keys()}
 
-    def _of(self, key: SagaKey) -> Said:
+    def _of(self, key: SagaKey) -> PublishedSaga:
         legs = self._legs.get(key, {}).values()
         ordered = sorted(legs, key=lambda leg: (leg.sent_at or leg.said_at, leg.path))
         result = self._results.get(key)
         if result is None:
-            return Said(tuple(ordered))
-        return Said(tuple(ordered), result, _ms(result["at"]), _ms(self._first[key]["at"]))
+            return PublishedSaga(tuple(ordered))
+        return PublishedSaga(tuple(ordered), result, _ms(result["at"]), _ms(self._first[key]["at"]))
 
 
-def _more(leg: SaidLeg, kind: str, data: Mapping[str, Any]) -> SaidLeg:
+def _more(leg: PublishedLeg, kind: str, data: Mapping[str, Any]) -> PublishedLeg:
     """What is known of a leg with one more record; those of a leg may come in any order."""
     number, at = data["attempt"], _ms(data["issued_at"])
     if kind == events.INQUIRE:
         newer = number > leg.inquiries
-        leg = but(leg, inquiries=number) if newer else leg
-        return but(leg, said_at=at) if newer and not leg.cancels else leg
+        leg = replaced(leg, inquiries=number) if newer else leg
+        return replaced(leg, said_at=at) if newer and not leg.cancels else leg
     if kind == events.CANCEL:
-        return but(leg, cancels=number, said_at=at) if number > leg.cancels else leg
+        return replaced(leg, cancels=number, said_at=at) if number > leg.cancels else leg
     if number < leg.attempt:
         return leg
     expires = data.get("expires_at")
-    return but(
+    return replaced(
         leg,
         asked=data.get("points") or data["quantity"],
         attempt=number,

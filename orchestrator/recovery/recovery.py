@@ -14,11 +14,11 @@ from typing import Final
 
 from orchestrator.batch.decide import Decider
 from orchestrator.batch.decode import Route
-from orchestrator.batch.effects import Decision, limit_key_of
-from orchestrator.engine.rebuild import Said
+from orchestrator.batch.effects import BatchResult, limit_key_of
+from orchestrator.engine.rebuild import PublishedSaga
 from orchestrator.errors import Conflict
-from orchestrator.ports import Archive, Clock, Lost, Partition, SagaKey, Source, Store
-from orchestrator.recovery.published import Memory, spoken_topics
+from orchestrator.ports import Archive, Clock, Partition, RecoveryRange, SagaKey, Source, Store
+from orchestrator.recovery.published import PublishedLog, published_topics
 from schemas.events import Channel
 from schemas.ids import SagaId
 
@@ -48,7 +48,7 @@ def behind(
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class RecoveryContext:
     """What it works with."""
 
     decider: Decider
@@ -59,50 +59,53 @@ class Reach:
     routes: Mapping[str, Route]
 
 
-async def looks_restored(reach: Reach, numbers: Iterable[int]) -> bool:
+async def looks_restored(context: RecoveryContext, numbers: Iterable[int]) -> bool:
     """Whether the last that was said in these partitions is not what the database implies.
 
     Offsets tell of a restored database unless the very first batch after its backup was the last
     one, and died before them; what was lost then stands at the end of what was said.
     """
-    topics = spoken_topics(reach.decider.catalogue.participants)
+    topics = published_topics(context.decider.catalogue.participants)
     spoken = [(topic, number) for topic in topics for number in sorted(numbers)]
-    memory = Memory()
-    for record in await reach.archive.last(spoken, _LAST):
-        memory.hear(record)
-    async with reach.store.transaction() as transaction:
+    memory = PublishedLog()
+    for record in await context.archive.last(spoken, _LAST):
+        memory.add(record)
+    async with context.store.transaction() as transaction:
         loaded = await transaction.load(memory.keys(), ())
-    return reach.decider.lags(memory.said(), loaded, reach.clock.now())
+    return context.decider.is_behind(memory.said(), loaded, context.clock.now())
 
 
 class Recovery:
     """The way of one membership through what was lost."""
 
     def __init__(
-        self, reach: Reach, lost: Mapping[Partition, Lost], held: Iterable[Partition]
+        self,
+        context: RecoveryContext,
+        lost: Mapping[Partition, RecoveryRange],
+        held: Iterable[Partition],
     ) -> None:
         self.until = {partition: one.until for partition, one in lost.items()}
-        self.said: Mapping[SagaId, Said] = {}
+        self.said: Mapping[SagaId, PublishedSaga] = {}
         self.recalled = False  # Whether what survived was brought up to what was said.
         self.records = 0  # How many were read back.
         self.survived = 0  # How many sagas were there, and behind what was said of them.
         self._since = max(0, min(one.since for one in lost.values()) - MARGIN_MS)
-        self._reach = reach
+        self._context = context
         self._keys: list[SagaKey] = []
         self._paused = frozenset(held)
         self._explained: set[SagaId] = set()
-        reach.source.pause(self._paused)
+        context.source.pause(self._paused)
 
     async def remember(self, still: Callable[[], Awaitable[bool]]) -> bool:
         """Read back what was said to anybody in the partitions held; false once they are not."""
         numbers = sorted({number for _, number in self.until})
-        topics = spoken_topics(self._reach.decider.catalogue.participants)
+        topics = published_topics(self._context.decider.catalogue.participants)
         spoken = [(topic, number) for topic in topics for number in numbers]
-        memory = Memory()
+        memory = PublishedLog()
         self.records = 0
-        async for records in self._reach.archive.since(spoken, self._since):
+        async for records in self._context.archive.since(spoken, self._since):
             for record in records:
-                memory.hear(record)
+                memory.add(record)
             self.records += len(records)
             if not await still():
                 return False
@@ -115,8 +118,8 @@ class Recovery:
             yield self._keys[at : at + _PORTION]
 
     async def bring_up(
-        self, keys: Sequence[SagaKey], check: Callable[[Decision], None]
-    ) -> Decision:
+        self, keys: Sequence[SagaKey], check: Callable[[BatchResult], None]
+    ) -> BatchResult:
         """Bring those that survived up to what was said of them, in one transaction.
 
         `check` is called before it is saved and before it is committed.
@@ -126,14 +129,14 @@ class Recovery:
                 return await self._bring_up(keys, check)
 
     async def _bring_up(
-        self, keys: Sequence[SagaKey], check: Callable[[Decision], None]
-    ) -> Decision:
-        decider = self._reach.decider
-        async with self._reach.store.transaction() as transaction:
+        self, keys: Sequence[SagaKey], check: Callable[[BatchResult], None]
+    ) -> BatchResult:
+        decider = self._context.decider
+        async with self._context.store.transaction() as transaction:
             loaded = await transaction.load(keys, ())
             limits = (limit_key_of(saga.terms) for saga in loaded.values())
             used = await transaction.limits({limit for limit in limits if limit is not None})
-            decision = decider.recall(self.said, loaded, used, self._reach.clock.now())
+            decision = decider.recall(self.said, loaded, used, self._context.clock.now())
             check(decision)
             await transaction.save(decision.changes)
             check(decision)
@@ -155,7 +158,7 @@ class Recovery:
         for channel in _TURNS:
             waits = {one for one in self._paused if self._channel(one) is channel}
             if waits:
-                self._reach.source.resume(waits)
+                self._context.source.resume(waits)
                 self._paused -= waits
                 begins = channel
             if await self._lacks(channel, done):
@@ -172,9 +175,9 @@ class Recovery:
             if self._channel(partition) is not channel or (done.get(partition) or 0) >= until:
                 continue
             # Past the last record there may be a transaction's marker, which is no record.
-            if await self._reach.source.position(partition) < until:
+            if await self._context.source.position(partition) < until:
                 return True
         return False
 
     def _channel(self, partition: Partition) -> Channel:
-        return self._reach.routes[partition[0]].channel
+        return self._context.routes[partition[0]].channel

@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from itertools import islice
 
 from orchestrator.batch.decide import Needs
-from orchestrator.batch.effects import Decision
+from orchestrator.batch.effects import BatchResult
 from orchestrator.engine.instance import Saga
 from orchestrator.errors import Conflict
 from orchestrator.ports import SagaKey, Transaction
 from schemas.ids import SagaId
 
 
-class Recent:
+class SagaCache:
     """The newest sagas in flight, as this coordinator last saved or found them.
 
     Never believed: the compare-and-set tells when somebody else moved one, and what a batch leaves
@@ -51,13 +51,13 @@ class Recent:
             found |= await transaction.load(keys, strays)
         return found
 
-    async def check(self, transaction: Transaction, decision: Decision) -> None:
+    async def check(self, transaction: Transaction, decision: BatchResult) -> None:
         """Compare what was at hand and is not saved: nothing is stale by a stale row.
 
         Raises:
             Conflict: somebody else moved a saga since.
         """
-        changed, leant = decision.changes.sagas, decision.leant
+        changed, leant = decision.changes.sagas, decision.revision_sensitive
         left = {
             key: saga
             for key, saga in self._at_hand.items()
@@ -77,7 +77,7 @@ class Recent:
                 self._rung.setdefault(saga.terms.saga_id, saga)
         self._bound(self._rung)
 
-    def remember(self, decision: Decision) -> None:
+    def remember(self, decision: BatchResult) -> None:
         """Keep what has not ended after a commit, the newest so many.
 
         What rang and was answered with nothing new is let go: nothing is expected of it now, and

@@ -11,10 +11,10 @@ from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
-from orchestrator.admission.controller import Gatekeeper
+from orchestrator.admission.controller import AdmissionController
 from orchestrator.batch.decide import Decider
-from orchestrator.batch.decode import Arrival, routes
-from orchestrator.batch.effects import Decision
+from orchestrator.batch.decode import InboundEvent, routes
+from orchestrator.batch.effects import BatchResult
 from orchestrator.errors import (
     BrokerRefuses,
     Conflict,
@@ -24,16 +24,16 @@ from orchestrator.errors import (
     Unavailable,
 )
 from orchestrator.ports import Partition
-from orchestrator.recovery.recovery import Reach
-from orchestrator.runtime.cache import Recent
-from orchestrator.runtime.dependencies import World
-from orchestrator.runtime.membership import Rejoin, Standing
+from orchestrator.recovery.recovery import RecoveryContext
+from orchestrator.runtime.cache import SagaCache
+from orchestrator.runtime.dependencies import Dependencies
+from orchestrator.runtime.membership import MembershipGuard, Rejoin
 from orchestrator.runtime.publisher import Committed, Publisher
 from orchestrator.runtime.reader import Reader
-from orchestrator.runtime.reporting import Report
-from orchestrator.runtime.restoration import Aftermath
+from orchestrator.runtime.reporting import BatchReport
+from orchestrator.runtime.restoration import RestoreMonitor
 from orchestrator.settings import CoordinatorSettings
-from orchestrator.timers.fired import Ringing
+from orchestrator.timers.fired import FiredTimers
 from schemas.events import INTERNAL_TOPIC
 from schemas.ids import SagaId
 from schemas.results import TimerFired
@@ -44,13 +44,13 @@ class Coordinator:
 
     def __init__(
         self,
-        world: World,
+        world: Dependencies,
         decider: Decider,
         settings: CoordinatorSettings,
         *,
-        gatekeeper: Gatekeeper,
-        recent: Recent,
-        ringing: Ringing,
+        admission: AdmissionController,
+        cache: SagaCache,
+        fired: FiredTimers,
     ) -> None:
         log, metrics, store, source = world.log, world.metrics, world.store, world.source
         self._settings = settings
@@ -60,29 +60,29 @@ class Coordinator:
         self._clock = world.clock
         self._log = log
         self._metrics = metrics
-        self._report = Report(log, metrics)
+        self._report = BatchReport(log, metrics)
         self._probe = world.probe
-        self._gatekeeper = gatekeeper
+        self._admission = admission
         self._expected: dict[Partition, int | None] = {}
-        self._recent = recent
-        self._ringing = ringing
+        self._cache = cache
+        self._fired = fired
         self._assigned = asyncio.Event()  # Set while partitions are held.
         self._turn = asyncio.Lock()  # Held while batches are read, decided and committed.
         self._leaving = False  # From the moment that a rebalance takes the partitions away.
         self._draining = asyncio.Event()
         self._stop: Stop | None = None
         by_topic = routes(decider.catalogue.participants)
-        reach = Reach(decider, store, source, world.archive, world.clock, by_topic)
+        context = RecoveryContext(decider, store, source, world.archive, world.clock, by_topic)
         patience_s = world.session_timeout_s * 0.8
-        self._standing = standing = Standing(settings, patience_s, world.clock, log, metrics)
+        self._guard = membership = MembershipGuard(settings, patience_s, world.clock, log, metrics)
         self._publisher = publisher = Publisher(
-            settings, standing, source, world.bus, log=log, metrics=metrics, probe=world.probe
+            settings, membership, source, world.bus, log=log, metrics=metrics, probe=world.probe
         )
         expected = self._expected
-        self._aftermath = aftermath = Aftermath(
-            reach, standing, publisher, gatekeeper, turn=self._turn, expected=expected, log=log
+        self._restore = restore = RestoreMonitor(
+            context, membership, publisher, admission, turn=self._turn, expected=expected, log=log
         )
-        self._reader = Reader(settings, standing, reach, aftermath, gatekeeper, expected=expected)
+        self._reader = Reader(settings, membership, context, restore, admission, expected=expected)
 
     # -- life ---------------------------------------------------------------------------------
 
@@ -103,7 +103,7 @@ class Coordinator:
     @property
     def ready(self) -> bool:
         """Whether it holds an assignment and its last attempt succeeded."""
-        return self._standing.ready
+        return self._guard.ready
 
     @property
     def numbers(self) -> frozenset[int]:
@@ -120,7 +120,7 @@ class Coordinator:
     @property
     def recovering(self) -> bool:
         """Whether it reads once more what was lost with its database."""
-        return self._aftermath.recovery is not None
+        return self._restore.recovery is not None
 
     @property
     def draining(self) -> bool:
@@ -140,11 +140,11 @@ class Coordinator:
     @property
     def progress_at(self) -> float:
         """When something was done last, or the watchdog saw that nothing was to do."""
-        return self._standing.progress_at
+        return self._guard.progress_at
 
     @progress_at.setter
     def progress_at(self, at: float) -> None:
-        self._standing.progress_at = at
+        self._guard.progress_at = at
 
     def drain(self) -> None:
         """Finish the batch in hand, publish it, commit its offsets, leave the group."""
@@ -153,13 +153,13 @@ class Coordinator:
 
     async def _membership(self) -> None:
         """Join, work, leave; one consumer from its start to its end."""
-        self._standing.begin()
+        self._guard.begin()
         self._publisher.begin()
         self._assigned.clear()
         self._leaving = False
         self._forget()
-        self._aftermath.begin()
-        beat = asyncio.create_task(self._standing.beat(), name="pulse")
+        self._restore.begin()
+        beat = asyncio.create_task(self._guard.heartbeat(), name="pulse")
         publisher = asyncio.create_task(self._publisher.run(), name="publisher")
         work = asyncio.create_task(self._work(), name="work")
         tasks = (work, publisher, beat)
@@ -169,7 +169,7 @@ class Coordinator:
                 if task in done:
                     task.result()
         finally:
-            self._standing.set_ready(False)
+            self._guard.set_ready(False)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -177,22 +177,22 @@ class Coordinator:
 
     async def _work(self) -> None:
         """Batch after batch until drained; then wait until the last one is published."""
-        await self._standing.patiently(lambda: self._source.start(self))
+        await self._guard.until_available(lambda: self._source.start(self))
         while not self._draining.is_set():
             if not self._assigned.is_set():
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._assigned.wait(), self._settings.poll_s)
                 continue
-            if self._aftermath.comes_first:
-                await self._aftermath.settle()
+            if self._restore.comes_first:
+                await self._restore.settle()
                 continue
             # No rebalance happens within a turn: what was polled is ours until it is committed.
             async with self._turn:
                 if self._stop is not None:
                     raise self._stop
-                recovery = self._aftermath.recovery
+                recovery = self._restore.recovery
                 if recovery is not None and not self._reader.arrivals:
-                    await self._aftermath.follow(recovery)
+                    await self._restore.follow(recovery)
                 if not self._reader.arrivals:
                     await self._reader.read_on(self._settings.poll_s)
                 if self._reader.arrivals:
@@ -206,7 +206,7 @@ class Coordinator:
 
     async def on_revoked(self, partitions: Iterable[Partition]) -> None:
         """Finish what is in hand before somebody else gets the partitions."""
-        self._leaving = True  # Before anything is awaited: see _beside_reading.
+        self._leaving = True  # Before anything is awaited: see _save_while_polling.
         gone = list(partitions)
         try:
             async with asyncio.timeout(self._settings.drain_s), self._turn:
@@ -214,19 +214,19 @@ class Coordinator:
                 await self._publisher.ahead.join()
         except TimeoutError:
             self._assigned.clear()
-            self._standing.lost = True  # The batch in hand must not be committed any more.
+            self._guard.lost = True  # The batch in hand must not be committed any more.
         self._expected.clear()
-        self._aftermath.revoked()
+        self._restore.revoked()
         self._forget()
         self._publisher.done_offsets.clear()
-        self._standing.set_ready(False)
+        self._guard.set_ready(False)
         self._log.info("coordinator.revoked", partitions=len(gone))
 
     def _forget(self) -> None:
         """Drop what was read and not begun, and what others may change from now on."""
         self._reader.forget()
-        self._recent.forget()
-        self._ringing.forget()
+        self._cache.forget()
+        self._fired.forget()
 
     async def on_assigned(self, partitions: Iterable[Partition]) -> None:
         """Read on from Kafka's offsets, or from ours where the database is behind them."""
@@ -234,10 +234,10 @@ class Coordinator:
         mine = list(partitions)
         # Offsets first: they follow the positions, so that whatever somebody else commits meanwhile
         # does not look like a database that is behind; and the ends last, which positions precede.
-        committed = await self._standing.patiently(lambda: self._source.committed(mine))
-        stored = await self._standing.patiently(self._store.positions)
-        bounds = await self._standing.patiently(lambda: self._source.bounds(mine))
-        stored, lost = await self._aftermath.compare(stored, committed, bounds)
+        committed = await self._guard.until_available(lambda: self._source.committed(mine))
+        stored = await self._guard.until_available(self._store.positions)
+        bounds = await self._guard.until_available(lambda: self._source.bounds(mine))
+        stored, lost = await self._restore.compare(stored, committed, bounds)
         for partition in mine:
             first, end = bounds[partition]
             position = stored.get(partition)
@@ -254,26 +254,26 @@ class Coordinator:
             self._publisher.done_offsets[partition] = max(start, first)
             self._source.seek(partition, max(start, first))
         self._metrics.rebalances.inc()
-        self._standing.set_ready(not self._aftermath.assigned(mine, stored, lost))
+        self._guard.set_ready(not self._restore.assigned(mine, stored, lost))
         self._assigned.set()
         self._log.info("coordinator.assigned", partitions=len(mine))
 
     # -- one batch ------------------------------------------------------------------------------
 
-    async def _commit(self, arrivals: Sequence[Arrival]) -> Committed:
+    async def _commit(self, arrivals: Sequence[InboundEvent]) -> Committed:
         """Decide a batch and commit it, however often that takes."""
         backoff = self._settings.backoff_min_s
         while True:
-            self._standing.check_mine()
+            self._guard.check_mine()
             try:
                 decision, offsets = await self._transact(arrivals)
             except Conflict as conflict:
-                self._recent.forget()
+                self._cache.forget()
                 self._metrics.retries.labels("conflict").inc()
                 self._log.warning("batch.retried", why=str(conflict), records=len(arrivals))
             except Unavailable as away:
                 self._metrics.retries.labels("unavailable").inc()
-                self._standing.set_ready(False)
+                self._guard.set_ready(False)
                 self._log.warning("batch.retried", why=str(away), records=len(arrivals))
                 await asyncio.sleep(backoff)
                 backoff = min(backoff * 2, self._settings.backoff_max_s)
@@ -281,27 +281,29 @@ class Coordinator:
                 self._log.warning("batch.dropped", why=str(fenced), records=len(arrivals))
                 raise Rejoin(str(fenced)) from fenced
             else:
-                self._standing.set_ready(True)
+                self._guard.set_ready(True)
                 now = self._clock.now()
-                self._gatekeeper.committed(decision.outcomes, decision.taken, now)
-                self._ringing.rang(_timers(arrivals))
+                self._admission.committed(decision.outcomes, decision.taken, now)
+                self._fired.read(_timers(arrivals))
                 self._probe("after_commit")
                 self._report.committed(arrivals, decision, now)
                 return Committed(decision.outgoing, offsets)
 
-    async def _transact(self, arrivals: Sequence[Arrival]) -> tuple[Decision, dict[Partition, int]]:
+    async def _transact(
+        self, arrivals: Sequence[InboundEvent]
+    ) -> tuple[BatchResult, dict[Partition, int]]:
         """The batch in one transaction."""
         now = self._clock.now()
-        said = self._aftermath.said
+        said = self._restore.said
         needs = self._decider.needs(arrivals, now, said)
         async with self._store.transaction() as transaction:
             with self._metrics.stage.labels("load").time():
-                loaded = await self._recent.load(transaction, needs)
+                loaded = await self._cache.load(transaction, needs)
                 used = await transaction.limits(needs.limits)
                 made = await transaction.decisions(needs.decisions)
                 aside = await transaction.set_aside(needs.places)
             with self._metrics.stage.labels("decide").time():
-                allowances = self._gatekeeper.allowances(now)
+                allowances = self._admission.allowances(now)
                 decision = self._decider.decide(
                     arrivals,
                     loaded,
@@ -312,9 +314,9 @@ class Coordinator:
                     aside=aside,
                     said=said,
                 )
-                decision.outcomes = self._gatekeeper.observe(decision.changes.sagas.values())
+                decision.outcomes = self._admission.observe(decision.changes.sagas.values())
                 decision.changes.in_flight = decision.outcomes.in_flight
-            await self._recent.check(transaction, decision)
+            await self._cache.check(transaction, decision)
             self._check_dead_letters(decision)
             offsets = _ends(arrivals)
             moves = {
@@ -324,17 +326,17 @@ class Coordinator:
             }
             decision.changes.positions = moves
             with self._metrics.stage.labels("save").time():
-                await self._beside_reading(transaction.save(decision.changes))
+                await self._save_while_polling(transaction.save(decision.changes))
             self._probe("before_commit")
-            self._standing.check_mine()
+            self._guard.check_mine()
         for partition, (_, after) in moves.items():
             self._expected[partition] = after
-        self._recent.remember(decision)
-        if self._aftermath.recovery is not None:
-            self._aftermath.recovery.explain(decision.recalled)
+        self._cache.remember(decision)
+        if self._restore.recovery is not None:
+            self._restore.recovery.explain(decision.recalled)
         return decision, offsets
 
-    async def _beside_reading(self, saving: Coroutine[Any, Any, None]) -> None:
+    async def _save_while_polling(self, saving: Coroutine[Any, Any, None]) -> None:
         """Save, and read the next batch while the database works."""
         task = asyncio.create_task(saving)
         try:
@@ -349,7 +351,7 @@ class Coordinator:
                 task.cancel()  # once nothing is under way in it, or that would fail and hide why.
                 await asyncio.wait({task})
 
-    def _check_dead_letters(self, decision: Decision) -> None:
+    def _check_dead_letters(self, decision: BatchResult) -> None:
         """If most of a batch cannot be read, the fault is systemic: set nothing aside."""
         settings, total = self._settings, decision.new_records
         if total < settings.dead_letter_batch_min:
@@ -363,14 +365,14 @@ class Coordinator:
             )
 
 
-def _timers(arrivals: Sequence[Arrival]) -> Iterator[SagaId]:
+def _timers(arrivals: Sequence[InboundEvent]) -> Iterator[SagaId]:
     """The sagas whose timers are among these."""
     for arrival in arrivals:
         if type(arrival.event) is TimerFired and arrival.saga is not None:
             yield arrival.saga
 
 
-def _ends(arrivals: Sequence[Arrival]) -> dict[Partition, int]:
+def _ends(arrivals: Sequence[InboundEvent]) -> dict[Partition, int]:
     """The offset after the last record of each partition."""
     ends: dict[Partition, int] = {}
     for arrival in arrivals:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from orchestrator.admission.board import HealthBoard
 from orchestrator.ports import Archive, Bus, Clock, Source, Store
-from orchestrator.runtime.publisher import Probe, unharmed
+from orchestrator.runtime.publisher import Probe, no_probe
 from orchestrator.telemetry import Log, Metrics
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class Dependencies:
     """What a process reaches, and through what; none of its parts knows more of the world."""
 
     store: Store
@@ -24,4 +24,4 @@ class World:
     metrics: Metrics
     partitions: int  # Of each topic.
     session_timeout_s: float
-    probe: Probe = unharmed
+    probe: Probe = no_probe

@@ -18,7 +18,7 @@ class Rejoin(Exception):
     """This membership is not trustworthy any more: leave the group and join it again."""
 
 
-class Standing:
+class MembershipGuard:
     """Asked before anything that only the owner of the partitions may do."""
 
     def __init__(
@@ -53,7 +53,7 @@ class Standing:
         """Something was done just now: no restart is needed."""
         self.progress_at = self._clock.monotonic()
 
-    async def beat(self) -> None:
+    async def heartbeat(self) -> None:
         """Notice that the process stood still: then others may own its partitions by now."""
         while True:
             await asyncio.sleep(0.1)
@@ -72,7 +72,7 @@ class Standing:
         if still > self._frozen_after_s:
             raise Rejoin(f"the process stood still for {still:.1f} s")
 
-    async def patiently(self, attempt: Callable[[], Awaitable[T]]) -> T:
+    async def until_available(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Repeat what heals by waiting; the watchdog ends it when it does not."""
         backoff = self._settings.backoff_min_s
         while True:

@@ -7,29 +7,29 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.admission.controller import Gatekeeper
-from orchestrator.admission.sync import HealthLoop
+from orchestrator.admission.controller import AdmissionController
+from orchestrator.admission.sync import HealthSync
 from orchestrator.batch.decide import Decider
-from orchestrator.ports import Share
-from orchestrator.runtime.cache import Recent
+from orchestrator.ports import PartitionShare
+from orchestrator.runtime.cache import SagaCache
 from orchestrator.runtime.coordinator import Coordinator
-from orchestrator.runtime.dependencies import World
+from orchestrator.runtime.dependencies import Dependencies
 from orchestrator.runtime.watchdog import Watchdog
 from orchestrator.settings import CoordinatorSettings
-from orchestrator.timers.decisions import Courier
-from orchestrator.timers.fired import Ringing
+from orchestrator.timers.decisions import DecisionPublisher
+from orchestrator.timers.fired import FiredTimers
 from orchestrator.timers.sweeper import Sweeper
 
 
 @dataclass(frozen=True, slots=True)
-class Assembly:
+class Process:
     """Everything that runs in one coordinator process."""
 
     coordinator: Coordinator
     sweeper: Sweeper
-    courier: Courier
+    decisions: DecisionPublisher
     watchdog: Watchdog
-    health: HealthLoop
+    health: HealthSync
 
     async def run(self, *beside: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run until the coordinator ends, or any part of it or what is `beside` it fails.
@@ -38,18 +38,21 @@ class Assembly:
             Stop: the process must end with the error's exit code.
         """
         await self.health.begin()  # An open breaker is known before the first request is read.
-        parts = (self.sweeper.run, self.courier.run, self.watchdog.run, self.health.run)
+        parts = (self.sweeper.run, self.decisions.run, self.watchdog.run, self.health.run)
         await _first_of(self.coordinator.run(), *(run() for run in (*parts, *beside)))
 
 
 def assembled(
-    world: World, decider: Decider, gatekeeper: Gatekeeper, settings: CoordinatorSettings
-) -> Assembly:
+    world: Dependencies,
+    decider: Decider,
+    admission: AdmissionController,
+    settings: CoordinatorSettings,
+) -> Process:
     """The parts of a process, which share what is at hand and what rings."""
-    recent, ringing = Recent(settings.recent_sagas_max), Ringing()
+    cache, fired = SagaCache(settings.recent_sagas_max), FiredTimers()
     store, bus, clock, log = world.store, world.bus, world.clock, world.log
     coordinator = Coordinator(
-        world, decider, settings, gatekeeper=gatekeeper, recent=recent, ringing=ringing
+        world, decider, settings, admission=admission, cache=cache, fired=fired
     )
     sweeper = Sweeper(
         settings=settings,
@@ -57,21 +60,23 @@ def assembled(
         bus=bus,
         clock=clock,
         log=log,
-        offer=recent.offer,
-        ringing=ringing,
-        share=lambda: Share(world.partitions, coordinator.numbers),
+        offer=cache.offer,
+        fired=fired,
+        share=lambda: PartitionShare(world.partitions, coordinator.numbers),
         behind=lambda: coordinator.behind or coordinator.recovering,
     )
-    return Assembly(
+    return Process(
         coordinator,
         sweeper,
-        Courier(settings=settings, store=store, bus=bus, clock=clock, log=log),
+        DecisionPublisher(settings=settings, store=store, bus=bus, clock=clock, log=log),
         _watchdog(world, coordinator, settings),
-        _health(world, gatekeeper, settings),
+        _health(world, admission, settings),
     )
 
 
-def _watchdog(world: World, coordinator: Coordinator, settings: CoordinatorSettings) -> Watchdog:
+def _watchdog(
+    world: Dependencies, coordinator: Coordinator, settings: CoordinatorSettings
+) -> Watchdog:
     return Watchdog(
         coordinator=coordinator,
         source=world.source,
@@ -81,9 +86,11 @@ def _watchdog(world: World, coordinator: Coordinator, settings: CoordinatorSetti
     )
 
 
-def _health(world: World, gatekeeper: Gatekeeper, settings: CoordinatorSettings) -> HealthLoop:
-    return HealthLoop(
-        gatekeeper=gatekeeper,
+def _health(
+    world: Dependencies, admission: AdmissionController, settings: CoordinatorSettings
+) -> HealthSync:
+    return HealthSync(
+        admission=admission,
         board=world.board,
         clock=world.clock,
         log=world.log,

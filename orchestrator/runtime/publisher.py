@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from orchestrator.errors import Unavailable
 from orchestrator.ports import Bus, Outgoing, Partition, Source
-from orchestrator.runtime.membership import Standing
+from orchestrator.runtime.membership import MembershipGuard
 from orchestrator.settings import CoordinatorSettings, Phase
 from orchestrator.telemetry import Log, Metrics
 
@@ -19,7 +19,7 @@ Probe = Callable[[Phase], None]
 """Called at each phase; crash tests hang a signal on it."""
 
 
-def unharmed(_phase: Phase) -> None:
+def no_probe(_phase: Phase) -> None:
     """The probe of everyday life."""
 
 
@@ -41,7 +41,7 @@ class Publisher:
     def __init__(
         self,
         settings: CoordinatorSettings,
-        standing: Standing,
+        membership: MembershipGuard,
         source: Source,
         bus: Bus,
         *,
@@ -50,7 +50,7 @@ class Publisher:
         probe: Probe,
     ) -> None:
         self._settings = settings
-        self._standing = standing
+        self._guard = membership
         self._source = source
         self._bus = bus
         self._log = log
@@ -70,7 +70,7 @@ class Publisher:
             with self._metrics.stage.labels("publish").time():
                 await self._publish(batch)
             self._probe("before_offsets")
-            self._standing.check_mine()
+            self._guard.check_mine()
             try:
                 await self._source.commit(batch.offsets)
             except Unavailable as error:
@@ -78,7 +78,7 @@ class Publisher:
                 self._log.warning("offsets.not_committed", why=str(error))
             self._probe("after_offsets")
             self.done_offsets.update(batch.offsets)
-            self._standing.advanced()
+            self._guard.advanced()
             self.ahead.task_done()
             del batch  # Before the wait for the next one.
 
@@ -86,22 +86,22 @@ class Publisher:
         backoff = self._settings.backoff_min_s
         for part in self._parts(batch.outgoing):
             while True:
-                self._standing.check_mine()
+                self._guard.check_mine()
                 try:
                     await self._bus.publish(part)
                     break
                 except Unavailable as away:
-                    self._standing.set_ready(False)
+                    self._guard.set_ready(False)
                     self._log.warning("publish.retried", why=str(away), records=len(part))
                     await asyncio.sleep(backoff)
                     backoff = min(backoff * 2, self._settings.backoff_max_s)
             self._probe("half_published")
         self._metrics.published.inc(len(batch.outgoing))
-        self._standing.set_ready(True)
+        self._guard.set_ready(True)
 
     def _parts(self, outgoing: list[Outgoing]) -> Sequence[list[Outgoing]]:
         """All at once; in two halves when a crash test listens, so that there is a middle."""
-        if self._probe is unharmed or len(outgoing) < 2:
+        if self._probe is no_probe or len(outgoing) < 2:
             return [outgoing] if outgoing else []
         half = len(outgoing) // 2
         return [outgoing[:half], outgoing[half:]]

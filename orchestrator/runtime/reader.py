@@ -6,15 +6,15 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from orchestrator.admission.controller import Gatekeeper
-from orchestrator.batch.decode import Arrival, decode
+from orchestrator.admission.controller import AdmissionController
+from orchestrator.batch.decode import InboundEvent, decode
 from orchestrator.ports import Partition, Record
-from orchestrator.recovery.recovery import Reach
-from orchestrator.runtime.membership import Standing
-from orchestrator.runtime.restoration import Aftermath
+from orchestrator.recovery.recovery import RecoveryContext
+from orchestrator.runtime.membership import MembershipGuard
+from orchestrator.runtime.restoration import RestoreMonitor
 from orchestrator.settings import CoordinatorSettings
 from schemas.events import Channel
-from schemas.frozen import but
+from schemas.frozen import replaced
 
 _WAITED_MS: Final = 1_000
 _SAMPLE: Final = 32
@@ -29,29 +29,29 @@ class Reader:
     def __init__(
         self,
         settings: CoordinatorSettings,
-        standing: Standing,
-        reach: Reach,
-        aftermath: Aftermath,
-        gatekeeper: Gatekeeper,
+        membership: MembershipGuard,
+        context: RecoveryContext,
+        restore: RestoreMonitor,
+        admission: AdmissionController,
         *,
         expected: Mapping[Partition, int | None],
     ) -> None:
         self._settings = settings
-        self._standing = standing
-        self._source = reach.source
-        self._clock = reach.clock
-        self._routes = reach.routes
-        self._aftermath = aftermath
-        self._gatekeeper = gatekeeper
+        self._guard = membership
+        self._source = context.source
+        self._clock = context.clock
+        self._routes = context.routes
+        self._restore = restore
+        self._admission = admission
         self._expected = expected  # The coordinator's own: where each partition stands.
-        self.arrivals: list[Arrival] = []
+        self.arrivals: list[InboundEvent] = []
         self.behind = False  # Whether answers wait to be read, and have for some time.
 
     def forget(self) -> None:
         """Drop what was read and not begun."""
         self.arrivals.clear()
 
-    def take(self) -> list[Arrival]:
+    def take(self) -> list[InboundEvent]:
         """The batch that was read, out of the hands of whoever reads the next one."""
         arrivals, self.arrivals = self.arrivals, []
         return arrivals
@@ -60,11 +60,11 @@ class Reader:
         """Poll and decode the next batch; within a turn, so no rebalance comes in between."""
         count_max = self._settings.batch_records_max
         records = await self._source.poll(wait_s, count_max)
-        self._standing.check_pulse()
+        self._guard.check_pulse()
         now = self._clock.now()
-        self._gatekeeper.heard(records, now)
+        self._admission.heard(records, now)
         self.behind = len(records) * 2 >= count_max and self._waited(records, now)
-        arrivals: list[Arrival] = []
+        arrivals: list[InboundEvent] = []
         for at, record in enumerate(records, 1):
             arrivals += self._decode(record)
             if at % _DECODED_AT_ONCE == 0:
@@ -79,12 +79,12 @@ class Reader:
             if self._routes[record.topic].channel is not Channel.REQUESTS
         )
 
-    def _decode(self, record: Record) -> list[Arrival]:
+    def _decode(self, record: Record) -> list[InboundEvent]:
         position = self._expected.get((record.topic, record.partition))
         redelivered = position is not None and record.offset < position
         arrivals = decode(record, self._routes[record.topic], redelivered=redelivered)
-        recovery = self._aftermath.recovery
+        recovery = self._restore.recovery
         if recovery is None:
             return arrivals
         until = recovery.until.get((record.topic, record.partition), 0)
-        return [but(arrival, restored=record.offset < until) for arrival in arrivals]
+        return [replaced(arrival, restored=record.offset < until) for arrival in arrivals]

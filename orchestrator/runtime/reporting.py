@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from orchestrator.batch.decode import Arrival
-from orchestrator.batch.effects import Decision
+from orchestrator.batch.decode import InboundEvent
+from orchestrator.batch.effects import BatchResult
 from orchestrator.telemetry import Log, Metrics
 from schemas.envelope import rfc3339
 from schemas.events import Channel
@@ -14,14 +14,14 @@ from schemas.results import TimerFired
 from schemas.times import moment
 
 
-class Report:
+class BatchReport:
     """Counts and logs; nothing here can fail a batch."""
 
     def __init__(self, log: Log, metrics: Metrics) -> None:
         self._log = log
         self._metrics = metrics
 
-    def committed(self, arrivals: Sequence[Arrival], decision: Decision, now: int) -> None:
+    def committed(self, arrivals: Sequence[InboundEvent], decision: BatchResult, now: int) -> None:
         """Tell of a batch that is in the database; `now` in milliseconds."""
         metrics = self._metrics
         metrics.batches.inc()
@@ -45,10 +45,10 @@ class Report:
             )
         self._moves(decision, rfc3339(moment(now)))
 
-    def _moves(self, decision: Decision, at: str) -> None:
+    def _moves(self, decision: BatchResult, at: str) -> None:
         started = parked = 0
         ended: Counter[str] = Counter()
-        for moved in decision.moved:
+        for moved in decision.accepted:
             saga = moved.saga
             started += moved.event in ("requested", "held")
             parked += moved.parked

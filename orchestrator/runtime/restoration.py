@@ -10,38 +10,38 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from orchestrator.admission.controller import Gatekeeper
+from orchestrator.admission.controller import AdmissionController
 from orchestrator.batch.decide import NOTHING
-from orchestrator.batch.effects import Decision
-from orchestrator.engine.rebuild import Said
-from orchestrator.ports import Lost, Partition
-from orchestrator.recovery.recovery import Reach, Recovery, behind, looks_restored
-from orchestrator.runtime.membership import Rejoin, Standing
+from orchestrator.batch.effects import BatchResult
+from orchestrator.engine.rebuild import PublishedSaga
+from orchestrator.ports import Partition, RecoveryRange
+from orchestrator.recovery.recovery import Recovery, RecoveryContext, behind, looks_restored
+from orchestrator.runtime.membership import MembershipGuard, Rejoin
 from orchestrator.runtime.publisher import Committed, Publisher
 from orchestrator.telemetry import Log
 from schemas.ids import SagaId
 
 
-class Aftermath:
+class RestoreMonitor:
     """What one coordinator knows of a restored database; most often that there is none."""
 
     def __init__(
         self,
-        reach: Reach,
-        standing: Standing,
+        context: RecoveryContext,
+        membership: MembershipGuard,
         publisher: Publisher,
-        gatekeeper: Gatekeeper,
+        admission: AdmissionController,
         *,
         turn: asyncio.Lock,
         expected: Mapping[Partition, int | None],
         log: Log,
     ) -> None:
-        self._reach = reach
-        self._store = reach.store
-        self._source = reach.source
-        self._standing = standing
+        self._context = context
+        self._store = context.store
+        self._source = context.source
+        self._guard = membership
         self._publisher = publisher
-        self._gatekeeper = gatekeeper
+        self._admission = admission
         self._turn = turn
         self._expected = expected  # The coordinator's own: it moves while this looks at it.
         self._log = log
@@ -60,7 +60,7 @@ class Aftermath:
         self.recovery = None
 
     @property
-    def said(self) -> Mapping[SagaId, Said]:
+    def said(self) -> Mapping[SagaId, PublishedSaga]:
         """What was said since the backup, as far as it is known."""
         return self.recovery.said if self.recovery is not None else NOTHING
 
@@ -76,24 +76,24 @@ class Aftermath:
         stored: Mapping[Partition, int],
         committed: Mapping[Partition, int | None],
         bounds: Mapping[Partition, tuple[int, int]],
-    ) -> tuple[Mapping[Partition, int], Mapping[Partition, Lost]]:
+    ) -> tuple[Mapping[Partition, int], Mapping[Partition, RecoveryRange]]:
         """Mark as lost what lies behind Kafka's offsets; the positions then, and all that is."""
         if found := behind(stored, committed, bounds):
-            await self._standing.patiently(lambda: self._store.begin_recovery(found))
-            stored = await self._standing.patiently(self._store.positions)
-        return stored, await self._standing.patiently(self._store.recovery)
+            await self._guard.until_available(lambda: self._store.begin_recovery(found))
+            stored = await self._guard.until_available(self._store.positions)
+        return stored, await self._guard.until_available(self._store.recovery)
 
     def assigned(
         self,
         mine: Sequence[Partition],
         stored: Mapping[Partition, int],
-        lost: Mapping[Partition, Lost],
+        lost: Mapping[Partition, RecoveryRange],
     ) -> bool:
         """These partitions are held now; whether something of them was lost."""
         self._unseen = {number for _, number in mine} - self._seen
         ours = {partition: lost[partition] for partition in mine if partition in lost}
         if ours:
-            self.recovery = Recovery(self._reach, ours, mine)
+            self.recovery = Recovery(self._context, ours, mine)
             self._unseen -= {number for _, number in ours}  # Known already to be restored.
             records = sum(one.until - (stored.get(at) or 0) for at, one in ours.items())
             self._log.warning("recovery.begun", partitions=len(ours), records=records)
@@ -110,8 +110,8 @@ class Aftermath:
 
     async def _look_back(self, numbers: frozenset[int]) -> None:
         """Before the first record of these partitions: is the database as new as what was said?"""
-        patiently = self._standing.patiently
-        restored = await patiently(lambda: looks_restored(self._reach, numbers))
+        patiently = self._guard.until_available
+        restored = await patiently(lambda: looks_restored(self._context, numbers))
         async with self._turn:
             if not numbers <= self._unseen:
                 return
@@ -129,13 +129,13 @@ class Aftermath:
 
     async def _recall(self, recovery: Recovery) -> None:
         """Read back what was said since the backup; bring the sagas that survived up to it."""
-        patiently = self._standing.patiently
+        patiently = self._guard.until_available
 
         async def still() -> bool:
             async with self._turn:
                 if self.recovery is recovery:
                     await self._source.poll(0, 1)  # All is paused: to be seen alive by the group.
-                self._standing.advanced()
+                self._guard.advanced()
                 return self.recovery is recovery
 
         # From here on what is between Kafka's offsets and ours is what it always is.
@@ -149,17 +149,17 @@ class Aftermath:
                     return
                 up = partial(recovery.bring_up, keys, self._check_recalled)
                 decision = await patiently(up)
-                now = self._reach.clock.now()
-                self._gatekeeper.committed(decision.outcomes, decision.taken, now)
+                now = self._context.clock.now()
+                self._admission.committed(decision.outcomes, decision.taken, now)
                 await self._publisher.ahead.put(Committed(decision.outgoing, {}))
         recovery.recalled = True
-        self._standing.set_ready(True)
+        self._guard.set_ready(True)
         found = {"records": recovery.records, "sagas": len(recovery.said)}
         self._log.info("recovery.recalled", **found, survived=recovery.survived)
 
-    def _check_recalled(self, decision: Decision) -> None:
-        self._standing.check_mine()
-        decision.outcomes = self._gatekeeper.observe(decision.changes.sagas.values())
+    def _check_recalled(self, decision: BatchResult) -> None:
+        self._guard.check_mine()
+        decision.outcomes = self._admission.observe(decision.changes.sagas.values())
         decision.changes.in_flight = decision.outcomes.in_flight
 
     async def follow(self, recovery: Recovery) -> None:

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from orchestrator.engine.balance import kept, points, price, undoings
+from orchestrator.engine.balance import issued, points, price, undo_legs
 from orchestrator.engine.definition import Definition
 from orchestrator.engine.instance import Leg, Saga
-from orchestrator.engine.ladder import News
+from orchestrator.engine.ladder import LegUpdate
 from orchestrator.engine.machine import Event
-from orchestrator.engine.outbox import Kind, Utterance
+from orchestrator.engine.outbox import MessageKind, MessageRef
 from orchestrator.engine.planner import participant
 from orchestrator.engine.policy import Policies
 from schemas import events
@@ -37,7 +37,7 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class Messages:
     """The vocabulary of one definition under the participants' policies."""
 
     definition: Definition
@@ -47,9 +47,9 @@ class Words:
         """The participant whose leg it is; only its replies count."""
         return participant(saga.terms, self.definition, leg.verb)
 
-    def message(self, saga: Saga, utterance: Utterance) -> Message:
+    def message(self, saga: Saga, utterance: MessageRef) -> Message:
         """The words of an utterance; the same whenever it is said."""
-        if utterance.kind is Kind.RESULT:
+        if utterance.kind is MessageKind.RESULT:
             return self._result(saga)
         leg = saga.leg(utterance.path)
         assert leg is not None, (saga.terms.saga_id, utterance)
@@ -57,11 +57,11 @@ class Words:
         leg_id = f"{saga.terms.saga_id}/{leg.path}"
         to = participant(saga.terms, self.definition, verb)
         number = utterance.number
-        if utterance.kind is Kind.INQUIRE:
+        if utterance.kind is MessageKind.INQUIRE:
             event_id = command_event_id(leg_id, "inquire", number)
             data = _common(saga, leg_id, number, leg.said_at)
             return Message(to, Channel.COMMANDS, event_id, events.INQUIRE, data)
-        if utterance.kind is Kind.CANCEL:
+        if utterance.kind is MessageKind.CANCEL:
             event_id = command_event_id(leg_id, "cancel", number)
             data = _common(saga, leg_id, number, leg.said_at) | {"reason": Code.TIMEOUT}
             return Message(to, Channel.COMMANDS, event_id, events.CANCEL, data)
@@ -77,10 +77,10 @@ class Words:
         assert told is not None, saga.terms.saga_id
         terms = saga.terms
         event_id = result_event_id(terms.saga_id, told.revision)
-        if told.words is not None:
-            again = dict(told.words)
+        if told.as_published is not None:
+            again = dict(told.as_published)
             return Message(terms.origin, Channel.RESULTS, event_id, self.definition.answer, again)
-        pieces = kept(saga, self.definition.pivot)
+        pieces = issued(saga, self.definition.pivot)
         charged, returned = self._points(saga, pieces)
         result: dict[str, Any] = {
             "saga_id": terms.saga_id,
@@ -180,8 +180,8 @@ def _return(saga: Saga, leg: Leg, _expires: str) -> dict[str, Any]:
     lots = (done.detail or {}).get("lots")
     if not lots:
         return found
-    earlier = [undo.asked for undo in undoings(saga, done)]
-    before = sum(earlier[: [undo.path for undo in undoings(saga, done)].index(leg.path)])
+    earlier = [undo.asked for undo in undo_legs(saga, done)]
+    before = sum(earlier[: [undo.path for undo in undo_legs(saga, done)].index(leg.path)])
     return found | {"lots": _lots_back(lots, leg.asked, before)}
 
 
@@ -237,26 +237,26 @@ _COMMANDS: Final[dict[str, Projection]] = {
 }
 
 
-def read_reply(saga: Saga, leg: Leg, reply: LegAnswered) -> News:
+def read_reply(saga: Saga, leg: Leg, reply: LegAnswered) -> LegUpdate:
     """What a reply says about a leg; whatever does not fit what was asked is unusable."""
     if reply.stated is Outcome.CONFIRMED:
         return _confirmed(saga, leg, reply)
     if reply.stated is Outcome.REJECTED and reply.reason is not None:
         if is_definite_no(reply.reason.code):
-            return News(event=Event.REJECTED, code=reply.reason.code)
-        return News(event=Event.UNUSABLE, code=Code.PARTNER_SYSTEM_ERROR)
+            return LegUpdate(event=Event.REJECTED, code=reply.reason.code)
+        return LegUpdate(event=Event.UNUSABLE, code=Code.PARTNER_SYSTEM_ERROR)
     return _READINGS.get(reply.stated, _MALFORMED)
 
 
-_MALFORMED: Final = News(event=Event.UNUSABLE, code=Code.MALFORMED_REPLY)
-_READINGS: Final[dict[Outcome | None, News]] = {
-    Outcome.CANCELLED: News(event=Event.CANCELLED),
-    Outcome.PENDING: News(event=Event.PENDING),
-    Outcome.NOT_RECEIVED: News(event=Event.NOT_RECEIVED),
+_MALFORMED: Final = LegUpdate(event=Event.UNUSABLE, code=Code.MALFORMED_REPLY)
+_READINGS: Final[dict[Outcome | None, LegUpdate]] = {
+    Outcome.CANCELLED: LegUpdate(event=Event.CANCELLED),
+    Outcome.PENDING: LegUpdate(event=Event.PENDING),
+    Outcome.NOT_RECEIVED: LegUpdate(event=Event.NOT_RECEIVED),
 }
 
 
-def _confirmed(saga: Saga, leg: Leg, reply: LegAnswered) -> News:
+def _confirmed(saga: Saga, leg: Leg, reply: LegAnswered) -> LegUpdate:
     is_points = leg.verb in ("deduct", "charge", "return")
     stated, foreign = reply.points, reply.quantity
     if not is_points:
@@ -282,7 +282,7 @@ def _confirmed(saga: Saga, leg: Leg, reply: LegAnswered) -> News:
         ):
             return _MISMATCH
         detail["coupons"] = [_coupon(coupon) for coupon in reply.coupons]
-    return News(
+    return LegUpdate(
         event=Event.CONFIRMED, amount=amount, reference=reply.reference, detail=detail or None
     )
 
@@ -310,4 +310,4 @@ def _coupon(coupon: Coupon) -> dict[str, Any]:
     return found
 
 
-_MISMATCH: Final = News(event=Event.UNUSABLE, code=Code.REPLY_AMOUNT_MISMATCH)
+_MISMATCH: Final = LegUpdate(event=Event.UNUSABLE, code=Code.REPLY_AMOUNT_MISMATCH)

@@ -17,7 +17,7 @@ from schemas.times import moment
 _COUNT_MAX = 100
 
 
-class Courier:
+class DecisionPublisher:
     """One loop: find decisions that wait to be carried out and say so on `uprp.internal`."""
 
     def __init__(

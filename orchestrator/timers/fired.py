@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from schemas.ids import SagaId
 
 
-class Ringing:
+class FiredTimers:
     """Which sagas' timers this coordinator published and has not read yet.
 
     So that none is published twice while it waits in its topic. In memory only: whoever takes the
@@ -17,11 +17,11 @@ class Ringing:
     def __init__(self) -> None:
         self._until: dict[SagaId, int] = {}
 
-    def rings(self, sagas: Iterable[SagaId], until: int) -> None:
+    def published(self, sagas: Iterable[SagaId], until: int) -> None:
         """They are about to be published; what is not read by then (ms) is taken for lost."""
         self._until.update(dict.fromkeys(sagas, until))
 
-    def rang(self, sagas: Iterable[SagaId]) -> None:
+    def read(self, sagas: Iterable[SagaId]) -> None:
         """They were read, and what they led to is committed."""
         for saga_id in sagas:
             self._until.pop(saga_id, None)

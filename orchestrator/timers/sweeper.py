@@ -9,10 +9,10 @@ from typing import Final
 from orchestrator.batch import encode
 from orchestrator.engine.instance import Saga
 from orchestrator.errors import Unavailable
-from orchestrator.ports import Bus, Clock, Outgoing, Share, Store
+from orchestrator.ports import Bus, Clock, Outgoing, PartitionShare, Store
 from orchestrator.settings import CoordinatorSettings
 from orchestrator.telemetry import Log
-from orchestrator.timers.fired import Ringing
+from orchestrator.timers.fired import FiredTimers
 from schemas.envelope import rfc3339
 from schemas.times import moment
 
@@ -38,8 +38,8 @@ class Sweeper:
         clock: Clock,
         log: Log,
         offer: Callable[[Sequence[Saga]], None],
-        ringing: Ringing,
-        share: Callable[[], Share],
+        fired: FiredTimers,
+        share: Callable[[], PartitionShare],
         behind: Callable[[], bool],
     ) -> None:
         self._settings = settings
@@ -48,11 +48,11 @@ class Sweeper:
         self._clock = clock
         self._log = log
         self._offer = offer
-        self._ringing = ringing
+        self._fired = fired
         self._share = share
         self._behind = behind
         self._swept_at = clock.monotonic()
-        self._seen: Share | None = None
+        self._seen: PartitionShare | None = None
         self._seen_to = 0
         self._looked_back = 0
 
@@ -85,19 +85,19 @@ class Sweeper:
         now, share = self._clock.now(), self._share()
         if not share.numbers:
             return 0
-        ringing, count_max = self._ringing.current(now), self._settings.sweep_count_max
+        fired, count_max = self._fired.current(now), self._settings.sweep_count_max
         since = self._since(share, now)
-        due = await self._store.due(since, now, share, ringing, count_max)
+        due = await self._store.due(since, now, share, fired, count_max)
         self._seen_to = now if len(due) < count_max else (due[-1].wake_at or 0) - 1
         if not due or share != self._share():  # They are somebody else's by now.
             return 0
         self._offer(due)
         until = now + round(self._settings.sweep_lease_s * 1000)
-        self._ringing.rings([saga.terms.saga_id for saga in due], until)
-        await self._bus.publish(fired(due, now, share.partitions))
+        self._fired.published([saga.terms.saga_id for saga in due], until)
+        await self._bus.publish(timer_records(due, now, share.partitions))
         return len(due)
 
-    def _since(self, share: Share, now: int) -> int:
+    def _since(self, share: PartitionShare, now: int) -> int:
         """Up to when everything that was due is published, as far as is known.
 
         Behind it lies what has rung, row after dead row; now and then something that came late.
@@ -108,14 +108,14 @@ class Sweeper:
         return 0
 
 
-def fired(due: Sequence[Saga], now: int, partitions: int) -> list[Outgoing]:
+def timer_records(due: Sequence[Saga], now: int, partitions: int) -> list[Outgoing]:
     """The records that say whose timers are due, some in each; `now` in milliseconds."""
     by_partition: dict[int, list[Saga]] = {}
     for saga in due:
         by_partition.setdefault(saga.terms.key_hash % partitions, []).append(saga)
     at = rfc3339(moment(now))
     return [
-        encode.rings(group[start : start + TIMERS_A_RECORD], at)
+        encode.timers_record(group[start : start + TIMERS_A_RECORD], at)
         for group in by_partition.values()
         for start in range(0, len(group), TIMERS_A_RECORD)
     ]

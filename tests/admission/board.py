@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from orchestrator.admission.board import Shared, Sight
+from orchestrator.admission.board import HealthReport, SharedHealth
 from orchestrator.admission.breaker import Breaker
-from orchestrator.admission.gate import Part
+from orchestrator.admission.gate import Slot
 from orchestrator.errors import Unavailable
 
 
@@ -16,7 +16,7 @@ from orchestrator.errors import Unavailable
 class Board:
     """The tables that all coordinators share."""
 
-    sights: dict[tuple[str, str], Sight] = field(default_factory=dict)
+    sights: dict[tuple[str, str], HealthReport] = field(default_factory=dict)
     heard: dict[str, int] = field(default_factory=dict)
     in_flight: Counter[str] = field(default_factory=Counter)
     breakers: dict[str, Breaker] = field(default_factory=dict)
@@ -34,16 +34,18 @@ class Desk:
     board: Board
     instance: str
 
-    async def share(self, sights: Sequence[Sight], now: int, alive_since: int) -> Shared:
+    async def share(
+        self, sights: Sequence[HealthReport], now: int, alive_since: int
+    ) -> SharedHealth:
         self._reach()
         board = self.board
         board.heard[self.instance] = now
         for sight in sights:
             board.sights[sight.participant, self.instance] = sight
         alive = sorted(name for name, at in board.heard.items() if at >= alive_since)
-        part = Part(alive.index(self.instance), len(alive))
+        part = Slot(alive.index(self.instance), len(alive))
         everything = list(board.sights.values())
-        return Shared(part, everything, dict(board.in_flight), dict(board.breakers))
+        return SharedHealth(part, everything, dict(board.in_flight), dict(board.breakers))
 
     async def move(self, participant: str, expected: int, to: Breaker) -> bool:
         self._reach()

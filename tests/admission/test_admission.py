@@ -13,13 +13,13 @@ from orchestrator.admission.breaker import Breaker, HealthPolicy, State, WhenUna
 from orchestrator.admission.gate import (
     LOOK_MS,
     MICRO,
+    Admitted,
     Allowance,
-    Bucket,
+    Blocked,
     Gate,
-    Objection,
-    Part,
-    Taken,
-    Why,
+    Limiter,
+    Slot,
+    TokenBucket,
     allowance,
     legs_needed,
     refilled,
@@ -38,7 +38,7 @@ def gate(**allowances: Allowance) -> Gate:
     return Gate(allowances)
 
 
-def admit(found: Gate) -> Objection | None:
+def admit(found: Gate) -> Blocked | None:
     return found.admit(TERMS, REDEMPTION)
 
 
@@ -58,9 +58,9 @@ def test_whoever_is_not_bounded_takes_everything() -> None:
 def test_each_of_the_three_can_say_no() -> None:
     opened = Breaker(1, State.OPEN, NOW, NOW + 9)
     for bound, why, until in (
-        (Allowance(POLICY, opened, probes=0), Why.BREAKER, NOW + 9),
-        (Allowance(POLICY, Breaker(), room=1), Why.BULKHEAD, None),
-        (Allowance(POLICY, Breaker(), tokens=MICRO - 1), Why.RATE, None),
+        (Allowance(POLICY, opened, probes=0), Limiter.BREAKER, NOW + 9),
+        (Allowance(POLICY, Breaker(), room=1), Limiter.BULKHEAD, None),
+        (Allowance(POLICY, Breaker(), tokens=MICRO - 1), Limiter.RATE, None),
     ):
         objection = admit(gate(alipayhk=bound))
         assert objection is not None
@@ -76,7 +76,7 @@ def test_what_is_let_through_is_taken_from_everybody_and_else_from_nobody() -> N
     assert admit(found) is None
     assert admit(found) is None
     assert admit(found) is not None
-    assert found.taken == {"citi": Taken(2, 2), "alipayhk": Taken(2, 4)}
+    assert found.taken == {"citi": Admitted(2, 2), "alipayhk": Admitted(2, 4)}
 
 
 def test_a_refusal_counts_before_a_hold_and_a_short_patience_before_a_long_one() -> None:
@@ -99,7 +99,7 @@ def of(number: int) -> Terms:
 
 
 def test_held_sagas_are_looked_at_again_when_there_may_be_room_and_not_all_at_once() -> None:
-    held = Objection("citi", Why.BREAKER, WhenUnavailable.HOLD, 60_000, NOW + 30_000)
+    held = Blocked("citi", Limiter.BREAKER, WhenUnavailable.HOLD, 60_000, NOW + 30_000)
     looks = {held.next_look(NOW, of(n)) for n in range(3_000)}
     assert min(looks) == NOW + 30_000
     assert max(looks) == NOW + 30_000 + LOOK_MS - 1
@@ -108,7 +108,7 @@ def test_held_sagas_are_looked_at_again_when_there_may_be_room_and_not_all_at_on
 
 
 def test_a_saga_is_held_no_longer_than_the_policy_says() -> None:
-    held = Objection("citi", Why.RATE, WhenUnavailable.HOLD, 60_000, None)
+    held = Blocked("citi", Limiter.RATE, WhenUnavailable.HOLD, 60_000, None)
     end = TERMS.accepted_at + 60_000
     assert held.holds(end - 1, TERMS)
     assert held.next_look(end - 1, TERMS) == end
@@ -122,13 +122,13 @@ def test_a_saga_is_held_no_longer_than_the_policy_says() -> None:
 
 @given(st.integers(0, 1_000), st.integers(1, 20), st.integers(0, 50))
 def test_the_parts_are_the_whole(total: int, of: int, turn: int) -> None:
-    parts = [Part(rank, of).share(total, turn) for rank in range(of)]
+    parts = [Slot(rank, of).share(total, turn) for rank in range(of)]
     assert sum(parts) == total
     assert max(parts) - min(parts) <= 1
 
 
 def test_whoever_got_no_probe_gets_one_in_a_later_turn() -> None:
-    got = {rank for turn in range(3) for rank in range(3) if Part(rank, 3).share(1, turn)}
+    got = {rank for turn in range(3) for rank in range(3) if Slot(rank, 3).share(1, turn)}
     assert got == {0, 1, 2}
 
 
@@ -149,10 +149,10 @@ def test_a_rate_holds_over_any_time(
     asked = passed = 0
     for rank in range(of):
         now = NOW
-        bucket = refilled(None, policy, Part(rank, of), now)
+        bucket = refilled(None, policy, Slot(rank, of), now)
         for after, legs in asks:
             now += after
-            bucket = refilled(bucket, policy, Part(rank, of), now)
+            bucket = refilled(bucket, policy, Slot(rank, of), now)
             assert bucket is not None
             if Allowance(policy, Breaker(), tokens=bucket.level).objection(legs) is None:
                 bucket = spent(bucket, legs)
@@ -168,7 +168,7 @@ def test_coordinators_share_a_rate() -> None:
     for rank in range(2):
         bucket = None
         for at in range(0, 10_000, 10):
-            bucket = refilled(bucket, policy, Part(rank, 2), NOW + at)
+            bucket = refilled(bucket, policy, Slot(rank, 2), NOW + at)
             assert bucket is not None
             if Allowance(policy, Breaker(), tokens=bucket.level).objection(1) is None:
                 bucket = spent(bucket, 1)
@@ -178,9 +178,9 @@ def test_coordinators_share_a_rate() -> None:
 
 def test_a_slow_rate_is_exact_for_every_coordinator() -> None:
     policy = HealthPolicy(rate_per_s=1, burst=1)
-    bucket = Bucket(0, NOW)
+    bucket = TokenBucket(0, NOW)
     for at in range(1, 3_001):
-        found = refilled(bucket, policy, Part(0, 3), NOW + at)
+        found = refilled(bucket, policy, Slot(0, 3), NOW + at)
         assert found is not None
         bucket = found
     assert MICRO - 3_000 <= bucket.level <= MICRO
@@ -192,22 +192,22 @@ def test_a_slow_rate_is_exact_for_every_coordinator() -> None:
 def test_room_is_what_all_have_left_less_what_was_let_through_since() -> None:
     policy = HealthPolicy(in_flight_max=10)
 
-    def room(in_flight: int, change: int, part: Part) -> int | None:
+    def room(in_flight: int, change: int, part: Slot) -> int | None:
         return allowance(
             policy, Breaker(), part, in_flight=in_flight, change=change, probed=0, bucket=None
         ).room
 
-    assert room(4, 0, Part()) == 6
-    assert room(4, 2, Part()) == 4
-    assert room(12, 0, Part()) == 0
-    assert [room(5, 1, Part(rank, 2)) for rank in (0, 1)] == [2, 1]
+    assert room(4, 0, Slot()) == 6
+    assert room(4, 2, Slot()) == 4
+    assert room(12, 0, Slot()) == 0
+    assert [room(5, 1, Slot(rank, 2)) for rank in (0, 1)] == [2, 1]
 
 
 def test_probes_are_shared_and_an_open_breaker_has_none() -> None:
     def probes(state: State, probed: int) -> int | None:
         breaker = Breaker(2, state, NOW, NOW)
         return allowance(
-            POLICY, breaker, Part(0, 2), in_flight=0, change=0, probed=probed, bucket=None
+            POLICY, breaker, Slot(0, 2), in_flight=0, change=0, probed=probed, bucket=None
         ).probes
 
     assert probes(State.CLOSED, 0) is None

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.admission.breaker import HealthPolicy, Seen, State
-from orchestrator.admission.controller import DEAF_MS, Gatekeeper
+from orchestrator.admission.breaker import Counts, HealthPolicy, State
+from orchestrator.admission.controller import DEAF_MS, AdmissionController
 from orchestrator.admission.gate import Gate
-from orchestrator.admission.outcomes import Outcomes
-from orchestrator.admission.sync import HealthLoop
+from orchestrator.admission.outcomes import ParticipantOutcomes
+from orchestrator.admission.sync import HealthSync
 from orchestrator.errors import Unavailable
 from orchestrator.ports import Record
 from orchestrator.sagas.redemption import REDEMPTION
@@ -57,9 +57,9 @@ class Node:
     metrics: Metrics = field(default_factory=Metrics)
 
     def __post_init__(self) -> None:
-        self.gatekeeper = Gatekeeper({WHO: self.policy})
-        self.loop = HealthLoop(
-            gatekeeper=self.gatekeeper,
+        self.admission = AdmissionController({WHO: self.policy})
+        self.loop = HealthSync(
+            admission=self.admission,
             board=self.board.of(self.name),
             clock=self.clock,
             log=configure_logs(LogSettings(level="error", format="json")),
@@ -72,25 +72,25 @@ class Node:
 
     def ask(self) -> bool:
         """Begin a saga if the gate lets it through; commit it with its legs in flight."""
-        gate = Gate(self.gatekeeper.allowances(self.clock.at))
+        gate = Gate(self.admission.allowances(self.clock.at))
         if gate.admit(TERMS, REDEMPTION) is not None:
             assert not gate.taken
             return False
-        self.commit(Outcomes({WHO: Seen(asked=LEGS)}, {WHO: LEGS}), gate.taken)
+        self.commit(ParticipantOutcomes({WHO: Counts(asked=LEGS)}, {WHO: LEGS}), gate.taken)
         return True
 
-    def commit(self, outcomes: Outcomes, taken: Any = None) -> None:
+    def commit(self, outcomes: ParticipantOutcomes, taken: Any = None) -> None:
         self.board.in_flight.update(outcomes.in_flight)
-        self.gatekeeper.committed(outcomes, taken or {}, self.clock.at)
+        self.admission.committed(outcomes, taken or {}, self.clock.at)
 
     def answered(self, legs: int = LEGS) -> None:
-        self.commit(Outcomes({WHO: Seen(answered=legs)}, {WHO: -legs}))
+        self.commit(ParticipantOutcomes({WHO: Counts(answered=legs)}, {WHO: -legs}))
 
     def missed(self, legs: int = LEGS) -> None:
-        self.commit(Outcomes({WHO: Seen(missed=legs)}, {}))
+        self.commit(ParticipantOutcomes({WHO: Counts(missed=legs)}, {}))
 
     def state(self) -> State:
-        ((_, breaker, _),) = self.gatekeeper.standings()
+        ((_, breaker, _),) = self.admission.standings()
         return breaker.state
 
 
@@ -196,7 +196,7 @@ def test_probes_that_were_lost_on_the_way_are_replaced() -> None:
     clock.at += POLICY.open_for
     round_of(one)
     assert sum(one.ask() for _ in range(9)) == POLICY.probes
-    one.commit(Outcomes({}, {WHO: -POLICY.probes * LEGS}))
+    one.commit(ParticipantOutcomes({}, {WHO: -POLICY.probes * LEGS}))
     clock.at += POLICY.open_for + POLICY.patience
     round_of(one)
     assert one.state() is State.HALF_OPEN
@@ -295,12 +295,12 @@ def reply_at(at: int) -> Record:
     return Record(f"uprp.{WHO}.replies", 0, 0, None, None, (), at)
 
 
-def listening(keeper: Gatekeeper) -> int:
+def listening(keeper: AdmissionController) -> int:
     return keeper._listening.get(WHO, 0)
 
 
 def test_a_loop_that_stood_still_may_have_missed_answers() -> None:
-    keeper = Gatekeeper({WHO: POLICY})
+    keeper = AdmissionController({WHO: POLICY})
     keeper.heard([], NOW)
     assert listening(keeper) == NOW
     keeper.heard([], NOW + DEAF_MS)
@@ -310,7 +310,7 @@ def test_a_loop_that_stood_still_may_have_missed_answers() -> None:
 
 
 def test_answers_that_were_read_late_were_not_given_late() -> None:
-    keeper = Gatekeeper({WHO: POLICY})
+    keeper = AdmissionController({WHO: POLICY})
     keeper.heard([], NOW)
     keeper.heard([reply_at(NOW)], NOW + DEAF_MS)
     assert listening(keeper) == NOW
@@ -343,7 +343,7 @@ def test_never_more_than_the_bulkhead_nor_than_the_probes(steps: list[Any], coun
         if now is not None and now.revision != revision:
             revision, probed = now.revision, 0
         if action == "ask":
-            stale = node.gatekeeper._watches[WHO].breaker.revision != revision
+            stale = node.admission._watches[WHO].breaker.revision != revision
             if node.ask():
                 waiting += 1
                 probed += not stale

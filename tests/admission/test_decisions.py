@@ -11,8 +11,8 @@ import pytest
 
 from orchestrator.admission.breaker import Breaker, HealthPolicy, State, WhenUnavailable
 from orchestrator.admission.gate import Allowance
-from orchestrator.batch.decode import Arrival
-from orchestrator.batch.effects import Decision
+from orchestrator.batch.decode import InboundEvent
+from orchestrator.batch.effects import BatchResult
 from schemas import events
 from tests.engine.checkers import REQUEST
 from tests.engine.memory import START, Platform
@@ -30,7 +30,7 @@ class Gated(Platform):
 
     allowances: Mapping[str, Allowance] = field(default_factory=dict)
 
-    def decide(self, arrivals: Sequence[Arrival]) -> Decision:
+    def decide(self, arrivals: Sequence[InboundEvent]) -> BatchResult:
         needs = self.decider.needs(arrivals, self.now)
         wanted = {saga for _, saga in needs.keys}.union(needs.strays)
         loaded = {saga_id: self.saga(saga_id) for saga_id in wanted if saga_id in self.rows}
@@ -42,23 +42,23 @@ def open_for(policy: HealthPolicy) -> Allowance:
     return Allowance(policy, Breaker(1, State.OPEN, START, UNTIL), probes=0)
 
 
-def gated(who: str, allowance: Allowance) -> tuple[Gated, Decision]:
+def gated(who: str, allowance: Allowance) -> tuple[Gated, BatchResult]:
     """A platform that got one request."""
     platform = Gated(allowances={who: allowance})
     platform.request(REQUEST)
     return platform, platform.batch()
 
 
-def told(decision: Decision) -> list[dict[str, Any]]:
+def told(decision: BatchResult) -> list[dict[str, Any]]:
     values = (r.value for r in decision.outgoing if r.topic.endswith(".results"))
     return [orjson.loads(found or b"") for found in values]
 
 
-def topics(decision: Decision) -> list[str]:
+def topics(decision: BatchResult) -> list[str]:
     return [record.topic for record in decision.outgoing]
 
 
-def ring(platform: Gated, at: int) -> Decision:
+def ring(platform: Gated, at: int) -> BatchResult:
     platform.now = at
     platform.ring()
     return platform.batch()

@@ -9,9 +9,9 @@ from typing import Any, Final
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.admission.breaker import Seen
-from orchestrator.admission.outcomes import Outcomes, in_flight, observe
-from orchestrator.batch.effects import Decision
+from orchestrator.admission.breaker import Counts
+from orchestrator.admission.outcomes import ParticipantOutcomes, in_flight, observe
+from orchestrator.batch.effects import BatchResult
 from orchestrator.engine.machine import Status
 from schemas import events
 from schemas.ids import saga_id
@@ -59,10 +59,10 @@ class Watched:
         self.batch()
         return self
 
-    def batch(self) -> Outcomes:
+    def batch(self) -> ParticipantOutcomes:
         return self.observed(self.platform.batch())
 
-    def observed(self, decision: Decision) -> Outcomes:
+    def observed(self, decision: BatchResult) -> ParticipantOutcomes:
         found = observe(decision.changes.sagas.values(), self.since, self.listening)
         self.total.update(found.in_flight)
         expected: Counter[str] = Counter()
@@ -71,14 +71,14 @@ class Watched:
         assert {name: n for name, n in self.total.items() if n} == expected
         return found
 
-    def reply(self, who: str, path: str, **data: Any) -> Outcomes:
+    def reply(self, who: str, path: str, **data: Any) -> ParticipantOutcomes:
         said = {"leg_id": f"{SAGA}/{path}"} | data
         if data == YES and path.startswith("credit"):
             said["quantity"] = QUANTITIES[path]
         self.platform.arrive(who, events.ANSWERED, KEY, said)
         return self.batch()
 
-    def ring(self, after: int) -> Outcomes:
+    def ring(self, after: int) -> ParticipantOutcomes:
         self.platform.now += after
         self.platform.ring()
         return self.batch()
@@ -89,34 +89,34 @@ def test_a_redemption_is_in_flight_at_both_from_the_moment_it_is_asked() -> None
     watched.platform.request(REQUEST)
     found = watched.batch()
     assert found.in_flight == {"citi": 1, "alipayhk": 2}
-    assert found.seen == {"citi": Seen(1, 0, 0)}
+    assert found.seen == {"citi": Counts(1, 0, 0)}
     found = watched.reply("citi", "deduct", **YES)
     assert found.in_flight == {"citi": -1}
-    assert found.seen == {"citi": Seen(0, 1, 0), "alipayhk": Seen(2, 0, 0)}
+    assert found.seen == {"citi": Counts(0, 1, 0), "alipayhk": Counts(2, 0, 0)}
     watched.reply("alipayhk", "credit/1", **YES)
     found = watched.reply("alipayhk", "credit/2", **YES)
-    assert found == Outcomes({"alipayhk": Seen(0, 1, 0)}, {"alipayhk": -1})
+    assert found == ParticipantOutcomes({"alipayhk": Counts(0, 1, 0)}, {"alipayhk": -1})
     assert not +watched.total
 
 
 def test_a_refusal_is_the_answer_of_a_healthy_participant() -> None:
     found = Watched().begun().reply("citi", "deduct", **NO)
-    assert found.seen == {"citi": Seen(0, 1, 0)}
+    assert found.seen == {"citi": Counts(0, 1, 0)}
     assert found.in_flight == {"citi": -1, "alipayhk": -2}
 
 
 def test_an_answer_that_is_late_or_cannot_be_used_was_missed_once() -> None:
     late = Watched().begun()
-    assert late.ring(5_000).seen == {"citi": Seen(0, 0, 1)}
+    assert late.ring(5_000).seen == {"citi": Counts(0, 0, 1)}
     assert late.ring(3_000).seen == {}
-    assert late.reply("citi", "deduct", **YES).seen == {"alipayhk": Seen(2, 0, 0)}
+    assert late.reply("citi", "deduct", **YES).seen == {"alipayhk": Counts(2, 0, 0)}
     odd = Watched().begun().reply("citi", "deduct", **ODD)
-    assert odd.seen == {"citi": Seen(0, 0, 1)}
+    assert odd.seen == {"citi": Counts(0, 0, 1)}
 
 
 def test_what_is_pending_was_answered_and_is_not_in_flight() -> None:
     found = Watched().begun().reply("citi", "deduct", **LATER)
-    assert found.seen == {"citi": Seen(0, 1, 0)}
+    assert found.seen == {"citi": Counts(0, 1, 0)}
     assert found.in_flight == {"citi": -1, "alipayhk": -2}
 
 
@@ -144,7 +144,7 @@ def test_silence_proves_nothing_while_this_coordinator_did_not_listen() -> None:
     assert watched.total["citi"] == 1
     answered = Watched().begun()
     answered.listening["citi"] = START + 1
-    assert answered.reply("citi", "deduct", **YES).seen["citi"] == Seen(0, 1, 0)
+    assert answered.reply("citi", "deduct", **YES).seen["citi"] == Counts(0, 1, 0)
 
 
 def test_what_was_asked_before_the_breaker_moved_says_nothing_about_it_now() -> None:

@@ -19,14 +19,14 @@ from orchestrator.admission.breaker import Breaker, HealthPolicy, WhenUnavailabl
 from orchestrator.admission.gate import Allowance
 from orchestrator.batch.decide import Decider
 from orchestrator.batch.decode import decode, routes
-from orchestrator.batch.effects import Decision
+from orchestrator.batch.effects import BatchResult
 from orchestrator.catalogue.loader import Catalogue, load
 from orchestrator.catalogue.programme import Programme
 from orchestrator.engine.instance import Leg, Saga
-from orchestrator.engine.operator import Action, Ruling
+from orchestrator.engine.operator import Action, OperatorDecision
 from orchestrator.engine.planner import participant
 from orchestrator.engine.policy import DEFAULT, LegPolicy, Policies, Remedy, Rung, Until
-from orchestrator.ports import Audited, Record
+from orchestrator.ports import DecisionRow, Record
 from orchestrator.sagas import SAGAS
 from orchestrator.settings import ROOT
 from schemas import events
@@ -38,7 +38,7 @@ ACCOUNT: Final = "member"
 """What the account of every saga begins with; the saga's own name follows."""
 NO: Final = {"outcome": "REJECTED", "reason": {"code": "PARTNER_DECLINED"}}
 YES: Final = {"outcome": "CONFIRMED", "reference": "R-1"}
-NOTHING: Final[Mapping[int, Audited]] = {}
+NOTHING: Final[Mapping[int, DecisionRow]] = {}
 _CHANNELS: Final = {event.name: event.channel for event in events.EVENTS}
 _CHANNEL_DEDUCTS: Final = {
     "id": "harbour-coupons",
@@ -96,8 +96,8 @@ class Stage:
         type_: str,
         key: str,
         data: Mapping[str, Any],
-        made: Mapping[int, Audited] = NOTHING,
-    ) -> Decision:
+        made: Mapping[int, DecisionRow] = NOTHING,
+    ) -> BatchResult:
         """A record, decided and committed; `made` are the decisions that it may name."""
         internal = _CHANNELS[type_] is Channel.INTERNAL
         topic = events.INTERNAL_TOPIC if internal else topic_of(sender, _CHANNELS[type_])
@@ -163,7 +163,7 @@ class Scene:
         """The origin takes it back."""
         await self.stage.hear(self.origin, events.WITHDRAWN, self.key, self.ids)
 
-    async def say(self, path: str, answer: Mapping[str, Any] = YES) -> Decision:
+    async def say(self, path: str, answer: Mapping[str, Any] = YES) -> BatchResult:
         """The participant's answer about a leg."""
         saga = await self.saga()
         definition = SAGAS[saga.terms.definition, saga.terms.definition_version]
@@ -173,7 +173,9 @@ class Scene:
 
     async def rule(self, path: str, action: Action) -> None:
         """Two persons decide about a leg."""
-        found = Audited(self.saga_id, path, Ruling(1, action), approved=True, settled=False)
+        found = DecisionRow(
+            self.saga_id, path, OperatorDecision(1, action), approved=True, settled=False
+        )
         said = {"decision": 1, "saga_id": self.saga_id, "leg": path, "action": action}
         decision = await self.stage.hear("", events.DECIDED, self.key, said, {1: found})
         assert decision.changes.sagas, f"{action} was refused"

@@ -20,8 +20,8 @@ from adapters.audit.database import audit
 from adapters.embedded.postgres import EmbeddedPostgres
 from adapters.postgres.migrate import migrate
 from adapters.postgres.store import PostgresStore
-from orchestrator.batch.decode import Arrival
-from orchestrator.batch.effects import Decision
+from orchestrator.batch.decode import InboundEvent
+from orchestrator.batch.effects import BatchResult
 from orchestrator.ports import Changes
 from tests.audit.setup import offered
 from tests.engine.memory import Platform
@@ -41,7 +41,7 @@ class Remembering(Platform):
 
     committed: list[Changes] = field(default_factory=list)
 
-    def commit(self, decision: Decision, arrivals: Sequence[Arrival]) -> None:
+    def commit(self, decision: BatchResult, arrivals: Sequence[InboundEvent]) -> None:
         super().commit(decision, arrivals)
         self.committed.append(decision.changes)
 
@@ -53,7 +53,7 @@ class RememberingLosses(LosingPlatform):
     committed: list[Changes] = field(default_factory=list)
     backed_up: int = 0
 
-    def commit(self, decision: Decision, arrivals: Sequence[Arrival]) -> None:
+    def commit(self, decision: BatchResult, arrivals: Sequence[InboundEvent]) -> None:
         super().commit(decision, arrivals)
         self.committed.append(decision.changes)
 

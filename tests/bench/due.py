@@ -22,7 +22,7 @@ import orjson
 from adapters.postgres.rows import COLUMNS, begun_row, saga_from
 from orchestrator.engine.instance import Saga
 from orchestrator.ports import Outgoing, Record
-from orchestrator.timers.sweeper import fired
+from orchestrator.timers.sweeper import timer_records
 from tests.bench.engine import START_MS, Line, Nowhere, headers, record_of
 from tests.bench.waiting import patient, waiting_sagas
 
@@ -78,7 +78,7 @@ async def run(
             due: list[Saga] = [saga_from(row) for row in rows]
         with line.part("publish"):
             line.recent.offer(due)
-            rung = fired(due, line.now, PARTITIONS)
+            rung = timer_records(due, line.now, PARTITIONS)
         between()
         asked = await line.batch([as_record(said, start + at) for at, said in enumerate(rung)])
         between()

@@ -21,15 +21,15 @@ from typing import Any, Final
 import orjson
 
 from adapters.postgres.store import PostgresTransaction
-from orchestrator.admission.controller import Gatekeeper
+from orchestrator.admission.controller import AdmissionController
 from orchestrator.batch.decide import Decider
-from orchestrator.batch.decode import Arrival, decode, routes
-from orchestrator.batch.effects import Decision
+from orchestrator.batch.decode import InboundEvent, decode, routes
+from orchestrator.batch.effects import BatchResult
 from orchestrator.catalogue.loader import Catalogue, load
 from orchestrator.engine.instance import Saga
 from orchestrator.ports import Outgoing, Record
-from orchestrator.runtime.cache import Recent
-from orchestrator.runtime.reporting import Report
+from orchestrator.runtime.cache import SagaCache
+from orchestrator.runtime.reporting import BatchReport
 from orchestrator.settings import ROOT
 from orchestrator.telemetry import Log, Metrics, _Lines
 from schemas.ids import SagaId, murmur2
@@ -135,11 +135,11 @@ class Line:
         self.connection = connection or Nowhere()
         self.decider = Decider(self.catalogue, "bench")
         self.routes = routes(self.catalogue.participants)
-        self.recent = Recent(10_000)
-        self.gatekeeper = Gatekeeper({})
+        self.recent = SagaCache(10_000)
+        self.admission = AdmissionController({})
         self.spent: dict[str, float] = defaultdict(float)
         metrics = Metrics()
-        self.report = Report(Log(None, _Lines(Void())), metrics)  # type: ignore[arg-type]
+        self.report = BatchReport(Log(None, _Lines(Void())), metrics)  # type: ignore[arg-type]
         self.now = START_MS
 
     @contextmanager
@@ -148,10 +148,10 @@ class Line:
         yield
         self.spent[name] += time.process_time() - began
 
-    async def batch(self, records: Sequence[Record]) -> Decision:
+    async def batch(self, records: Sequence[Record]) -> BatchResult:
         self.now += 100
         with self.part("decode"):
-            arrivals: list[Arrival] = []
+            arrivals: list[InboundEvent] = []
             for record in records:
                 arrivals += decode(record, self.routes[record.topic], redelivered=False)
         transaction = PostgresTransaction(self.connection, "bench")
@@ -162,7 +162,7 @@ class Line:
         with self.part("decide"):
             decision = self.decider.decide(arrivals, loaded, used, self.now)
         with self.part("outcomes"):
-            decision.outcomes = self.gatekeeper.observe(decision.changes.sagas.values())
+            decision.outcomes = self.admission.observe(decision.changes.sagas.values())
         with self.part("check"):
             await self.recent.check(transaction, decision)
         with self.part("rows"):

@@ -35,10 +35,10 @@ from orchestrator.batch import acceptance
 from orchestrator.batch.decide import Decider
 from orchestrator.catalogue.loader import load
 from orchestrator.engine.instance import Saga
-from orchestrator.engine.ladder import News
+from orchestrator.engine.ladder import LegUpdate
 from orchestrator.engine.machine import Event
 from orchestrator.settings import ROOT
-from schemas.frozen import but
+from schemas.frozen import replaced
 from schemas.requests import RedemptionRequested
 from tests.bench.__main__ import UPRP, Bench, sized
 from tests.bench.load import ORIGIN, Load, Stage, say
@@ -121,14 +121,16 @@ def waiting_sagas(deploy: Path, count: int, due: int) -> Iterator[Saga]:
         terms = acceptance.draft(request, ORIGIN, programme, begin)
         saga = engine.start(terms, begin)
         if number % 2:
-            saga = _heard(engine.tick(saga, begin + 5_000))
+            saga = _heard(engine.apply_timer(saga, begin + 5_000))
         else:
-            done = News(event=Event.CONFIRMED, amount=terms.points, reference="R")
-            saga = _heard(engine.hear(saga, "deduct", done, begin + 100))
-            saga = _heard(engine.hear(saga, "credit/1", News(event=Event.PENDING), begin + 200))
-        saga = _heard(engine.asked(saga, begin + 6_000))
-        legs = tuple(but(leg, due=due if leg.due else None) for leg in saga.legs)
-        yield but(saga, legs=legs, wake_at=due)
+            done = LegUpdate(event=Event.CONFIRMED, amount=terms.points, reference="R")
+            saga = _heard(engine.apply_reply(saga, "deduct", done, begin + 100))
+            saga = _heard(
+                engine.apply_reply(saga, "credit/1", LegUpdate(event=Event.PENDING), begin + 200)
+            )
+        saga = _heard(engine.status_requested(saga, begin + 6_000))
+        legs = tuple(replaced(leg, due=due if leg.due else None) for leg in saga.legs)
+        yield replaced(saga, legs=legs, wake_at=due)
 
 
 def _heard(moved: Any) -> Saga:
@@ -140,7 +142,7 @@ def _write(bench: Waiting, count: int) -> None:
     """Put the waiting sagas into the database, all due by their states and by no row."""
     now = round(time.time() * 1000)
     sagas = waiting_sagas(bench.deploy, count, now - 1_000)
-    rows = [begun_row(but(saga, wake_at=now + FAR_MS)) for saga in sagas]
+    rows = [begun_row(replaced(saga, wake_at=now + FAR_MS)) for saga in sagas]
 
     async def copy(connection: Any) -> None:
         await connection.copy_records_to_table("saga", records=rows, columns=COLUMNS["saga"])

@@ -145,12 +145,12 @@ def cancels(found: LegPolicy, sent: int, leg_id: str) -> list[int]:
     leg = Leg("credit/1", 1, Status.UNKNOWN, attempt=1, rungs=found.times or 0, sent_at=sent)
     now, said = sent + 65 * SECOND, []
     while leg.status in IN_FLIGHT:
-        event = ladder.late(leg, found, now)
+        event = ladder.timeout_event(leg, found, now)
         to = {Event.GAVE_UP: Status.CANCELLING, Event.TIMED_OUT: leg.status}.get(
             event, Status.SILENT
         )
-        moment = ladder.Moment(now, found, leg_id)
-        leg = ladder.moved(leg, to, ladder.News(event=event), moment)
+        moment = ladder.TransitionContext(now, found, leg_id)
+        leg = ladder.transitioned(leg, to, ladder.LegUpdate(event=event), moment)
         if leg.status is Status.CANCELLING:
             said.append(now)
             assert len(said) < 1_000, "repeated for ever"
@@ -191,33 +191,33 @@ WAITING: Final = (Status.UNKNOWN, Status.PENDING, Status.CANCELLING)
 def test_the_origin_is_told_when_the_policy_says_so_and_once(status: Status) -> None:
     found = policy('tell_after = "90s"')
     leg = late(found, status)
-    assert ladder.due(leg, found, told=False) == 90 * SECOND
-    assert ladder.due(leg, found, told=True) == DAY
-    assert not ladder.tells(leg, found, 90 * SECOND - 1)
-    assert ladder.tells(leg, found, 90 * SECOND)
+    assert ladder.next_look(leg, found, told=False) == 90 * SECOND
+    assert ladder.next_look(leg, found, told=True) == DAY
+    assert not ladder.reports_delay(leg, found, 90 * SECOND - 1)
+    assert ladder.reports_delay(leg, found, 90 * SECOND)
 
 
 @pytest.mark.parametrize("status", WAITING)
 def test_a_person_is_called_while_the_ladder_goes_on_and_once(status: Status) -> None:
     found = policy('call_after = "2h"')
     leg = late(found, status)
-    assert ladder.due(leg, found, told=True) == 2 * HOUR
-    assert not ladder.calls(leg, found, 2 * HOUR - 1)
-    assert ladder.calls(leg, found, 2 * HOUR)
-    again = late(found, status, called=2 * HOUR)
-    assert not ladder.calls(again, found, 3 * HOUR)
-    assert ladder.due(again, found, told=True) == DAY
+    assert ladder.next_look(leg, found, told=True) == 2 * HOUR
+    assert not ladder.escalates(leg, found, 2 * HOUR - 1)
+    assert ladder.escalates(leg, found, 2 * HOUR)
+    again = late(found, status, escalated_at=2 * HOUR)
+    assert not ladder.escalates(again, found, 3 * HOUR)
+    assert ladder.next_look(again, found, told=True) == DAY
 
 
 def test_nobody_is_told_or_called_while_the_answer_is_not_late() -> None:
     found = policy('tell_after = "90s"\ncall_after = "2h"')
     sent = late(found, Status.SENT)
-    assert ladder.due(sent, found, told=False) == DAY
-    assert not ladder.tells(sent, found, DAY)
-    assert not ladder.calls(sent, found, DAY)
+    assert ladder.next_look(sent, found, told=False) == DAY
+    assert not ladder.reports_delay(sent, found, DAY)
+    assert not ladder.escalates(sent, found, DAY)
     for status in set(Status) - IN_FLIGHT:
-        assert not ladder.tells(late(found, status), found, DAY)
-        assert not ladder.calls(late(found, status), found, DAY)
+        assert not ladder.reports_delay(late(found, status), found, DAY)
+        assert not ladder.escalates(late(found, status), found, DAY)
 
 
 # -- what the file says ---------------------------------------------------------------------------
@@ -293,7 +293,7 @@ def test_what_is_missing_degrades_the_ladder_and_undoes_nothing(offer: Mapping[s
         if found.rungs:
             assert found.rungs == (wanted,), verb
         out_of_rungs = late(found, rungs=found.times or 0)
-        event = ladder.late(out_of_rungs, found, SECOND)
+        event = ladder.timeout_event(out_of_rungs, found, SECOND)
         if found.times is not None:
             assert event is (Event.GAVE_UP if found.cancel else Event.EXHAUSTED), verb
         else:
@@ -373,5 +373,5 @@ def test_a_window_that_is_over_when_it_begins_leaves_it_to_a_person() -> None:
     found = policy('cancel_until = "T+0 09:00"')
     noon = at("Asia/Hong_Kong", 2027, 1, 15, 12, 0)
     leg = Leg("credit/1", 1, Status.UNKNOWN, attempt=1, rungs=20, sent_at=noon)
-    assert ladder.late(leg, found, noon + MINUTE) is Event.EXHAUSTED
+    assert ladder.timeout_event(leg, found, noon + MINUTE) is Event.EXHAUSTED
     assert cancels(found, noon, "s") == [noon + 65 * SECOND]

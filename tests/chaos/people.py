@@ -22,7 +22,7 @@ from adapters.postgres.decisions import Desk, Parked, Proposal, open_desk
 from adapters.postgres.views import DecisionLine
 from orchestrator.catalogue.loader import load
 from orchestrator.engine.instance import Leg, Saga
-from orchestrator.engine.operator import Action, Ruling
+from orchestrator.engine.operator import Action, OperatorDecision
 from orchestrator.errors import Unavailable
 from tests.chaos.company_staff import word
 
@@ -141,20 +141,20 @@ class People:
             reference=ruling.reference,
         )
 
-    def _ruling(self, case: Case, leg: Leg, dice: Random) -> Ruling | None:
+    def _ruling(self, case: Case, leg: Leg, dice: Random) -> OperatorDecision | None:
         allowed, number = case.allowed(leg), leg.decision + 1
         retries, gives_up = dice.random() < RETRIED, dice.random() < WRITTEN_OFF
         if Action.RETRY in allowed and retries:
-            return Ruling(number, Action.RETRY)
+            return OperatorDecision(number, Action.RETRY)
         company, leg_id = standing(case.saga, leg)
         told = word(self._books, company, leg_id, bar=Action.REJECT in allowed)
         if told.moved and Action.CONFIRM in allowed:
-            return Ruling(number, Action.CONFIRM, told.moved, told.reference)
+            return OperatorDecision(number, Action.CONFIRM, told.moved, told.reference)
         if not told.moved and Action.REJECT in allowed:
-            return Ruling(number, Action.REJECT)
+            return OperatorDecision(number, Action.REJECT)
         if Action.WRITE_OFF in allowed and (gives_up or Action.RETRY not in allowed):
-            return Ruling(number, Action.WRITE_OFF)
-        return Ruling(number, Action.RETRY) if Action.RETRY in allowed else None
+            return OperatorDecision(number, Action.WRITE_OFF)
+        return OperatorDecision(number, Action.RETRY) if Action.RETRY in allowed else None
 
     async def _propose(self, desk: Desk, saga: Saga, proposal: Proposal) -> None:
         terms = saga.terms

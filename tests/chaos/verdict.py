@@ -156,7 +156,7 @@ def _sightings(seen: Counter[str], saga: Saga) -> None:
         seen["returned"] += leg.verb == "return" and leg.moved > 0
         seen["given back by the origin"] += saga.terms.prededucted and leg.verb == "return"
         seen["several returns"] += leg.path.endswith("return/2")
-        seen["called, and still climbing"] += leg.called > 0 and leg.status in IN_FLIGHT
+        seen["called, and still climbing"] += leg.escalated_at > 0 and leg.status in IN_FLIGHT
     if saga.told is not None:
         seen["partial success"] += saga.told.status == "PARTIAL_SUCCESS"
         seen["refused before the deduction"] += saga.told.code is Code.PARTNER_UNAVAILABLE

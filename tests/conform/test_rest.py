@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters.conform.exchange import Ask, Came, Finding, Pen, Sent, Steps, read_reply
+from adapters.conform.exchange import Ask, Came, CommandBuilder, Finding, Sent, Steps, read_reply
 from adapters.conform.monitors import WATCHES, Heard
 from adapters.conform.setup import Act, Patience, play
 from adapters.conform.terms import TermsError, read_terms
@@ -22,8 +22,8 @@ from tests.conform.bench import NOW, TERMS, terms_of
 TOPIC = "uprp.citi.replies"
 
 
-def pen(name: str = "citi", **given: Any) -> Pen:
-    return Pen(terms_of(name, **given), "run", "cell", NOW)
+def pen(name: str = "citi", **given: Any) -> CommandBuilder:
+    return CommandBuilder(terms_of(name, **given), "run", "cell", NOW)
 
 
 def reply(sent: Sent, outcome: str = "CONFIRMED", **more: Any) -> Came:
@@ -144,7 +144,9 @@ class Script:
         return []
 
 
-def asked(ours: Pen, *portions: Sequence[Came], commands: Sequence[Sent]) -> list[Came | None]:
+def asked(
+    ours: CommandBuilder, *portions: Sequence[Came], commands: Sequence[Sent]
+) -> list[Came | None]:
     """The answers that a script gets to one question."""
     got: list[Came | None] = []
 
@@ -182,7 +184,7 @@ def test_a_second_answer_to_one_command_is_no_answer_to_another() -> None:
 
 def test_what_is_about_others_is_not_heard() -> None:
     ours = pen()
-    other = Pen(terms_of("citi"), "other", "cell", NOW).do()
+    other = CommandBuilder(terms_of("citi"), "other", "cell", NOW).do()
     assert asked(ours, [reply(other)], commands=[ours.do()]) == [None]
 
 

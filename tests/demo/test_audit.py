@@ -11,7 +11,7 @@ import pytest
 from adapters.demo.audit import Audit, audit
 from adapters.postgres.views import AccountBalance, SagaStory
 from adapters.sandbox.books import AccountBook, Books, CompanyBooks, CouponBook, LegBook
-from orchestrator.engine.instance import Leg, PricedLine, Saga, Terms, Told
+from orchestrator.engine.instance import Leg, PricedLine, ResultRevision, Saga, Terms
 from orchestrator.engine.journal import SUSPENSE
 from orchestrator.engine.machine import Status
 from schemas.results import ResultStatus
@@ -37,7 +37,7 @@ TERMS = Terms(
     unit="citi-points",
     lines=(PricedLine("hkd50", "CASH_COUPON", 2, 25_000, 10_000, 5_000),),
 )
-TOLD = Told(1, ResultStatus.SUCCESS, final=True, code=None, field=None, at=0)
+TOLD = ResultRevision(1, ResultStatus.SUCCESS, final=True, code=None, field=None, at=0)
 STORY = SagaStory(
     Saga(
         terms=TERMS,

@@ -6,7 +6,7 @@ from typing import Any, Final
 from orchestrator.engine.engine import Engine
 from orchestrator.engine.instance import Partial, PricedLine, Terms
 from orchestrator.engine.policy import LegPolicy, Policies, Rung
-from orchestrator.sagas.messages import Words
+from orchestrator.sagas.messages import Messages
 from orchestrator.sagas.redemption import REDEMPTION
 from schemas.ids import key_hash, saga_id
 from schemas.replies import LegAnswered
@@ -76,9 +76,9 @@ def engine(times: int = 1) -> Engine:
     return Engine(REDEMPTION, policies(times))
 
 
-def words(times: int = 1) -> Words:
+def words(times: int = 1) -> Messages:
     """Its vocabulary."""
-    return Words(REDEMPTION, policies(times))
+    return Messages(REDEMPTION, policies(times))
 
 
 def answer(path: str, outcome: str, **fields: Any) -> LegAnswered:

@@ -7,12 +7,12 @@ from typing import Final
 from orchestrator.engine.engine import Engine
 from orchestrator.engine.instance import Saga
 from orchestrator.engine.operator import Action
-from orchestrator.engine.outbox import Utterance
+from orchestrator.engine.outbox import MessageRef
 from tests.engine.sums import Sums, sums
 
 VERDICTS: Final = {"confirmed", "rejected", "cancelled"}
 DECISIONS: Final = {action.value for action in Action}
-Said = tuple[Utterance, ...]
+Said = tuple[MessageRef, ...]
 
 
 @dataclass(frozen=True, repr=False)
@@ -51,10 +51,10 @@ def shown(saga: Saga) -> str:
             [
                 f" first={leg.first}" if leg.first is not None else "",
                 f" claim={leg.claim}" if leg.claim is not None else "",
-                " called" if leg.called else "",
+                " called" if leg.escalated_at else "",
                 f" cancels={leg.cancels}" if leg.cancels else "",
             ]
         )
         legs.append(f"{leg.path} {leg.status} {leg.moved}/{leg.asked}{marks}")
-    told = saga.told and f"{saga.told.revision} {saga.told.status} {saga.told.moved}"
+    told = saga.told and f"{saga.told.revision} {saga.told.status} {saga.told.superseded}"
     return f"{'; '.join(legs)} | told {told}{' withdrawn' if saga.withdrawn else ''}"

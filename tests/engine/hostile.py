@@ -11,9 +11,9 @@ from orchestrator.admission.breaker import Breaker, HealthPolicy, State, WhenUna
 from orchestrator.admission.gate import Allowance
 from orchestrator.engine.instance import Leg, Saga
 from orchestrator.engine.machine import IN_FLIGHT
-from orchestrator.engine.operator import Action, Ruling
+from orchestrator.engine.operator import Action, OperatorDecision
 from orchestrator.engine.planner import participant
-from orchestrator.ports import Audited, DueDecision
+from orchestrator.ports import DecisionRow, DueDecision
 from orchestrator.sagas import SAGAS
 from orchestrator.timers.decisions import record_of
 from schemas import events
@@ -134,9 +134,9 @@ class Hostile(World):
 
     def _rule(self, saga: Saga, leg: Leg, action: Action, amount: int | None = None) -> None:
         self.decided += 1
-        ruling = Ruling(self.decided, action, amount)
+        ruling = OperatorDecision(self.decided, action, amount)
         terms = saga.terms
-        self.platform.made[self.decided] = Audited(terms.saga_id, leg.path, ruling, True, False)
+        self.platform.made[self.decided] = DecisionRow(terms.saga_id, leg.path, ruling, True, False)
         due = DueDecision(terms.saga_id, leg.path, ruling, terms.origin, terms.account)
         record = record_of(due, self.platform.now)
         key = partition_key(terms.origin, terms.account)
@@ -163,7 +163,7 @@ class Hostile(World):
         saga, leg = parked[0]
         truth = self._truth(saga, leg)
         engine, _ = self.platform.decider.kits[saga.terms.definition, saga.terms.definition_version]
-        wanted = Ruling(self.decided + 1, Action.CONFIRM, truth)
+        wanted = OperatorDecision(self.decided + 1, Action.CONFIRM, truth)
         if not truth:
             wanted = replace(wanted, action=Action.REJECT, amount=None)
         allowed = engine.allowed(saga, leg)

@@ -6,9 +6,9 @@ from typing import Final
 from orchestrator.engine import outbox
 from orchestrator.engine.engine import Engine
 from orchestrator.engine.instance import Leg, Saga
-from orchestrator.engine.machine import Cell, Status, Still
+from orchestrator.engine.machine import Cell, NoChange, Status
 from orchestrator.engine.operator import Action
-from orchestrator.engine.outbox import Kind
+from orchestrator.engine.outbox import MessageKind
 from orchestrator.engine.policy import Rung
 from schemas.results import ResultStatus
 from tests.engine import laws_of_results
@@ -30,7 +30,7 @@ MAY_DECIDE: Final = {
 
 def check(edge: Edge) -> None:
     """Every law."""
-    said = outbox.newly(edge.was, edge.now)
+    said = outbox.new_messages(edge.was, edge.now)
     for law in LAWS:
         law(edge, said)
 
@@ -43,7 +43,7 @@ def rests(saga: Saga) -> bool:
 def check_still(was: Saga, leg: Leg, reply: str, amount: int, still: Cell) -> None:
     """Why nothing moved: it was known, or nobody had asked, or it cannot be used."""
     early = leg.status is Status.WAITING or leg.verb == "loss"
-    assert (still is Still.PREMATURE) == early, (still, leg)
+    assert (still is NoChange.PREMATURE) == early, (still, leg)
     if reply in VERDICTS and not early:
         decided = leg.status in KNOWN
         known = {leg.moved, leg.first, leg.claim} - {None} if decided else set()
@@ -51,7 +51,7 @@ def check_still(was: Saga, leg: Leg, reply: str, amount: int, still: Cell) -> No
         stopped = leg.status in STOPPED - {Status.SILENT}
         assert says in known or stopped, f"{reply} {amount} is dropped: {leg} {was}"
     late = leg.status in KNOWN - {Status.WRITTEN_OFF} or leg.status is Status.DISPUTED
-    assert (still is Still.UNFIT) == (reply == "unusable" and late and not early), (still, leg)
+    assert (still is NoChange.UNFIT) == (reply == "unusable" and late and not early), (still, leg)
 
 
 def check_forbidden(engine: Engine, was: Saga, leg: Leg, action: Action, amount: int) -> None:
@@ -168,11 +168,11 @@ def law_cancel(edge: Edge, said: Said) -> None:
     for leg in edge.now.legs:
         was = known.get(leg.path)
         words = {one.kind for one in said if one.path == leg.path}
-        again = {one.kind for one in outbox.implied(edge.now) if one.path == leg.path}
+        again = {one.kind for one in outbox.outstanding(edge.now) if one.path == leg.path}
         if was is not None and (was.cancels or was.status is Status.CANCELLED):
-            assert words <= {Kind.CANCEL}, edge
+            assert words <= {MessageKind.CANCEL}, edge
         if leg.cancels:
-            assert words | again <= {Kind.CANCEL}, edge
+            assert words | again <= {MessageKind.CANCEL}, edge
             assert leg.undoes is None, f"an undo was cancelled: {edge}"
             assert edge.engine._policy(edge.now.terms, leg).cancel, edge
         if leg.status in KNOWN | STOPPED | {Status.WAITING}:
@@ -183,7 +183,7 @@ def law_cancel(edge: Edge, said: Said) -> None:
         # Sent again whenever its time comes, while its window lasts or a person wants it.
         rings = edge.event in ("tick", "retry")
         cancels = [said_one.kind for said_one in said if said_one.path == one.path]
-        assert cancels == ([Kind.CANCEL] if rings else []), edge
+        assert cancels == ([MessageKind.CANCEL] if rings else []), edge
 
 
 def law_clock(edge: Edge, said: Said) -> None:
@@ -196,7 +196,7 @@ def law_clock(edge: Edge, said: Said) -> None:
     if was.status is Status.CANCELLING:
         open_ = edge.at < policy.cancel_until.moment(was.sent_at)
         assert leg.status is (Status.CANCELLING if open_ else Status.SILENT), edge
-        assert words == ({Kind.CANCEL} if open_ else set()), edge
+        assert words == ({MessageKind.CANCEL} if open_ else set()), edge
     if was.status is Status.PENDING:
         until = policy.pending_until
         ended = until is not None and edge.at >= until.moment(was.since)
@@ -212,7 +212,7 @@ def law_clock(edge: Edge, said: Said) -> None:
 def law_calls(edge: Edge, _said: Said) -> None:
     """A person is called about what is decided only while something is missing."""
     for leg in edge.now.legs:
-        if leg.called and leg.status in KNOWN:
+        if leg.escalated_at and leg.status in KNOWN:
             gone = edge.has.returned + edge.has.returning + edge.has.forgone
             assert leg.status is Status.OVERTURNED, edge
             assert gone + edge.has.reserved > edge.has.taken + edge.has.covered, edge
@@ -233,9 +233,9 @@ def law_rungs(edge: Edge, said: Said) -> None:
         if leg is None:
             continue
         policy = edge.engine._policy(edge.now.terms, leg)
-        if one.kind is Kind.INQUIRE:
+        if one.kind is MessageKind.INQUIRE:
             assert Rung.INQUIRE in policy.rungs, edge
-        elif one.kind is Kind.DO and one.number > 1:
+        elif one.kind is MessageKind.DO and one.number > 1:
             assert Rung.RESEND in policy.rungs, edge
 
 

@@ -6,8 +6,8 @@ from typing import Final
 from orchestrator.engine import balance, journal, results
 from orchestrator.engine.instance import Leg, Partial
 from orchestrator.engine.machine import Status
-from orchestrator.engine.outbox import Kind, Utterance
-from orchestrator.sagas.messages import Words
+from orchestrator.engine.outbox import MessageKind, MessageRef
+from orchestrator.sagas.messages import Messages
 from schemas.results import ResultStatus
 from tests.engine.edge import DECISIONS, VERDICTS, Edge, Said
 from tests.engine.sums import FLYING, STOPPED, accounts, balances, is_parked, pieces
@@ -28,7 +28,7 @@ def law_final(edge: Edge, _said: Said) -> None:
     if was is not None and now.revision == was.revision:
         assert (now.status, now.final, now.code) == (was.status, was.final, was.code), edge
         assert was.final, f"only a final result is kept to be corrected: {edge}"
-        assert now.moved, edge
+        assert now.superseded, edge
         return
     assert now.revision == (was.revision if was else 0) + 1, edge
     assert now.final is (now.status not in ("PENDING", "MANUAL_REVIEW")), edge
@@ -42,7 +42,7 @@ def law_final(edge: Edge, _said: Said) -> None:
             if not _acknowledged(before.get(leg.path), leg)
         )
         gave_up = edge.event == "write-off"
-        assert was.moved or moved or gave_up, f"nothing changed, and it was corrected: {edge}"
+        assert was.superseded or moved or gave_up, f"nothing changed, and it was corrected: {edge}"
 
 
 def _acknowledged(was: Leg | None, leg: Leg) -> bool:
@@ -62,9 +62,9 @@ def law_corrected(edge: Edge, _said: Said) -> None:
     told = now.told
     assert told is not None, edge
     if differs:
-        assert told.moved or told.corrected, f"believed otherwise, and not told: {edge}"
+        assert told.superseded or told.corrected, f"believed otherwise, and not told: {edge}"
     waits = [leg for leg in own if leg.status in FLYING or is_parked(leg)]
-    if told.moved and not waits:
+    if told.superseded and not waits:
         back = [leg for leg in now.legs if leg.status in FLYING or is_parked(leg)]
         assert back, f"never corrected: {edge}"
 
@@ -72,7 +72,7 @@ def law_corrected(edge: Edge, _said: Said) -> None:
 def law_outcome(edge: Edge, _said: Said) -> None:
     """I1: the final status says what was moved, and points are neither lost nor made."""
     told, now = edge.now.told, edge.now
-    if told is None or not told.final or told == edge.was.told or told.moved:
+    if told is None or not told.final or told == edge.was.told or told.superseded:
         return
     waits = {leg.status for leg in now.legs if leg.status in FLYING | STOPPED}
     assert not waits or now.terms.prededucted, edge
@@ -103,7 +103,7 @@ def law_words(edge: Edge, said: Said) -> None:
     commands = [one for one in said if one.path]
     known = {leg.path: leg.attempt for leg in edge.was.legs}
     asked = [leg.path for leg in edge.now.legs if leg.attempt and not known.get(leg.path)]
-    opening = [one.path for one in commands if one.kind is Kind.DO and one.number == 1]
+    opening = [one.path for one in commands if one.kind is MessageKind.DO and one.number == 1]
     assert sorted(opening) == sorted(asked), edge
     was, now = edge.was.told, edge.now.told
     revised = now is not None and (was is None or was.revision != now.revision)
@@ -114,8 +114,8 @@ def law_words(edge: Edge, said: Said) -> None:
         assert len([one for one in commands if one.path == edge.path]) <= 1, edge
     moves = edge.event in VERDICTS | DECISIONS
     if was is not None and not revised and moves:
-        words = Words(edge.engine.definition, edge.engine.policies)
-        told = Utterance(Kind.RESULT, "", was.revision)
+        words = Messages(edge.engine.definition, edge.engine.policies)
+        told = MessageRef(MessageKind.RESULT, "", was.revision)
         before, after = words.message(edge.was, told), words.message(edge.now, told)
         assert before == after, f"another content under one revision: {edge}"
 
@@ -147,7 +147,7 @@ def law_balance(edge: Edge, _said: Said) -> None:
     assert (own.returned, own.returning) == (its.returned, its.returning), edge
     assert own.forgone == its.forgone, edge
     suspense = own.taken + own.covered - own.returned - own.forgone - own.price
-    assert balance.suspended(now, engine.definition) == suspense, edge
+    assert balance.in_suspense(now, engine.definition) == suspense, edge
     assert min(pieces(now), default=0) >= 0, f"more was taken back than given: {edge}"
 
 

@@ -14,20 +14,20 @@ import orjson
 
 from orchestrator.admission.gate import Allowance
 from orchestrator.batch.decide import Decider
-from orchestrator.batch.decode import Arrival, decode, routes
-from orchestrator.batch.effects import Decision
+from orchestrator.batch.decode import InboundEvent, decode, routes
+from orchestrator.batch.effects import BatchResult
 from orchestrator.catalogue import loader as catalogues
 from orchestrator.engine import codec, outbox
 from orchestrator.engine.instance import Saga
 from orchestrator.engine.policy import LegPolicy, Policies
 from orchestrator.ports import (
-    Audited,
     Case,
+    DeadLetterReason,
+    DecisionRow,
     LimitKey,
     Outgoing,
     Partition,
     Record,
-    SetAside,
 )
 from schemas import events
 from schemas.dead_letters import DeadLetter
@@ -58,10 +58,10 @@ def _short(policy: LegPolicy, times: int) -> LegPolicy:
     return replace(policy, times=policy.times and times)
 
 
-def why_of(letter: DeadLetter) -> SetAside:
+def why_of(letter: DeadLetter) -> DeadLetterReason:
     """What a dead letter's row tells of why it is one; no text of a row holds U+0000."""
     field, message = letter.field.replace("\0", "?"), letter.message.replace("\0", "?")
-    return SetAside(letter.error_class, field, message, letter.disposition)
+    return DeadLetterReason(letter.error_class, field, message, letter.disposition)
 
 
 _CATALOGUE: Final = short_catalogue()
@@ -85,7 +85,7 @@ class Platform:
     outgoing: list[Outgoing] = field(default_factory=list)
     letters: list[Any] = field(default_factory=list)
     cases: dict[SagaId, Case] = field(default_factory=dict)
-    made: dict[int, Audited] = field(default_factory=dict)
+    made: dict[int, DecisionRow] = field(default_factory=dict)
     refusals: dict[int, str] = field(default_factory=dict)
     allowances: Mapping[str, Allowance] = field(default_factory=dict)  # What participants can take.
     _events: int = 0
@@ -122,7 +122,7 @@ class Platform:
 
     # -- one batch ----------------------------------------------------------------------------
 
-    def batch(self, count: int = 100, published: int | None = None, order: int = 0) -> Decision:
+    def batch(self, count: int = 100, published: int | None = None, order: int = 0) -> BatchResult:
         """Read, decide, commit, publish; with `published` it dies after so many records."""
         records = self._poll(count, order)
         arrivals = [arrival for record in records for arrival in self._decode(record)]
@@ -148,12 +148,12 @@ class Platform:
             records += self.log[part][start : start + count - len(records)]
         return records
 
-    def _decode(self, record: Record) -> list[Arrival]:
+    def _decode(self, record: Record) -> list[InboundEvent]:
         route = routes(self.decider.catalogue.participants)[record.topic]
         before = record.offset < self.positions[record.topic, record.partition]
         return decode(record, route, redelivered=before)
 
-    def decide(self, arrivals: Sequence[Arrival]) -> Decision:
+    def decide(self, arrivals: Sequence[InboundEvent]) -> BatchResult:
         """The decisions, on rows as a database would give them."""
         needs = self.decider.needs(arrivals, self.now)
         wanted = {saga for _, saga in needs.keys}.union(needs.strays)
@@ -196,7 +196,7 @@ class Platform:
         """Every saga, in the order of their beginning."""
         return [self.saga(saga_id) for saga_id in self.rows]
 
-    def commit(self, decision: Decision, arrivals: Sequence[Arrival]) -> None:
+    def commit(self, decision: BatchResult, arrivals: Sequence[InboundEvent]) -> None:
         """The transaction, with the database's own constraints."""
         changes = decision.changes
         if arrivals and all(arrival.redelivered for arrival in arrivals):
@@ -259,7 +259,7 @@ class Platform:
         """The topics and event ids of all that a saga's state implies must have been said."""
         _, words = self.decider.kits[saga.terms.definition, saga.terms.definition_version]
         found = set()
-        for one in outbox.implied(saga):
+        for one in outbox.outstanding(saga):
             message = words.message(saga, one)
             found.add(f"{topic_of(message.participant, message.channel)} {message.event_id}")
         return found

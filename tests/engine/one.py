@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import orjson
 
-from orchestrator.batch.effects import Decision
+from orchestrator.batch.effects import BatchResult
 from schemas import events
 from schemas.ids import saga_id
 from tests.engine.checkers import REQUEST
@@ -24,20 +24,20 @@ def begun() -> Platform:
     return platform
 
 
-def reply(platform: Platform, path: str, owner: str = "citi", **fields: Any) -> Decision:
+def reply(platform: Platform, path: str, owner: str = "citi", **fields: Any) -> BatchResult:
     """An answer about a leg, decided."""
     data = {"leg_id": f"{SAGA}/{path}"} | fields
     platform.arrive(owner, events.ANSWERED, KEY, data)
     return platform.batch()
 
 
-def ask(platform: Platform, type_: str) -> Decision:
+def ask(platform: Platform, type_: str) -> BatchResult:
     """An inquiry or a withdrawal, decided."""
     platform.arrive("alipayhk", type_, KEY, IDS)
     return platform.batch()
 
 
-def said(decision: Decision) -> list[str]:
+def said(decision: BatchResult) -> list[str]:
     """The topics and event ids, without the saga."""
     names = []
     for record in decision.outgoing:
@@ -46,7 +46,7 @@ def said(decision: Decision) -> list[str]:
     return names
 
 
-def results(decision: Decision) -> list[dict[str, Any]]:
+def results(decision: BatchResult) -> list[dict[str, Any]]:
     """What origins are told."""
     values = (r.value for r in decision.outgoing if r.topic.endswith(".results"))
     return [orjson.loads(found or b"") for found in values]
@@ -58,7 +58,7 @@ def only(platform: Platform) -> Any:
     return saga
 
 
-def assert_unchanged(decision: Decision) -> None:
+def assert_unchanged(decision: BatchResult) -> None:
     """Nothing was written."""
     changes = decision.changes
     assert not changes.sagas
@@ -67,7 +67,7 @@ def assert_unchanged(decision: Decision) -> None:
     assert not changes.limits
 
 
-def ring(platform: Platform, at: int) -> Decision:
+def ring(platform: Platform, at: int) -> BatchResult:
     """Every timer that is due at that time, decided."""
     platform.now = at
     platform.ring()

@@ -8,13 +8,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from orchestrator.batch.decode import Arrival
-from orchestrator.batch.effects import Decision, limit_key_of
+from orchestrator.batch.decode import InboundEvent
+from orchestrator.batch.effects import BatchResult, limit_key_of
 from orchestrator.engine.machine import Status
-from orchestrator.engine.rebuild import Said
+from orchestrator.engine.rebuild import PublishedSaga
 from orchestrator.ports import Partition, Record
-from orchestrator.recovery.published import Memory
-from schemas.frozen import but
+from orchestrator.recovery.published import PublishedLog
+from schemas.frozen import replaced
 from schemas.ids import SagaId, partition_key, saga_id
 from tests.engine.memory import LIMIT, Platform, TooMuch
 from tests.engine.world import World
@@ -37,7 +37,7 @@ TURNS: Final = ("requests", "replies", "internal")
 class LosingPlatform(Platform):
     """A coordinator and a database that can be backed up, lost and restored."""
 
-    said: Mapping[SagaId, Said] = field(default_factory=dict)
+    said: Mapping[SagaId, PublishedSaga] = field(default_factory=dict)
     until: dict[Partition, int] = field(default_factory=dict)
     backup: dict[str, Any] = field(default_factory=dict)
     recalled: int = 0
@@ -54,11 +54,11 @@ class LosingPlatform(Platform):
         self.until = {part: len(log) for part, log in self.log.items()}
         for part in self.log:
             self.offsets[part] = min(self.offsets[part], self.positions[part])
-        memory = Memory()
+        memory = PublishedLog()
         for at, out in enumerate(self.outgoing):
             record = Record(out.topic, 0, at, out.key, out.value, tuple(out.headers))
             if out.topic.endswith((".commands", ".results")):
-                memory.hear(record)
+                memory.add(record)
         self.said = memory.said()
         self._recall()
 
@@ -84,12 +84,12 @@ class LosingPlatform(Platform):
                 return [part for part in waiting if part[0].endswith(upto)]
         return waiting
 
-    def _decode(self, record: Record) -> list[Arrival]:
+    def _decode(self, record: Record) -> list[InboundEvent]:
         until = self.until.get((record.topic, record.partition), 0)
         restored = record.offset < until
-        return [but(arrival, restored=restored) for arrival in super()._decode(record)]
+        return [replaced(arrival, restored=restored) for arrival in super()._decode(record)]
 
-    def decide(self, arrivals: Sequence[Arrival]) -> Decision:
+    def decide(self, arrivals: Sequence[InboundEvent]) -> BatchResult:
         """The decisions; also upon what was said."""
         needs = self.decider.needs(arrivals, self.now, self.said)
         wanted = {saga for _, saga in needs.keys}.union(needs.strays)

@@ -12,10 +12,10 @@ from typing import Final, NamedTuple
 
 from orchestrator.engine.engine import Engine
 from orchestrator.engine.instance import Leg, Saga
-from orchestrator.engine.machine import Status, Still
-from orchestrator.engine.operator import Action, Ruling
-from orchestrator.engine.outbox import Utterance, implied, newly
-from schemas.frozen import but
+from orchestrator.engine.machine import NoChange, Status
+from orchestrator.engine.operator import Action, OperatorDecision
+from orchestrator.engine.outbox import MessageRef, new_messages, outstanding
+from schemas.frozen import replaced
 from schemas.reasons import Code
 from tests.engine import laws
 from tests.engine.cases import NOW
@@ -24,7 +24,7 @@ from tests.engine.laws import rests
 from tests.engine.shapes import CALLED, CANCEL_ENDS, PENDING_ENDS, TOLD, Shape
 from tests.engine.small import Answer, Fact, Order, Step, World, amounts, comes_out, outcomes, true
 from tests.engine.sums import FLYING, is_parked, pieces, sums
-from tests.engine.walk import SOON, folded, key_of, news
+from tests.engine.walk import SOON, folded, key_of, update
 
 LOUD: Final = frozenset({"confirmed", "rejected", "cancelled"})
 
@@ -99,7 +99,7 @@ class Search:
 
     def _start(self) -> World:
         begun = self.shape.begun()
-        said = _orders_of(implied(begun))
+        said = _orders_of(outstanding(begun))
         start = World(self._number(begun), said=said, lies=self.lies, errors=self.errors)
         done = {"deduct": self.shape.terms.points}
         if begun.terms.prededucted:
@@ -172,7 +172,7 @@ class Search:
             yield NOW + TOLD
         if policy.cancel:
             yield NOW + CANCEL_ENDS
-        if policy.call_after is not None and not leg.called:
+        if policy.call_after is not None and not leg.escalated_at:
             yield NOW + CALLED
         if policy.pending_until is not None:
             yield NOW + PENDING_ENDS
@@ -218,34 +218,34 @@ class Search:
         # Late is past the moment up to which a deduction is built upon; clocks step back from it.
         what, late = str(event[0]).removesuffix(" late"), str(event[0]).endswith(" late")
         at = self._fresh if late else NOW
-        now: Saga | Still
+        now: Saga | NoChange
         match (what, *event[1:]):
             case ("heard", str(path), str(name), int(amount)):
-                now = engine.hear(saga, path, news(name, amount), at)
+                now = engine.apply_reply(saga, path, update(name, amount), at)
             case ("time", str(path), int(at)):
-                name, amount, saga = "tick", 0, saga.with_leg(but(_leg(saga, path), due=at))
-                now = engine.tick(saga, at)
+                name, amount, saga = "tick", 0, saga.with_leg(replaced(_leg(saga, path), due=at))
+                now = engine.apply_timer(saga, at)
             case ("decided", str(path), Action() as action, int(amount)):
                 name = action.value
-                ruling = Ruling(_leg(saga, path).decision + 1, action, amount or None)
-                now = engine.decided(saga, path, ruling, at)
+                ruling = OperatorDecision(_leg(saga, path).decision + 1, action, amount or None)
+                now = engine.apply_decision(saga, path, ruling, at)
             case (str(name),):
                 path, amount = "", 0
                 now = _OF_THE_WHOLE[name](engine, saga, at)
             case _:
                 raise AssertionError(event)
-        if isinstance(now, Still):
+        if isinstance(now, NoChange):
             if what == "heard":
                 laws.check_still(saga, _leg(saga, path), name, amount, now)
             return None
         laws.check(Edge(engine, saga, name, path, amount, at, now))
-        return Move(self._number(now), _orders_of(newly(saga, now)))
+        return Move(self._number(now), _orders_of(new_messages(saga, now)))
 
     def _number(self, saga: Saga) -> int:
         fold = folded(self.shape.engine, saga)
         legs = zip(fold.legs, saga.legs, strict=True)  # Of every leg: whether people decided it.
-        ruled = tuple([but(leg, decision=min(of.decision, 1)) for leg, of in legs])
-        fold = but(fold, legs=ruled)
+        ruled = tuple([replaced(leg, decision=min(of.decision, 1)) for leg, of in legs])
+        fold = replaced(fold, legs=ruled)
         number = self._numbers.setdefault(key_of(fold), len(self.sagas))
         if number == len(self.sagas):
             self.sagas.append(fold)
@@ -310,9 +310,9 @@ class Search:
         return found
 
 
-_OF_THE_WHOLE: Final[Mapping[str, Callable[[Engine, Saga, int], Saga | Still]]] = {
+_OF_THE_WHOLE: Final[Mapping[str, Callable[[Engine, Saga, int], Saga | NoChange]]] = {
     "withdraw": lambda engine, saga, at: engine.withdraw(saga, at),
-    "asked": lambda engine, saga, at: engine.asked(saga, at),
+    "asked": lambda engine, saga, at: engine.status_requested(saga, at),
     "release": lambda engine, saga, at: engine.release(saga, at),
     "refuse_held": lambda engine, saga, at: engine.refuse_held(saga, Code.NO_ANSWER, at),
 }
@@ -335,7 +335,7 @@ def _leg(saga: Saga, path: str) -> Leg:
     return leg
 
 
-def _orders_of(said: tuple[Utterance, ...]) -> frozenset[Order]:
+def _orders_of(said: tuple[MessageRef, ...]) -> frozenset[Order]:
     return frozenset(Order(one.kind, one.path) for one in said if one.path)
 
 

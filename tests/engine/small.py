@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from orchestrator.engine.instance import Leg, Saga
-from orchestrator.engine.outbox import Kind
+from orchestrator.engine.outbox import MessageKind
 
 
 class Fact(NamedTuple):
@@ -47,7 +47,7 @@ class Answer(NamedTuple):
 class Order(NamedTuple):
     """Something that was said to a company; a repeat has the same content."""
 
-    kind: Kind
+    kind: MessageKind
     path: str
 
 
@@ -87,23 +87,23 @@ class Step(NamedTuple):
     world: World
 
 
-def outcomes(was: World, leg: Leg, kind: Kind) -> Iterator[Fact | None]:
+def outcomes(was: World, leg: Leg, kind: MessageKind) -> Iterator[Fact | None]:
     """What may become of a leg with a command; the same again once it is decided."""
     fact = was.fact(leg.path)
     if fact is not None:
         yield fact
-        if kind is Kind.CANCEL and fact.moved is None:
+        if kind is MessageKind.CANCEL and fact.moved is None:
             yield Fact(0, "cancelled", 0)
-        if kind is Kind.INQUIRE and was.lies and fact.moved is not None and not fact.lies:
+        if kind is MessageKind.INQUIRE and was.lies and fact.moved is not None and not fact.lies:
             other = true(0 if fact.moved else leg.asked)  # Another result than before.
             yield Fact(fact.moved, other.says, other.stated, fact.turns + 1)
         return
-    if kind is Kind.CANCEL:
+    if kind is MessageKind.CANCEL:
         yield Fact(0, "cancelled", 0)
         if was.lies:  # The tombstone is forgotten, and the command executed all the same.
             yield Fact(leg.asked, "cancelled", 0)
         return
-    if kind is Kind.INQUIRE:
+    if kind is MessageKind.INQUIRE:
         yield None
         if not was.lies:
             return

@@ -7,15 +7,15 @@ from typing import Any, Final
 import orjson
 
 from orchestrator.batch.decide import Decider
-from orchestrator.batch.effects import Decision
+from orchestrator.batch.effects import BatchResult
 from orchestrator.catalogue import loader as catalogues
 from orchestrator.catalogue.programme import Programme
 from orchestrator.engine.instance import Saga
 from orchestrator.engine.journal import Transfer
-from orchestrator.engine.operator import Action, Ruling
+from orchestrator.engine.operator import Action, OperatorDecision
 from orchestrator.engine.planner import participant
 from orchestrator.engine.policy import Policies, Remedy
-from orchestrator.ports import Audited, DueDecision
+from orchestrator.ports import DecisionRow, DueDecision
 from orchestrator.sagas.redemption import REDEMPTION
 from orchestrator.timers.decisions import record_of
 from schemas import events
@@ -143,8 +143,8 @@ class Story:
     def decides(self, path: str, action: Action, amount: int | None = None) -> list[str]:
         """People decide about a leg, both of them."""
         self.decisions += 1
-        ruling = Ruling(self.decisions, action, amount)
-        self.platform.made[ruling.number] = Audited(self.id, path, ruling, True, False)
+        ruling = OperatorDecision(self.decisions, action, amount)
+        self.platform.made[ruling.number] = DecisionRow(self.id, path, ruling, True, False)
         due = DueDecision(self.id, path, ruling, self.origin, "w-1")
         data = orjson.loads(record_of(due, START).value or b"")
         self.platform.arrive("", events.DECIDED, self._key, data)
@@ -157,7 +157,7 @@ class Story:
         ids = [(dict(record.headers)["ce_id"] or b"").decode() for record in decision.outgoing]
         return [one.removeprefix(self.id).removeprefix("/") for one in ids]
 
-    def _remember(self, decision: Decision) -> None:
+    def _remember(self, decision: BatchResult) -> None:
         for record in decision.outgoing:
             if record.topic.endswith(".results"):
                 result = orjson.loads(record.value or b"")

@@ -138,4 +138,4 @@ def impossible(saga: Saga, leg: Leg, amount: int) -> bool:
 def is_parked(leg: Leg) -> bool:
     """Whether a person was called about it, and it is not decided."""
     closed = leg.status in KNOWN and leg.status is not Status.OVERTURNED
-    return leg.status in STOPPED or (leg.called > 0 and not closed)
+    return leg.status in STOPPED or (leg.escalated_at > 0 and not closed)

@@ -6,20 +6,20 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.batch.decide import Needs
-from orchestrator.batch.effects import Decision
+from orchestrator.batch.effects import BatchResult
 from orchestrator.engine.instance import Saga
 from orchestrator.errors import Conflict
 from orchestrator.ports import (
-    Audited,
     Change,
     Changes,
+    DeadLetterReason,
     DecisionKey,
+    DecisionRow,
     LimitKey,
-    Place,
+    RecordPosition,
     SagaKey,
-    SetAside,
 )
-from orchestrator.runtime.cache import Recent
+from orchestrator.runtime.cache import SagaCache
 from schemas.ids import SagaId
 from tests.platform.rows import saga
 
@@ -41,10 +41,12 @@ class Rows:
     async def limits(self, keys: Iterable[LimitKey]) -> dict[LimitKey, int]:
         return {}
 
-    async def decisions(self, keys: Iterable[DecisionKey]) -> dict[int, Audited]:
+    async def decisions(self, keys: Iterable[DecisionKey]) -> dict[int, DecisionRow]:
         return {}
 
-    async def set_aside(self, places: Iterable[Place]) -> dict[Place, SetAside]:
+    async def set_aside(
+        self, places: Iterable[RecordPosition]
+    ) -> dict[RecordPosition, DeadLetterReason]:
         return {}
 
     async def save(self, changes: Changes) -> None:
@@ -55,123 +57,123 @@ ONE = saga()
 NEEDS = Needs(frozenset({(ONE.terms.key_hash, ONE.terms.saga_id)}), frozenset(), frozenset())
 
 
-LEANT = Decision(leant={ONE.terms.saga_id})
+LEANT = BatchResult(revision_sensitive={ONE.terms.saga_id})
 
 
-def saved(was: Saga | None, now: Saga) -> Decision:
-    return Decision(changes=Changes(sagas={now.terms.saga_id: Change(was, now)}))
+def saved(was: Saga | None, now: Saga) -> BatchResult:
+    return BatchResult(changes=Changes(sagas={now.terms.saga_id: Change(was, now)}))
 
 
 async def test_what_is_left_as_it_is_is_compared_with_its_row() -> None:
     """A reply without its key was taken by another coordinator: what is at hand here is stale."""
-    recent, rows = Recent(10), Rows(replace(ONE, revision=ONE.revision + 1))
-    recent.remember(saved(None, ONE))
-    assert await recent.load(rows, NEEDS) == {ONE.terms.saga_id: ONE}
+    cache, rows = SagaCache(10), Rows(replace(ONE, revision=ONE.revision + 1))
+    cache.remember(saved(None, ONE))
+    assert await cache.load(rows, NEEDS) == {ONE.terms.saga_id: ONE}
     with pytest.raises(Conflict):
-        await recent.check(rows, LEANT)
+        await cache.check(rows, LEANT)
 
 
 async def test_what_is_saved_needs_no_second_look() -> None:
-    recent, rows = Recent(10), Rows(ONE)
-    recent.remember(saved(None, ONE))
-    await recent.load(rows, NEEDS)
-    await recent.check(rows, saved(ONE, replace(ONE, revision=ONE.revision + 1)))
+    cache, rows = SagaCache(10), Rows(ONE)
+    cache.remember(saved(None, ONE))
+    await cache.load(rows, NEEDS)
+    await cache.check(rows, saved(ONE, replace(ONE, revision=ONE.revision + 1)))
     assert rows.loads == 0
 
 
 async def test_what_nothing_was_concluded_from_needs_no_second_look() -> None:
     """A company that has not heard of a leg says that whatever has become of it meanwhile."""
-    recent, rows = Recent(10), Rows(replace(ONE, revision=ONE.revision + 1))
-    recent.remember(saved(None, ONE))
-    await recent.load(rows, NEEDS)
-    await recent.check(rows, Decision())
+    cache, rows = SagaCache(10), Rows(replace(ONE, revision=ONE.revision + 1))
+    cache.remember(saved(None, ONE))
+    await cache.load(rows, NEEDS)
+    await cache.check(rows, BatchResult())
     assert rows.loads == 0
 
 
 async def test_what_was_read_just_now_needs_no_second_look() -> None:
-    recent, rows = Recent(10), Rows(ONE)
-    await recent.load(rows, NEEDS)
-    await recent.check(rows, LEANT)
+    cache, rows = SagaCache(10), Rows(ONE)
+    await cache.load(rows, NEEDS)
+    await cache.check(rows, LEANT)
     assert rows.loads == 1
 
 
 async def test_what_is_as_it_was_is_no_conflict() -> None:
-    recent, rows = Recent(10), Rows(ONE)
-    recent.remember(saved(None, ONE))
-    await recent.load(rows, NEEDS)
-    await recent.check(rows, LEANT)
+    cache, rows = SagaCache(10), Rows(ONE)
+    cache.remember(saved(None, ONE))
+    await cache.load(rows, NEEDS)
+    await cache.check(rows, LEANT)
     assert rows.loads == 1
 
 
 async def test_what_a_sweeper_found_is_at_hand_but_never_instead_of_what_was_saved() -> None:
-    recent, rows = Recent(10), Rows(ONE)
+    cache, rows = SagaCache(10), Rows(ONE)
     later = replace(ONE, revision=ONE.revision + 1)
-    recent.offer([ONE])
-    assert await recent.load(rows, NEEDS) == {ONE.terms.saga_id: ONE}
+    cache.offer([ONE])
+    assert await cache.load(rows, NEEDS) == {ONE.terms.saga_id: ONE}
     assert rows.loads == 0
-    recent.remember(saved(ONE, later))
-    recent.offer([ONE])
-    assert await recent.load(rows, NEEDS) == {ONE.terms.saga_id: later}
+    cache.remember(saved(ONE, later))
+    cache.offer([ONE])
+    assert await cache.load(rows, NEEDS) == {ONE.terms.saga_id: later}
 
 
 async def test_what_rang_and_was_answered_with_nothing_new_is_let_go() -> None:
     """Nothing is expected of it until its next timer, which brings it along."""
-    recent, rows = Recent(10), Rows(ONE)
-    recent.offer([ONE])
-    await recent.load(rows, NEEDS)
+    cache, rows = SagaCache(10), Rows(ONE)
+    cache.offer([ONE])
+    await cache.load(rows, NEEDS)
     later = replace(ONE, revision=ONE.revision + 1)
-    recent.remember(saved(ONE, later))  # It asks, and is at hand for the answer,
-    assert await recent.load(rows, NEEDS) == {ONE.terms.saga_id: later}
+    cache.remember(saved(ONE, later))  # It asks, and is at hand for the answer,
+    assert await cache.load(rows, NEEDS) == {ONE.terms.saga_id: later}
     assert rows.loads == 0
-    recent.remember(Decision())  # which changes nothing.
-    await recent.load(rows, NEEDS)
+    cache.remember(BatchResult())  # which changes nothing.
+    await cache.load(rows, NEEDS)
     assert rows.loads == 1
 
 
 async def test_what_is_in_flight_stays_whatever_is_said_of_it() -> None:
-    recent, rows = Recent(10), Rows(ONE)
-    recent.remember(saved(None, ONE))
-    await recent.load(rows, NEEDS)
-    recent.remember(Decision())
-    assert await recent.load(rows, NEEDS) == {ONE.terms.saga_id: ONE}
+    cache, rows = SagaCache(10), Rows(ONE)
+    cache.remember(saved(None, ONE))
+    await cache.load(rows, NEEDS)
+    cache.remember(BatchResult())
+    assert await cache.load(rows, NEEDS) == {ONE.terms.saga_id: ONE}
     assert rows.loads == 0
 
 
 async def test_what_is_offered_is_bounded_too() -> None:
-    recent, rows = Recent(2), Rows(ONE)
-    recent.offer([ONE, saga("r-2"), saga("r-3")])
-    assert await recent.load(rows, NEEDS) == {ONE.terms.saga_id: ONE}
+    cache, rows = SagaCache(2), Rows(ONE)
+    cache.offer([ONE, saga("r-2"), saga("r-3")])
+    assert await cache.load(rows, NEEDS) == {ONE.terms.saga_id: ONE}
     assert rows.loads == 1
 
 
 async def test_what_a_sweeper_finds_does_not_push_out_what_is_in_flight() -> None:
     """Else thousands that wait again for long cost each redemption a reading of its row."""
-    recent, rows = Recent(2), Rows(ONE)
-    recent.remember(saved(None, ONE))
+    cache, rows = SagaCache(2), Rows(ONE)
+    cache.remember(saved(None, ONE))
     for number in range(2, 6):
         found = saga(f"r-{number}")
-        recent.offer([found])
-        recent.remember(saved(found, replace(found, revision=found.revision + 1)))
-    assert await recent.load(rows, NEEDS) == {ONE.terms.saga_id: ONE}
+        cache.offer([found])
+        cache.remember(saved(found, replace(found, revision=found.revision + 1)))
+    assert await cache.load(rows, NEEDS) == {ONE.terms.saga_id: ONE}
     assert rows.loads == 0
 
 
 async def test_the_oldest_of_those_in_flight_make_room() -> None:
-    recent, rows = Recent(2), Rows(ONE)
-    recent.remember(saved(None, ONE))
+    cache, rows = SagaCache(2), Rows(ONE)
+    cache.remember(saved(None, ONE))
     for number in range(2, 4):
-        recent.remember(saved(None, saga(f"r-{number}")))
-    assert await recent.load(rows, NEEDS) == {ONE.terms.saga_id: ONE}
+        cache.remember(saved(None, saga(f"r-{number}")))
+    assert await cache.load(rows, NEEDS) == {ONE.terms.saga_id: ONE}
     assert rows.loads == 1
 
 
 async def test_a_sweep_between_loading_and_comparing_changes_nothing() -> None:
     """What the batch was decided on is compared, though it is not at hand any more."""
-    recent, rows = Recent(2), Rows(ONE)
-    recent.offer([ONE])
-    await recent.load(rows, NEEDS)
-    recent.offer([saga("r-2"), saga("r-3")])  # In the place of the first.
-    await recent.check(rows, LEANT)
+    cache, rows = SagaCache(2), Rows(ONE)
+    cache.offer([ONE])
+    await cache.load(rows, NEEDS)
+    cache.offer([saga("r-2"), saga("r-3")])  # In the place of the first.
+    await cache.check(rows, LEANT)
     moved = Rows(replace(ONE, revision=ONE.revision + 1))
     with pytest.raises(Conflict):
-        await recent.check(moved, LEANT)
+        await cache.check(moved, LEANT)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.engine.codec import decode_state, decode_terms, encode_state, encode_terms
-from orchestrator.engine.instance import Leg, Partial, PricedLine, Saga, Terms, Told
+from orchestrator.engine.instance import Leg, Partial, PricedLine, ResultRevision, Saga, Terms
 from orchestrator.engine.machine import Status
 from schemas.ids import saga_id
 from schemas.reasons import Code
@@ -44,13 +44,13 @@ LEGS = st.builds(
     since=NUMBERS,
     pending_from=COUNTS,
     cancels=COUNTS,
-    called=NUMBERS,
+    escalated_at=NUMBERS,
     first=st.none() | NUMBERS,
     claim=st.none() | NUMBERS,
     decision=COUNTS,
 )
 TOLD = st.builds(
-    Told,
+    ResultRevision,
     COUNTS,
     st.sampled_from(ResultStatus),
     st.booleans(),
@@ -107,7 +107,7 @@ def test_terms_come_back(terms: Terms) -> None:
 )
 def test_a_state_comes_back(
     terms: Terms,
-    state: tuple[tuple[Leg, ...], Told | None, int | None],
+    state: tuple[tuple[Leg, ...], ResultRevision | None, int | None],
     withdrawn: bool,
     held: int,
 ) -> None:
@@ -123,7 +123,9 @@ def test_what_was_written_before_a_field_was_added_can_be_read() -> None:
     leg = Leg("deduct", 5, Status.SENT, 1, 0, 10, 10, 5_010)
     old = '[[["deduct",5,"sent",1,0,10,10,5010]],[1,"PENDING",false,"ACCEPTED",null,9],false,0]'
     saga = decode_state(old, terms, 2, 5_010)
-    told = Told(1, ResultStatus.PENDING, final=False, code=Code.ACCEPTED, field=None, at=9)
+    told = ResultRevision(
+        1, ResultStatus.PENDING, final=False, code=Code.ACCEPTED, field=None, at=9
+    )
     assert saga == Saga(terms, 2, (leg,), told, wake_at=5_010)
 
 
@@ -165,7 +167,7 @@ def test_rows_of_the_first_version_are_read_for_as_long_as_they_exist() -> None:
     assert (credit.attempt, credit.inquiries, credit.rungs) == (2, 3, 4)
     assert credit.pending_from == 3
     assert pending.told is not None
-    assert pending.told.moved == (25_000, 0)
+    assert pending.told.superseded == (25_000, 0)
     assert not pending.told.corrected
     waiting = decode_state(FIRST_WAITING, terms, 1, 4_000)
     assert [leg.status for leg in waiting.legs] == [Status.SENT, Status.WAITING]

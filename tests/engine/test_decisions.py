@@ -10,12 +10,12 @@ import orjson
 import pytest
 
 from orchestrator.batch.decide import Decider
-from orchestrator.batch.effects import Decision
+from orchestrator.batch.effects import BatchResult
 from orchestrator.catalogue import loader as catalogues
 from orchestrator.engine.instance import Saga
-from orchestrator.engine.operator import TWO_PERSONS, Action, Ruling
+from orchestrator.engine.operator import TWO_PERSONS, Action, OperatorDecision
 from orchestrator.engine.policy import LegPolicy, Policies
-from orchestrator.ports import Audited, DueDecision, Record
+from orchestrator.ports import DecisionRow, DueDecision, Record
 from orchestrator.timers.decisions import record_of
 from schemas import events
 from schemas.ids import saga_id
@@ -68,7 +68,7 @@ class Desk:
         assert self.saga.told is not None
         return self.saga.told.status, self.saga.told.final
 
-    def answer(self, path: str, owner: str = "citi", **fields: Any) -> Decision:
+    def answer(self, path: str, owner: str = "citi", **fields: Any) -> BatchResult:
         """A company's answer."""
         data = {"leg_id": f"{SAGA}/{path}"} | fields
         self.platform.arrive(owner, events.ANSWERED, KEY, data)
@@ -83,20 +83,22 @@ class Desk:
 
     def make(
         self, leg: str, action: Action, *, approved: bool = True, amount: int | None = None
-    ) -> Audited:
+    ) -> DecisionRow:
         """An audited row."""
         self._number += 1
-        made = Audited(SAGA, leg, Ruling(self._number, action, amount), approved, False)
+        made = DecisionRow(
+            SAGA, leg, OperatorDecision(self._number, action, amount), approved, False
+        )
         self.platform.made[self._number] = made
         return made
 
-    def publish(self, made: Audited, **other: Any) -> Record:
+    def publish(self, made: DecisionRow, **other: Any) -> Record:
         """The record of a row, or of something else than the row."""
         due = DueDecision(made.saga_id, made.leg, made.ruling, "alipayhk", "w-1")
         data = orjson.loads(record_of(due, START).value or b"") | other
         return self.platform.arrive("", events.DECIDED, KEY, data)
 
-    def decide(self, leg: str, action: Action, **more: Any) -> Decision:
+    def decide(self, leg: str, action: Action, **more: Any) -> BatchResult:
         """A decision, made, approved and carried out."""
         self.publish(self.make(leg, action, **more))
         return self.platform.batch()
@@ -112,13 +114,13 @@ def parked_at_the_credit() -> Desk:
     return desk
 
 
-def said(decision: Decision) -> list[str]:
+def said(decision: BatchResult) -> list[str]:
     """The ids of the events that a decision published, without the saga."""
     ids = [(dict(one.headers)["ce_id"] or b"").decode() for one in decision.outgoing]
     return [one.removeprefix(SAGA) for one in ids]
 
 
-def assert_nothing_moved(desk: Desk, decision: Decision, was: Saga) -> None:
+def assert_nothing_moved(desk: Desk, decision: BatchResult, was: Saga) -> None:
     assert desk.saga == was
     changes = decision.changes
     found = (changes.sagas, changes.timeline, changes.movements, changes.limits, changes.cases)

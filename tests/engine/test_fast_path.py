@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.engine.engine import Engine
-from orchestrator.engine.fast_path import Straight, Stride
+from orchestrator.engine.fast_path import FastPath, Transition
 from orchestrator.engine.instance import Deducted, Leg, Partial, Saga, Terms, next_wake
 from orchestrator.engine.journal import transfers
-from orchestrator.engine.ladder import News
-from orchestrator.engine.machine import Event, Status, Still
-from orchestrator.engine.operator import Action, Ruling
-from orchestrator.engine.outbox import Kind, Utterance, newly
+from orchestrator.engine.ladder import LegUpdate
+from orchestrator.engine.machine import Event, NoChange, Status
+from orchestrator.engine.operator import Action, OperatorDecision
+from orchestrator.engine.outbox import MessageKind, MessageRef, new_messages
 from orchestrator.engine.policy import Policies, Remedy, Until
-from orchestrator.engine.rebuild import Said, SaidLeg
+from orchestrator.engine.rebuild import PublishedLeg, PublishedSaga
 from orchestrator.engine.results import phase
 from orchestrator.sagas.redemption import REDEMPTION
 from schemas.reasons import Code
@@ -37,11 +37,11 @@ VERDICTS = (
 )
 
 
-def general(engine: Engine, was: Saga | None, now: Saga, at: int) -> Stride:
+def general(engine: Engine, was: Saga | None, now: Saga, at: int) -> Transition:
     """A step as the engine's parts make it up, one after the other."""
     after = replace(now, wake_at=next_wake(was, engine.due(now), at))
     moved = tuple(transfers(engine.definition, was, after))
-    return Stride(after, newly(was, after), moved, phase(after))
+    return Transition(after, new_messages(was, after), moved, phase(after))
 
 
 def hostile(call_after: int) -> Policies:
@@ -82,46 +82,52 @@ STEPS = st.lists(
 )
 
 
-def told(leg: Leg, event: Event, *, full: bool) -> News:
+def told(leg: Leg, event: Event, *, full: bool) -> LegUpdate:
     if event is Event.CONFIRMED:
         amount = leg.asked if full or leg.verb != "credit" else max(1, leg.asked - 1)
-        return News(event=event, amount=amount, reference="R-1", detail=DETAIL)
-    return News(event=event, code=Code.PARTNER_DECLINED if event is Event.REJECTED else None)
+        return LegUpdate(event=event, amount=amount, reference="R-1", detail=DETAIL)
+    return LegUpdate(event=event, code=Code.PARTNER_DECLINED if event is Event.REJECTED else None)
 
 
-def moved(engine: Engine, saga: Saga, step: Step, now: int) -> Saga | Still:
+def moved(engine: Engine, saga: Saga, step: Step, now: int) -> Saga | NoChange:
     """What one step of a history makes of a saga."""
     what, at, event, full, _ = step
     if what == "lease":
-        return replace(saga, wake_at=now + 10_000) if saga.wake_at is not None else Still.STALE
+        return replace(saga, wake_at=now + 10_000) if saga.wake_at is not None else NoChange.STALE
     if what == "recall":
         return recalled(engine, saga, at, now)
     if what != "hear":
-        act = {"tick": engine.tick, "withdraw": engine.withdraw, "asked": engine.asked}.get(what)
+        act = {
+            "tick": engine.apply_timer,
+            "withdraw": engine.withdraw,
+            "asked": engine.status_requested,
+        }.get(what)
         return act(saga, now) if act is not None else ruled(engine, saga, now)
     asked = [leg for leg in saga.legs if leg.status is Status.SENT] if at < 5 else ()
     leg = (asked or saga.legs)[at % len(asked or saga.legs)]
-    return engine.hear(saga, leg.path, told(leg, event, full=full), now)
+    return engine.apply_reply(saga, leg.path, told(leg, event, full=full), now)
 
 
 def recalled(engine: Engine, saga: Saga, count: int, now: int) -> Saga:
     """The database was lost: more was said of the saga than its row knows."""
     legs = saga.legs[: count + 1]
     said = [
-        SaidLeg(leg.path, leg.asked, attempt=1, sent_at=now - 700, expires_at=now + 300)
+        PublishedLeg(leg.path, leg.asked, attempt=1, sent_at=now - 700, expires_at=now + 300)
         for leg in legs
     ]
-    return engine.recall(saga, Said(tuple(said)), now)
+    return engine.recall(saga, PublishedSaga(tuple(said)), now)
 
 
-def ruled(engine: Engine, saga: Saga, now: int) -> Saga | Still:
+def ruled(engine: Engine, saga: Saga, now: int) -> Saga | NoChange:
     """A person decides something that may be decided; rather to try again."""
     for leg in saga.legs:
         allowed = engine.allowed(saga, leg)
         if allowed:
             action = Action.RETRY if Action.RETRY in allowed else allowed[0]
-            return engine.decided(saga, leg.path, Ruling(saga.revision, action), now)
-    return Still.STALE
+            return engine.apply_decision(
+                saga, leg.path, OperatorDecision(saga.revision, action), now
+            )
+    return NoChange.STALE
 
 
 def reached(engine: Engine, start: Saga, steps: list[Step]) -> Iterator[tuple[Saga, int]]:
@@ -131,7 +137,7 @@ def reached(engine: Engine, start: Saga, steps: list[Step]) -> Iterator[tuple[Sa
     for step in steps:
         now += step[-1]
         after = moved(engine, saga, step, now)
-        if not isinstance(after, Still):
+        if not isinstance(after, NoChange):
             due = engine.due(after)
             wake_at = next_wake(saga, due, now) if step[0] != "lease" else after.wake_at
             saga = replace(after, wake_at=wake_at)
@@ -148,7 +154,7 @@ def reached(engine: Engine, start: Saga, steps: list[Step]) -> Iterator[tuple[Sa
 def test_whatever_happened_both_say_the_same(
     agreed_on: Terms, steps: list[Step], ladders: Policies, lag: int
 ) -> None:
-    engine, way = Engine(REDEMPTION, ladders), Straight(REDEMPTION, ladders)
+    engine, way = Engine(REDEMPTION, ladders), FastPath(REDEMPTION, ladders)
     taken = Deducted("d-1", agreed_on.points) if agreed_on.prededucted else None
     begun = engine.start(agreed_on, NOW, taken)
     first = way.begun(agreed_on, NOW)
@@ -156,10 +162,10 @@ def test_whatever_happened_both_say_the_same(
     start = general(engine, None, begun, NOW).saga
     for saga, then in reached(engine, start, steps):
         now = then + lag
-        later = way.later(saga, now)
+        later = way.waiting(saga, now)
         if later is not None:
-            ticked = engine.tick(saga, now)
-            assert not isinstance(ticked, Still), saga
+            ticked = engine.apply_timer(saga, now)
+            assert not isinstance(ticked, NoChange), saga
             ticked = replace(ticked, wake_at=engine.due(ticked))
             follows = general(engine, saga, ticked, now)
             assert later == replace(follows, saga=ticked), saga
@@ -169,9 +175,11 @@ def test_whatever_happened_both_say_the_same(
         for leg in saga.legs:
             quick = way.confirmed(saga, leg, "R-2", DETAIL, now)
             if quick is not None:
-                news = News(event=Event.CONFIRMED, amount=leg.asked, reference="R-2", detail=DETAIL)
-                heard = engine.hear(saga, leg.path, news, now)
-                assert not isinstance(heard, Still), (saga, leg)
+                update = LegUpdate(
+                    event=Event.CONFIRMED, amount=leg.asked, reference="R-2", detail=DETAIL
+                )
+                heard = engine.apply_reply(saga, leg.path, update, now)
+                assert not isinstance(heard, NoChange), (saga, leg)
                 assert quick == general(engine, saga, heard, now), (saga, leg)
                 assert not quick.saga.parked
                 assert not saga.parked
@@ -182,39 +190,41 @@ def test_whatever_happened_both_say_the_same(
 def test_the_straight_way_is_taken_from_the_request_to_the_result(
     lines: int, partial: Partial
 ) -> None:
-    way = Straight(REDEMPTION, policies())
-    stride = way.begun(terms(lines, partial, fresh_until=NOW + HOUR), NOW)
+    way = FastPath(REDEMPTION, policies())
+    transition = way.begun(terms(lines, partial, fresh_until=NOW + HOUR), NOW)
     for path in ("deduct", *(f"credit/{number}" for number in range(lines, 0, -1))):
-        assert stride is not None
-        leg = stride.saga.leg(path)
+        assert transition is not None
+        leg = transition.saga.leg(path)
         assert leg is not None
         assert leg.status is Status.SENT
-        stride = way.confirmed(stride.saga, leg, "R-1", None, NOW + 50)
-    assert stride is not None
-    assert stride.phase == "SUCCESS"
-    assert stride.saga.ended
-    assert stride.saga.wake_at is None
+        transition = way.confirmed(transition.saga, leg, "R-1", None, NOW + 50)
+    assert transition is not None
+    assert transition.phase == "SUCCESS"
+    assert transition.saga.ended
+    assert transition.saga.wake_at is None
 
 
 @pytest.mark.parametrize("pending", (False, True))
 def test_what_has_to_wait_takes_the_straight_way_too(pending: bool) -> None:
     """From when the origin knows of it until the ladder leads somewhere else."""
     ladders = policies(3, None)
-    engine, way = Engine(REDEMPTION, ladders), Straight(REDEMPTION, ladders)
-    saga: Saga | Still = engine.tick(engine.start(terms(), NOW), NOW + 5_000)
+    engine, way = Engine(REDEMPTION, ladders), FastPath(REDEMPTION, ladders)
+    saga: Saga | NoChange = engine.apply_timer(engine.start(terms(), NOW), NOW + 5_000)
     assert isinstance(saga, Saga)
     if pending:
-        saga = engine.hear(saga, "deduct", News(event=Event.PENDING), NOW + 5_100)
+        saga = engine.apply_reply(saga, "deduct", LegUpdate(event=Event.PENDING), NOW + 5_100)
         assert isinstance(saga, Saga)
-    assert way.later(saga, NOW + 8_000) is None, "the origin knows nothing yet"
-    saga = engine.asked(saga, NOW + 5_200)
+    assert way.waiting(saga, NOW + 8_000) is None, "the origin knows nothing yet"
+    saga = engine.status_requested(saga, NOW + 5_200)
     assert isinstance(saga, Saga)
     due = engine.due(saga)
     assert due is not None
-    assert way.later(saga, due - 1) is None, "it is not due"
-    later = way.later(saga, due)
+    assert way.waiting(saga, due - 1) is None, "it is not due"
+    later = way.waiting(saga, due)
     assert later is not None
-    assert later.said == (Utterance(Kind.INQUIRE, "deduct", saga.legs[0].inquiries + 1),)
+    assert later.messages == (
+        MessageRef(MessageKind.INQUIRE, "deduct", saga.legs[0].inquiries + 1),
+    )
     assert later.saga.wake_at is not None
     assert later.saga.wake_at > due
 

@@ -11,7 +11,7 @@ from orchestrator.engine.machine import IN_FLIGHT
 from orchestrator.sagas.redemption import REDEMPTION
 from tests.engine.cases import NOW, engine, terms
 from tests.engine.sums import balances
-from tests.engine.walk import news
+from tests.engine.walk import update
 
 STORY = st.lists(
     st.tuples(st.integers(0, 9), st.sampled_from(["confirmed", "rejected"]), st.booleans()),
@@ -26,7 +26,7 @@ def story(partial: Partial, events: list[tuple[int, str, bool]]) -> tuple[Saga, 
     for at, reply, short in events:
         leg = saga.legs[at % len(saga.legs)]
         amount = 1 if short and leg.verb == "credit" else leg.asked
-        now = run.hear(saga, leg.path, news(reply, amount), NOW)
+        now = run.apply_reply(saga, leg.path, update(reply, amount), NOW)
         if isinstance(now, Saga):
             booked += transfers(REDEMPTION, saga, now)
             saga = now

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from orchestrator.engine.instance import Partial, Saga
-from orchestrator.engine.ladder import News
+from orchestrator.engine.ladder import LegUpdate
 from orchestrator.engine.machine import Event
-from orchestrator.engine.outbox import Kind, Utterance, implied, newly
+from orchestrator.engine.outbox import MessageKind, MessageRef, new_messages, outstanding
 from orchestrator.sagas.messages import Message, read_reply
 from schemas import events
 from schemas.events import Channel
@@ -30,8 +30,8 @@ def after(*replies: tuple[str, dict[str, Any]], lines: int = 2, **changed: Any) 
     for path, fields in replies:
         leg = saga.leg(path)
         assert leg is not None, path
-        news = read_reply(saga, leg, answer(path, **fields))
-        now = engine().hear(saga, path, news, NOW + 1_000)
+        update = read_reply(saga, leg, answer(path, **fields))
+        now = engine().apply_reply(saga, path, update, NOW + 1_000)
         assert isinstance(now, Saga), (path, now)
         saga = now
     return saga
@@ -45,9 +45,9 @@ LOTS = [
 ]
 
 
-def said(saga: Saga, path: str, kind: Kind = Kind.DO, number: int = 1) -> Message:
+def said(saga: Saga, path: str, kind: MessageKind = MessageKind.DO, number: int = 1) -> Message:
     """One message, checked against the contract's own model."""
-    message = words().message(saga, Utterance(kind, path, number))
+    message = words().message(saga, MessageRef(kind, path, number))
     MODELS[message.type].model_validate(message.data, strict=False)
     return message
 
@@ -125,10 +125,10 @@ def test_a_reversal_names_what_it_takes_back() -> None:
 
 
 def test_an_inquiry_asks_about_the_original_leg() -> None:
-    saga = engine().tick(after(), NOW + 5_000)
+    saga = engine().apply_timer(after(), NOW + 5_000)
     assert isinstance(saga, Saga)
-    (one,) = [found for found in newly(after(), saga) if found.path]
-    message = said(saga, "deduct", Kind.INQUIRE, one.number)
+    (one,) = [found for found in new_messages(after(), saga) if found.path]
+    message = said(saga, "deduct", MessageKind.INQUIRE, one.number)
     assert message.type == events.INQUIRE
     assert message.event_id == f"{SAGA}/deduct#inquire1"
     assert message.data["leg_id"] == f"{SAGA}/deduct"
@@ -143,7 +143,7 @@ def test_a_result() -> None:
         ("deduct/return", YES),
         business_date=date(2027, 1, 15),
     )
-    message = said(saga, "", Kind.RESULT)
+    message = said(saga, "", MessageKind.RESULT)
     assert (message.participant, message.channel) == ("wallet", Channel.RESULTS)
     assert message.event_id == f"{SAGA}#r1"
     data = message.data
@@ -162,26 +162,30 @@ def test_a_repeat_has_the_same_words_whatever_happened_meanwhile() -> None:
     heard: dict[str, Message] = {}
     now = NOW
     for step in range(8):
-        for one in implied(saga):
+        for one in outstanding(saga):
             message = words().message(saga, one)
             assert heard.setdefault(message.event_id, message) == message
         now += 60_000
         if step == 4:
-            moved = engine().hear(saga, "credit/2", News(event=Event.CONFIRMED, amount=1), now)
+            moved = engine().apply_reply(
+                saga, "credit/2", LegUpdate(event=Event.CONFIRMED, amount=1), now
+            )
         else:
-            moved = engine().tick(saga, now)
+            moved = engine().apply_timer(saga, now)
         assert isinstance(moved, Saga)
         saga = moved
     assert len(heard) > 6
 
 
 def test_an_interim_result_stays_as_it_was_told() -> None:
-    begun = engine().asked(after(), NOW)
+    begun = engine().status_requested(after(), NOW)
     assert isinstance(begun, Saga)
-    first = said(begun, "", Kind.RESULT)
-    later = engine().hear(begun, "deduct", News(event=Event.CONFIRMED, amount=5_005), NOW)
+    first = said(begun, "", MessageKind.RESULT)
+    later = engine().apply_reply(
+        begun, "deduct", LegUpdate(event=Event.CONFIRMED, amount=5_005), NOW
+    )
     assert isinstance(later, Saga)
-    assert said(later, "", Kind.RESULT) == first
+    assert said(later, "", MessageKind.RESULT) == first
 
 
 @pytest.mark.parametrize(
@@ -219,8 +223,8 @@ def test_what_a_reply_means(path: str, fields: dict[str, Any], event: Event, amo
     saga = engine().start(terms(3 if path == "credit/3" else 2), NOW)
     leg = saga.leg(path)
     assert leg is not None
-    news = read_reply(saga, leg, answer(path, **fields))
-    assert (news.event, news.amount) == (event, amount)
+    update = read_reply(saga, leg, answer(path, **fields))
+    assert (update.event, update.amount) == (event, amount)
 
 
 def test_a_reversal_and_a_return_must_be_whole() -> None:
@@ -249,8 +253,8 @@ def test_a_partner_cannot_make_a_row_that_cannot_be_written() -> None:
 def test_withdrawn_is_said_as_the_reason() -> None:
     begun = engine().withdraw(after(), NOW)
     assert isinstance(begun, Saga)
-    news = News(event=Event.CONFIRMED, amount=5_005, reference="D")
-    back = engine().hear(begun, "deduct", news, NOW)
+    update = LegUpdate(event=Event.CONFIRMED, amount=5_005, reference="D")
+    back = engine().apply_reply(begun, "deduct", update, NOW)
     assert isinstance(back, Saga)
     assert said(back, "deduct/return").data["reason"] == "WITHDRAWN"
     assert replace(back, revision=0).leg("credit/1") is not None

@@ -1,8 +1,8 @@
 """Replies and people who contradict each other: no one overrules the other in silence."""
 
 from orchestrator.engine.balance import points
-from orchestrator.engine.instance import Leg, Partial, Saga, Told
-from orchestrator.engine.ladder import News
+from orchestrator.engine.instance import Leg, Partial, ResultRevision, Saga
+from orchestrator.engine.ladder import LegUpdate
 from orchestrator.engine.machine import Event, Status
 from orchestrator.engine.operator import Action
 from orchestrator.engine.policy import Remedy
@@ -112,17 +112,17 @@ def test_a_call_ends_with_what_was_missing() -> None:
     )
     legs = (
         Leg("deduct", 5_005, Status.CONFIRMED, 1, moved=5_005, reference="D"),
-        Leg("credit/1", 2, Status.OVERTURNED, 1, moved=2, first=2, claim=1, called=NOW),
+        Leg("credit/1", 2, Status.OVERTURNED, 1, moved=2, first=2, claim=1, escalated_at=NOW),
         Leg("credit/2", 1, Status.CONFIRMED, 1, moved=1, reference="C"),
         Leg("credit/2/reverse", 1, Status.CANCELLED, 1, cancels=1),
         Leg("deduct/return", 5, Status.WRITTEN_OFF, 1),
     )
-    told = Told(1, ResultStatus.SUCCESS, True, None, None, NOW, moved=(5_005, 2, 1))
+    told = ResultRevision(1, ResultStatus.SUCCESS, True, None, None, NOW, superseded=(5_005, 2, 1))
     saga = Saga(shape.terms, 9, legs, told)
     assert saga.parked
     assert points(saga, shape.engine.definition).owed == -5
-    undone = News(event=Event.CONFIRMED, amount=1, reference="V")
-    now = shape.engine.hear(saga, "credit/2/reverse", undone, NOW)
+    undone = LegUpdate(event=Event.CONFIRMED, amount=1, reference="V")
+    now = shape.engine.apply_reply(saga, "credit/2/reverse", undone, NOW)
     assert isinstance(now, Saga), now
     assert [leg.path for leg in now.legs if leg.status is Status.SENT] == ["credit/1/reverse"]
     assert points(now, shape.engine.definition).owed > 0

@@ -7,7 +7,7 @@ from typing import Any, Final
 import orjson
 import pytest
 
-from orchestrator.batch.effects import Decision
+from orchestrator.batch.effects import BatchResult
 from schemas import events
 from schemas.commands import ReturnPoints
 from schemas.ids import saga_id
@@ -31,26 +31,26 @@ YES: Final[dict[str, Any]] = {"outcome": "CONFIRMED", "reference": "R-1"}
 NO: Final[dict[str, Any]] = {"outcome": "REJECTED", "reason": {"code": "OFFER_BUDGET_EXHAUSTED"}}
 
 
-def told(decision: Decision) -> list[dict[str, Any]]:
+def told(decision: BatchResult) -> list[dict[str, Any]]:
     """What the channel is told."""
     found = (one.value for one in decision.outgoing if one.topic == "uprp.harbour.results")
     return [orjson.loads(value or b"") for value in found]
 
 
-def returns(decision: Decision) -> list[dict[str, Any]]:
+def returns(decision: BatchResult) -> list[dict[str, Any]]:
     """What the channel is asked to give back."""
     found = (one.value for one in decision.outgoing if one.topic == "uprp.harbour.commands")
     return [orjson.loads(value or b"") for value in found]
 
 
-def asked(**changed: Any) -> tuple[Platform, Decision]:
+def asked(**changed: Any) -> tuple[Platform, BatchResult]:
     """A platform that decided about the request."""
     platform = Platform()
     platform.request(REQUEST | changed, "harbour")
     return platform, platform.batch()
 
 
-def answered(platform: Platform, path: str, owner: str = "unionpay", **fields: Any) -> Decision:
+def answered(platform: Platform, path: str, owner: str = "unionpay", **fields: Any) -> BatchResult:
     """An answer about a leg, decided."""
     platform.arrive(owner, events.ANSWERED, KEY, {"leg_id": f"{SAGA}/{path}"} | fields)
     return platform.batch()
@@ -66,7 +66,7 @@ def test_the_credits_are_asked_for_at_once_and_a_success_gives_nothing_back() ->
     assert "return_required" not in result
 
 
-def partial() -> tuple[Platform, Decision]:
+def partial() -> tuple[Platform, BatchResult]:
     """The instant discounts were refused: 4,000 points are to be given back."""
     platform, _ = asked()
     answered(platform, "credit/1", **YES)
@@ -92,7 +92,7 @@ def test_the_acknowledgement_corrects_nothing() -> None:
     assert done.outgoing == []
     (saga,) = platform.sagas()
     assert saga.told is not None
-    assert (saga.told.revision, saga.told.moved, saga.wake_at) == (1, (), None)
+    assert (saga.told.revision, saga.told.superseded, saga.wake_at) == (1, (), None)
     platform.request(REQUEST, "harbour")
     assert told(platform.batch()) == [result]
     assert platform.books["harbour/member/s-1", "harbour-points"] == -10_000

@@ -95,7 +95,7 @@ def test_only_a_reading_says_the_same_of_a_saga_that_moved(
     """What is concluded from anything else is compared with the row that it was concluded from."""
     owner = "citi" if path == "deduct" else "alipayhk"
     decision = reply(begun(), path, owner=owner, **fields)
-    assert (SAGA in decision.leant) is leans
+    assert (SAGA in decision.revision_sensitive) is leans
 
 
 def test_a_reading_beside_a_verdict_is_no_excuse() -> None:
@@ -105,7 +105,7 @@ def test_a_reading_beside_a_verdict_is_no_excuse() -> None:
         platform.arrive("citi", events.ANSWERED, KEY, {"leg_id": f"{SAGA}/deduct"} | fields)
     decision = platform.batch()
     assert_unchanged(decision)
-    assert decision.leant == {SAGA}
+    assert decision.revision_sensitive == {SAGA}
 
 
 def test_a_contradiction_parks_and_is_never_overwritten() -> None:
@@ -116,7 +116,7 @@ def test_a_contradiction_parks_and_is_never_overwritten() -> None:
     (result,) = results(decision)
     assert (result["status"], result["final"]) == ("MANUAL_REVIEW", False)
     assert result["reason"]["code"] == "REPLY_DISPUTED"
-    assert [moved.parked for moved in decision.moved] == [True]
+    assert [moved.parked for moved in decision.accepted] == [True]
     assert only(platform).leg("deduct").moved == 40_000
 
 

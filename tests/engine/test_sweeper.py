@@ -12,12 +12,12 @@ import pytest
 from orchestrator.batch.decode import decode, routes
 from orchestrator.engine.instance import Saga
 from orchestrator.errors import Unavailable
-from orchestrator.ports import Outgoing, Record, Share, Store
-from orchestrator.runtime.cache import Recent
+from orchestrator.ports import Outgoing, PartitionShare, Record, Store
+from orchestrator.runtime.cache import SagaCache
 from orchestrator.settings import CoordinatorSettings
 from orchestrator.telemetry import Log
-from orchestrator.timers.fired import Ringing
-from orchestrator.timers.sweeper import LOOK_BACK_MS, TIMERS_A_RECORD, Sweeper, fired
+from orchestrator.timers.fired import FiredTimers
+from orchestrator.timers.sweeper import LOOK_BACK_MS, TIMERS_A_RECORD, Sweeper, timer_records
 from schemas.ids import SagaId, murmur2
 from schemas.results import TimerFired
 from tests.platform.rows import NOW, saga
@@ -35,12 +35,12 @@ class World:
     published: list[SagaId] = field(default_factory=list)
     looks: list[int] = field(default_factory=list)
     time: int = NOW
-    share: Share = field(default_factory=lambda: Share(1, frozenset({0})))
+    share: PartitionShare = field(default_factory=lambda: PartitionShare(1, frozenset({0})))
     away: bool = False
     count_max: int = 500
     lost_while_reading: bool = False
-    recent: Recent = field(default_factory=lambda: Recent(10))
-    ringing: Ringing = field(default_factory=Ringing)
+    cache: SagaCache = field(default_factory=lambda: SagaCache(10))
+    fired: FiredTimers = field(default_factory=FiredTimers)
 
     def now(self) -> int:
         return self.time
@@ -49,11 +49,11 @@ class World:
         return self.time / 1000
 
     async def due(
-        self, since: int, now: int, share: Share, but: Collection[SagaId], count: int
+        self, since: int, now: int, share: PartitionShare, but: Collection[SagaId], count: int
     ) -> Sequence[Saga]:
         self.looks.append(since)
         if self.lost_while_reading:
-            self.share = Share(1, frozenset())
+            self.share = PartitionShare(1, frozenset())
         found = [
             one
             for one in self.sagas
@@ -77,8 +77,8 @@ class World:
             bus=self,
             clock=self,
             log=cast("Log", None),
-            offer=self.recent.offer,
-            ringing=self.ringing,
+            offer=self.cache.offer,
+            fired=self.fired,
             share=lambda: self.share,
             behind=lambda: False,
         )
@@ -88,7 +88,7 @@ async def test_what_rings_is_not_published_again_until_it_is_read_or_lost() -> N
     world = World()
     sweeper = world.sweeper()
     assert [await sweeper.run_once() for _ in range(3)] == [3, 0, 0]
-    world.ringing.rang(IDS[:1])  # Read, and due all the same: another revision than it rang for.
+    world.fired.read(IDS[:1])  # Read, and due all the same: another revision than it rang for.
     world.time += LOOK_BACK_MS
     assert await sweeper.run_once() == 1
     world.time += LEASE_MS
@@ -111,18 +111,18 @@ async def test_what_could_not_be_published_is_taken_for_lost_in_time() -> None:
 async def test_only_what_is_read_here_is_published_here() -> None:
     found: list[list[SagaId]] = []
     for number in range(2):
-        world = World(share=Share(2, frozenset({number})))
+        world = World(share=PartitionShare(2, frozenset({number})))
         await world.sweeper().run_once()
         found.append(world.published)
     assert sorted(found[0] + found[1]) == sorted(IDS)
-    assert World(share=Share(2, frozenset())).published == []
+    assert World(share=PartitionShare(2, frozenset())).published == []
 
 
 async def test_nothing_is_published_once_the_partitions_are_given_away() -> None:
     world = World(lost_while_reading=True)
     assert await world.sweeper().run_once() == 0
     assert world.published == []
-    assert world.ringing.current(NOW) == []
+    assert world.fired.current(NOW) == []
 
 
 async def test_what_is_due_is_at_hand_when_its_record_is_read() -> None:
@@ -130,11 +130,11 @@ async def test_what_is_due_is_at_hand_when_its_record_is_read() -> None:
     await world.sweeper().run_once()
     needs: Any = type("Needs", (), {"strays": frozenset()})
     needs.keys = frozenset((one.terms.key_hash, one.terms.saga_id) for one in DUE)
-    assert await world.recent.load(cast("Any", None), needs) == dict(zip(IDS, DUE, strict=True))
+    assert await world.cache.load(cast("Any", None), needs) == dict(zip(IDS, DUE, strict=True))
 
 
 def test_the_record_is_read_as_what_it_says() -> None:
-    (said,) = fired(DUE, NOW, 1)
+    (said,) = timer_records(DUE, NOW, 1)
     record = Record(said.topic, 0, 1, said.key, said.value, tuple(said.headers))
     arrivals = decode(record, routes({})[said.topic], redelivered=False)
     for one, arrival in zip(DUE, arrivals, strict=True):
@@ -148,7 +148,7 @@ def test_the_record_is_read_as_what_it_says() -> None:
 def test_a_record_tells_of_few_sagas_and_of_one_partition(partitions: int) -> None:
     many = [saga(f"r-{n}", f"w-{n}", due=NOW) for n in range(TIMERS_A_RECORD * 8 + 3)]
     rung: list[SagaId] = []
-    records = fired(many, NOW, partitions)
+    records = timer_records(many, NOW, partitions)
     for said in records:
         timers = orjson.loads(said.value or b"")["timers"]
         assert 1 <= len(timers) <= TIMERS_A_RECORD
@@ -182,10 +182,10 @@ async def test_of_more_than_is_published_at_once_nothing_is_passed_over() -> Non
 
 
 async def test_what_is_taken_over_is_looked_at_from_the_start() -> None:
-    world = World(share=Share(2, frozenset({0})))
+    world = World(share=PartitionShare(2, frozenset({0})))
     sweeper = world.sweeper()
     await sweeper.run_once()
-    world.share = Share(2, frozenset({0, 1}))
+    world.share = PartitionShare(2, frozenset({0, 1}))
     await sweeper.run_once()
     assert world.looks == [0, 0]
     assert sorted(world.published) == sorted(IDS)

@@ -6,10 +6,10 @@ import pytest
 
 from orchestrator.engine import machine
 from orchestrator.engine.instance import Leg, Saga
-from orchestrator.engine.ladder import News
-from orchestrator.engine.machine import DECIDED, IN_FLIGHT, PARKED, TABLE, Event, Status, Still
+from orchestrator.engine.ladder import LegUpdate
+from orchestrator.engine.machine import DECIDED, IN_FLIGHT, PARKED, TABLE, Event, NoChange, Status
 from orchestrator.engine.policy import LegPolicy, Remedy
-from orchestrator.engine.transition import cell_of, says_nothing
+from orchestrator.engine.transition import cell_of, inconclusive
 from tests.engine.cases import terms
 
 VERDICTS = (Event.CONFIRMED, Event.REJECTED, Event.CANCELLED)
@@ -41,7 +41,7 @@ def test_what_only_reads_says_nothing_of_a_leg_for_good() -> None:
     assert {Event.NOT_RECEIVED} == machine.READINGS
     for status, row in TABLE.items():
         assert row[Event.NOT_RECEIVED] is (
-            Still.PREMATURE if status is Status.WAITING else Still.STALE
+            NoChange.PREMATURE if status is Status.WAITING else NoChange.STALE
         )
         assert Status.WAITING not in row.values()
 
@@ -54,10 +54,10 @@ def test_what_says_nothing_is_stale_whatever_the_policy() -> None:
     for status, event, policy, only_late, cancels, path in product(
         Status, Event, (LegPolicy(), late), (True, False), (0, 1), ("credit/1", "deduct/return")
     ):
-        leg, news = Leg(path, 2, status, 1, cancels=cancels), News(event=event)
-        if says_nothing(leg, news):
+        leg, update = Leg(path, 2, status, 1, cancels=cancels), LegUpdate(event=event)
+        if inconclusive(leg, update):
             saga = Saga(terms(), 1, (done, leg))
-            assert cell_of(saga, leg, news, policy, only_late=only_late) is Still.STALE
+            assert cell_of(saga, leg, update, policy, only_late=only_late) is NoChange.STALE
             nothing += 1
     assert nothing > len(Status)
 
@@ -75,14 +75,14 @@ def test_a_verdict_is_never_overwritten() -> None:
 def test_what_was_called_final_twice_is_known() -> None:
     """No reply moves what was overturned or is disputed: a person has the last word."""
     for status in (Status.OVERTURNED, Status.DISPUTED):
-        assert {TABLE[status][event] for event in REPLIES} == {Still.STALE, Still.UNFIT}
+        assert {TABLE[status][event] for event in REPLIES} == {NoChange.STALE, NoChange.UNFIT}
 
 
 def test_a_cancel_is_repeated_until_it_is_answered() -> None:
     """Nothing but a verdict, the end of its window or a person leads out of CANCELLING."""
     row = TABLE[Status.CANCELLING]
     for event in (Event.PENDING, Event.NOT_RECEIVED, Event.UNUSABLE, Event.GAVE_UP):
-        assert row[event] is Still.STALE, event
+        assert row[event] is NoChange.STALE, event
     assert row[Event.TIMED_OUT] is Status.CANCELLING
     assert row[Event.EXHAUSTED] is Status.SILENT
 
@@ -91,7 +91,7 @@ def test_a_cancel_is_repeated_until_it_is_answered() -> None:
 def test_a_person_decides_only_where_one_is_called(event: Event) -> None:
     for status in DECIDED | {Status.WAITING, Status.SENT}:
         booked = status is Status.OVERTURNED and event is Event.WRITE_OFF
-        assert booked or TABLE[status][event] is Still.FORBIDDEN, (status, event)
+        assert booked or TABLE[status][event] is NoChange.FORBIDDEN, (status, event)
 
 
 def test_a_late_verdict_counts_wherever_the_leg_was_asked() -> None:
@@ -101,7 +101,7 @@ def test_a_late_verdict_counts_wherever_the_leg_was_asked() -> None:
 
 
 def test_what_was_not_asked_cannot_be_answered() -> None:
-    assert {TABLE[Status.WAITING][event] for event in REPLIES} == {Still.PREMATURE}
+    assert {TABLE[Status.WAITING][event] for event in REPLIES} == {NoChange.PREMATURE}
 
 
 def test_who_is_asked_can_always_be_given_up_on() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.batch.effects import Decision
+from orchestrator.batch.effects import BatchResult
 from orchestrator.engine.instance import Saga
 from schemas import events
 from schemas.envelope import rfc3339
@@ -101,7 +101,7 @@ def timer(saga: Saga) -> dict[str, Any]:
     return {"saga_id": terms.saga_id, "bucket": terms.key_hash, "revision": saga.revision}
 
 
-def rings(platform: Platform, fired_at: int) -> Decision:
+def rings(platform: Platform, fired_at: int) -> BatchResult:
     """The saga's timer, as a sweeper whose clock says `fired_at` publishes it."""
     time = rfc3339(moment(fired_at))
     platform.arrive("", events.TIMERS, KEY, {"timers": [timer(only(platform))]}, time=time)

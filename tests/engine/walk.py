@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from orchestrator.engine.engine import Engine
-from orchestrator.engine.instance import Leg, Saga, Told
-from orchestrator.engine.ladder import News
-from orchestrator.engine.machine import IN_FLIGHT, PARKED, Event, Status, Still
-from orchestrator.engine.operator import Action, Ruling
+from orchestrator.engine.instance import Leg, ResultRevision, Saga
+from orchestrator.engine.ladder import LegUpdate
+from orchestrator.engine.machine import IN_FLIGHT, PARKED, Event, NoChange, Status
+from orchestrator.engine.operator import Action, OperatorDecision
 from orchestrator.engine.policy import LegPolicy
-from schemas.frozen import but
+from schemas.frozen import replaced
 from schemas.reasons import Code
 from tests.engine import laws
 from tests.engine.cases import NOW
@@ -137,13 +137,13 @@ def folded(engine: Engine, saga: Saga) -> Saga:
     return Saga(saga.terms, 1, legs, _as_told(saga.told, legs), saga.withdrawn, None, held)
 
 
-def _as_told(told: Told | None, legs: tuple[Leg, ...]) -> Told | None:
+def _as_told(told: ResultRevision | None, legs: tuple[Leg, ...]) -> ResultRevision | None:
     if told is None:
         return None
     # An interim result is as if it had been told now: what it says may not change from here on.
-    moved = told.moved if told.final else tuple([leg.moved for leg in legs])
+    moved = told.superseded if told.final else tuple([leg.moved for leg in legs])
     code = told.code and Code.PARTNER_DECLINED
-    return but(told, at=NOW, revision=1, moved=moved, code=code)
+    return replaced(told, at=NOW, revision=1, superseded=moved, code=code)
 
 
 def _folded(leg: Leg, policy: LegPolicy, *, ruled: bool) -> Leg:
@@ -157,7 +157,7 @@ def _folded(leg: Leg, policy: LegPolicy, *, ruled: bool) -> Leg:
         "sent_at": NOW if leg.sent_at else 0,
         "first": leg.first,
         "claim": leg.claim,
-        "called": NOW if leg.called else 0,
+        "called": NOW if leg.escalated_at else 0,
         "decision": int(ruled),
     }
     if status not in IN_FLIGHT:
@@ -190,11 +190,11 @@ def edges(engine: Engine, was: Saga, events: tuple[str, ...]) -> Iterator[Edge]:
             yield from _timers(engine, was, leg)
         if "decisions" in events:
             yield from _decisions(engine, was, leg)
-    assert engine.tick(was, NOW) is Still.STALE, "nothing was due"
+    assert engine.apply_timer(was, NOW) is NoChange.STALE, "nothing was due"
     if was.held:
         yield from _held(engine, was)
-    for event, move in (("withdraw", engine.withdraw), ("asked", engine.asked)):
-        now = move(was, NOW) if event in events else Still.STALE
+    for event, move in (("withdraw", engine.withdraw), ("asked", engine.status_requested)):
+        now = move(was, NOW) if event in events else NoChange.STALE
         if isinstance(now, Saga):
             yield Edge(engine, was, event, "", 0, NOW, now)
 
@@ -207,7 +207,7 @@ def _replies(engine: Engine, was: Saga, leg: Leg, events: tuple[str, ...]) -> It
             continue
         for amount in _amounts(leg) if reply == "confirmed" else (0,):
             for at in moments:
-                now = engine.hear(was, leg.path, news(reply, amount), at)
+                now = engine.apply_reply(was, leg.path, update(reply, amount), at)
                 if isinstance(now, Saga):
                     yield Edge(engine, was, reply, leg.path, amount, at, now)
                 else:
@@ -219,11 +219,11 @@ def _amounts(leg: Leg) -> tuple[int, ...]:
     return (leg.asked, 1) if leg.verb == "credit" and leg.asked > 1 else (leg.asked,)
 
 
-def news(reply: str, amount: int = 0) -> News:
+def update(reply: str, amount: int = 0) -> LegUpdate:
     """What a reply of that sort says."""
     event = Event(reply)
     code = {"rejected": "PARTNER_DECLINED", "unusable": "MALFORMED_REPLY"}.get(reply)
-    return News(event=event, amount=amount, reference="REF" if amount else None, code=code)
+    return LegUpdate(event=event, amount=amount, reference="REF" if amount else None, code=code)
 
 
 def _timers(engine: Engine, was: Saga, leg: Leg) -> Iterator[Edge]:
@@ -231,15 +231,15 @@ def _timers(engine: Engine, was: Saga, leg: Leg) -> Iterator[Edge]:
     moments = [SOON]
     if was.told is None and leg.status is not Status.SENT:
         moments.append(NOW + TOLD)
-    if policy.call_after is not None and not leg.called:
+    if policy.call_after is not None and not leg.escalated_at:
         moments.append(NOW + CALLED)
     if policy.pending_until is not None and leg.status is Status.PENDING:
         moments.append(NOW + PENDING_ENDS)
     if policy.cancel and leg.status is not Status.PENDING:
         moments.append(NOW + CANCEL_ENDS)
     for at in moments:
-        due = was.with_leg(but(leg, due=at))
-        now = engine.tick(due, at)
+        due = was.with_leg(replaced(leg, due=at))
+        now = engine.apply_timer(due, at)
         assert isinstance(now, Saga), f"nobody looks at {leg}"
         yield Edge(engine, due, "tick", leg.path, 0, at, now)
 
@@ -247,19 +247,19 @@ def _timers(engine: Engine, was: Saga, leg: Leg) -> Iterator[Edge]:
 def _decisions(engine: Engine, was: Saga, leg: Leg) -> Iterator[Edge]:
     for action in Action:
         for amount in (None, *_amounts(leg)) if action is Action.CONFIRM else (None,):
-            ruling = Ruling(leg.decision + 1, action, amount)
-            now = engine.decided(was, leg.path, ruling, NOW)
+            ruling = OperatorDecision(leg.decision + 1, action, amount)
+            now = engine.apply_decision(was, leg.path, ruling, NOW)
             if not isinstance(now, Saga):
                 says = amount or leg.claim or leg.asked
                 laws.check_forbidden(
                     engine, was, leg, action, says if action is Action.CONFIRM else 0
                 )
                 continue
-            again = engine.decided(now, leg.path, ruling, NOW)
-            assert isinstance(again, Still), f"decided twice by one record: {leg} {action}"
+            again = engine.apply_decision(now, leg.path, ruling, NOW)
+            assert isinstance(again, NoChange), f"decided twice by one record: {leg} {action}"
             yield Edge(engine, was, action.value, leg.path, amount or 0, NOW, now)
-        older = engine.decided(was, leg.path, Ruling(leg.decision, action), NOW)
-        assert isinstance(older, Still), f"an older decision counts: {leg} {action}"
+        older = engine.apply_decision(was, leg.path, OperatorDecision(leg.decision, action), NOW)
+        assert isinstance(older, NoChange), f"an older decision counts: {leg} {action}"
 
 
 def _held(engine: Engine, was: Saga) -> Iterator[Edge]:

@@ -13,10 +13,18 @@ from uuid import uuid4
 
 import pytest
 
-from orchestrator.engine.instance import Saga, Told
+from orchestrator.engine.instance import ResultRevision, Saga
 from orchestrator.engine.machine import Status
 from orchestrator.errors import Conflict, Fenced
-from orchestrator.ports import Change, Changes, LimitChange, LimitKey, SetAside, Share, Store
+from orchestrator.ports import (
+    Change,
+    Changes,
+    DeadLetterReason,
+    LimitChange,
+    LimitKey,
+    PartitionShare,
+    Store,
+)
 from schemas.reasons import Code
 from schemas.results import ResultStatus
 from tests.platform.rows import DAY, NOW, PLACE, created, everything, letter, moved, saga, terms
@@ -31,7 +39,7 @@ TABLES: Final = (
     "parked_case",
 )
 EMPTY: Final = dict.fromkeys(TABLES, 0)
-ALL: Final = Share(1, frozenset({0}))
+ALL: Final = PartitionShare(1, frozenset({0}))
 LIMIT: Final[LimitKey] = (7, "alipayhk/w-1/daily", DAY)
 
 Counts = Callable[[], Awaitable[dict[str, int]]]
@@ -68,7 +76,9 @@ class StoreLaws:
             saga(),
             replace(saga(), wake_at=None, withdrawn=False, told=None),
             Saga(
-                terms(), 1, told=Told(1, ResultStatus.REJECTED, True, Code.BELOW_MINIMUM, None, NOW)
+                terms(),
+                1,
+                told=ResultRevision(1, ResultStatus.REJECTED, True, Code.BELOW_MINIMUM, None, NOW),
             ),
         ),
         ids=("every field", "the least", "refused at once"),
@@ -81,7 +91,7 @@ class StoreLaws:
         was = saga()
         await save(store, created(was))
         leg = replace(was.legs[1], status=Status.CONFIRMED, moved=2, reference="C-1", due=None)
-        told = Told(4, ResultStatus.SUCCESS, True, None, None, NOW + 9)
+        told = ResultRevision(4, ResultStatus.SUCCESS, True, None, None, NOW + 9)
         now = replace(was.with_leg(leg), revision=5, told=told, withdrawn=False, wake_at=None)
         await save(store, Changes(sagas={was.terms.saga_id: Change(was, now)}))
         assert await load(store, was) == now
@@ -274,7 +284,7 @@ class StoreLaws:
             found = await batch.set_aside([other, place])
         # A text of PostgreSQL holds no U+0000.
         field, message = first.field.replace("\0", "?"), first.message.replace("\0", "?")
-        why = SetAside(first.error_class, field, message, first.disposition)
+        why = DeadLetterReason(first.error_class, field, message, first.disposition)
         assert found == {place: why}
 
     async def test_what_is_due_is_found_whole_and_left_as_it_is(self, store: Store) -> None:
@@ -297,20 +307,20 @@ class StoreLaws:
     async def test_what_rings_already_is_left_out(self, store: Store) -> None:
         sagas = [saga(f"r-{n}", due=NOW - n) for n in range(5)]
         await save(store, created(*sagas))
-        ringing = [one.terms.saga_id for one in sagas[3:]]
-        assert list(await store.due(0, NOW, ALL, ringing, 2)) == [sagas[2], sagas[1]]
+        fired = [one.terms.saga_id for one in sagas[3:]]
+        assert list(await store.due(0, NOW, ALL, fired, 2)) == [sagas[2], sagas[1]]
 
     async def test_every_share_finds_its_own(self, store: Store) -> None:
         """Those who read different partitions have nothing in common, and miss nothing together."""
         sagas = [saga(f"r-{n}", f"w-{n}", due=NOW - n) for n in range(40)]
         await save(store, created(*sagas))
         parts = [frozenset({0, 2}), frozenset({1}), frozenset({3})]
-        found = [list(await store.due(0, NOW, Share(4, part), (), 40)) for part in parts]
+        found = [list(await store.due(0, NOW, PartitionShare(4, part), (), 40)) for part in parts]
         assert all(found)
         for part, mine in zip(parts, found, strict=True):
             assert {one.terms.key_hash % 4 for one in mine} == part
         assert sum(map(len, found)) == 40
-        assert list(await store.due(0, NOW, Share(4, frozenset()), (), 40)) == []
+        assert list(await store.due(0, NOW, PartitionShare(4, frozenset()), (), 40)) == []
 
     async def test_revisions_alone_are_those_of_the_sagas(self, store: Store) -> None:
         one, other = saga("r-1"), saga("r-2", "w-2")

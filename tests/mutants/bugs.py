@@ -20,8 +20,8 @@ from orchestrator.engine import engine as engines
 from orchestrator.engine.definition import Definition, Step
 from orchestrator.engine.engine import Engine
 from orchestrator.engine.instance import Leg, PricedLine, Saga
-from orchestrator.engine.ladder import News
-from orchestrator.engine.machine import DECIDED, PARKED, TABLE, Cell, Event, Status, Still
+from orchestrator.engine.ladder import LegUpdate
+from orchestrator.engine.machine import DECIDED, PARKED, TABLE, Cell, Event, NoChange, Status
 from orchestrator.engine.policy import LegPolicy
 from orchestrator.sagas import messages
 
@@ -58,11 +58,11 @@ def a_contradiction_wins(patch: Patch) -> None:
 
 
 def a_late_yes_is_dropped(patch: Patch) -> None:
-    _cells(patch, Still.STALE, (Status.CANCELLED, Event.CONFIRMED))
+    _cells(patch, NoChange.STALE, (Status.CANCELLED, Event.CONFIRMED))
     right = transition._after_one
 
     def after_one(saga: Saga, leg: Leg, *rest: Any) -> Cell:
-        return Still.STALE if leg.status is Status.CANCELLED else right(saga, leg, *rest)
+        return NoChange.STALE if leg.status is Status.CANCELLED else right(saga, leg, *rest)
 
     patch.setattr(transition, "_after_one", after_one)
 
@@ -105,10 +105,10 @@ def a_pending_deadline_is_ignored(patch: Patch) -> None:
 def asked_after_the_cancel(patch: Patch) -> None:
     right = outbox._of_leg
 
-    def of_leg(leg: Leg) -> list[outbox.Utterance]:
+    def of_leg(leg: Leg) -> list[outbox.MessageRef]:
         said = right(leg)
         if leg.status is Status.CANCELLING:
-            said.append(outbox.Utterance(outbox.Kind.DO, leg.path, leg.attempt))
+            said.append(outbox.MessageRef(outbox.MessageKind.DO, leg.path, leg.attempt))
         return said
 
     patch.setattr(outbox, "_of_leg", of_leg)
@@ -117,9 +117,9 @@ def asked_after_the_cancel(patch: Patch) -> None:
 def resent_after_an_accepted_cancel(patch: Patch) -> None:
     right = outbox._of_leg
 
-    def of_leg(leg: Leg) -> list[outbox.Utterance]:
+    def of_leg(leg: Leg) -> list[outbox.MessageRef]:
         if leg.status is Status.CANCELLED:
-            return [outbox.Utterance(outbox.Kind.DO, leg.path, leg.attempt)]
+            return [outbox.MessageRef(outbox.MessageKind.DO, leg.path, leg.attempt)]
         return right(leg)
 
     patch.setattr(outbox, "_of_leg", of_leg)
@@ -132,19 +132,19 @@ def a_cancel_is_said_once(patch: Patch) -> None:
 def a_cancelled_leg_may_be_called_pending(patch: Patch) -> None:
     _cells(patch, Status.PENDING, (Status.CANCELLING, Event.PENDING))
 
-    def cell_of(saga: Saga, leg: Leg, news: News, *rest: Any, **more: Any) -> Cell:
-        return right(saga, replace(leg, cancels=0), news, *rest, **more)
+    def cell_of(saga: Saga, leg: Leg, update: LegUpdate, *rest: Any, **more: Any) -> Cell:
+        return right(saga, replace(leg, cancels=0), update, *rest, **more)
 
     right = transition.cell_of
     patch.setattr(engines, "cell_of", cell_of)
 
 
 def nonsense_is_a_yes(patch: Patch) -> None:
-    def read(saga: Saga, leg: Leg, reply: Any) -> News:
-        news = messages.read_reply(saga, leg, reply)
-        if news.event is Event.UNUSABLE:
-            return News(event=Event.CONFIRMED, amount=leg.asked, reference="X")
-        return news
+    def read(saga: Saga, leg: Leg, reply: Any) -> LegUpdate:
+        update = messages.read_reply(saga, leg, reply)
+        if update.event is Event.UNUSABLE:
+            return LegUpdate(event=Event.CONFIRMED, amount=leg.asked, reference="X")
+        return update
 
     patch.setattr(events, "read_reply", read)
 
@@ -155,7 +155,7 @@ def undo_on_silence(patch: Patch) -> None:
 
 
 def undone_twice(patch: Patch) -> None:
-    patch.setattr(planner, "undoings", lambda saga, leg: [])
+    patch.setattr(planner, "undo_legs", lambda saga, leg: [])
 
 
 def returns_the_whole_price(patch: Patch) -> None:
@@ -177,11 +177,11 @@ def a_loss_is_not_booked(patch: Patch) -> None:
 
 
 def a_loss_stays_though_it_was_none(patch: Patch) -> None:
-    patch.setattr(planner, "_recovered", lambda saga, owed: saga)
+    patch.setattr(planner, "_reduce_loss", lambda saga, owed: saga)
 
 
 def a_correction_has_the_old_revision(patch: Patch) -> None:
-    right = results.tell
+    right = results.add_result
 
     def tell(saga: Saga, *rest: Any) -> Saga:
         told = right(saga, *rest)
@@ -190,11 +190,11 @@ def a_correction_has_the_old_revision(patch: Patch) -> None:
             return told
         return replace(told, told=replace(told.told, revision=told.told.revision - 1))
 
-    patch.setattr(planner, "tell", tell)
+    patch.setattr(planner, "add_result", tell)
 
 
 def corrections_are_not_told(patch: Patch) -> None:
-    patch.setattr(engines, "remembered", lambda saga: saga)
+    patch.setattr(engines, "with_superseded", lambda saga: saga)
 
 
 def a_written_off_return_is_returned(patch: Patch) -> None:
@@ -208,16 +208,16 @@ def a_written_off_return_is_returned(patch: Patch) -> None:
 
 
 def people_are_called_and_nobody_knows(patch: Patch) -> None:
-    patch.setattr(ladder, "calls", lambda leg, policy, now: False)
+    patch.setattr(ladder, "escalates", lambda leg, policy, now: False)
 
 
 def a_call_outlives_its_answer(patch: Patch) -> None:
-    right = ladder.moved
+    right = ladder.transitioned
 
-    def moved(leg: Leg, to: Status, news: News, at: ladder.Moment) -> Leg:
-        return replace(right(leg, to, news, at), called=leg.called)
+    def moved(leg: Leg, to: Status, update: LegUpdate, at: ladder.TransitionContext) -> Leg:
+        return replace(right(leg, to, update, at), escalated_at=leg.escalated_at)
 
-    patch.setattr(ladder, "moved", moved)
+    patch.setattr(ladder, "transitioned", moved)
 
 
 def an_unknown_line_is_not_reserved(patch: Patch) -> None:
@@ -225,7 +225,7 @@ def an_unknown_line_is_not_reserved(patch: Patch) -> None:
 
     def reserved(saga: Saga, pivot: Step) -> tuple[int, bool]:
         certain = right(saga, pivot)[1]
-        return balance.price(saga.terms, balance.kept(saga, pivot)), certain
+        return balance.price(saga.terms, balance.issued(saga, pivot)), certain
 
     patch.setattr(balance, "_reserved", reserved)
 
@@ -238,14 +238,14 @@ def rounds_for_the_member(patch: Patch) -> None:
 
 
 def final_said_twice(patch: Patch) -> None:
-    right = Engine._settle
+    right = Engine._plan
 
     def settle(self: Engine, saga: Saga, now: int) -> Saga:
         if saga.told is not None and saga.ended:
-            return results.tell(saga, saga.told.status, saga.told.code, now)
+            return results.add_result(saga, saga.told.status, saga.told.code, now)
         return right(self, saga, now)
 
-    patch.setattr(Engine, "_settle", settle)
+    patch.setattr(Engine, "_plan", settle)
 
 
 def a_return_may_be_refused(patch: Patch) -> None:
@@ -253,10 +253,10 @@ def a_return_may_be_refused(patch: Patch) -> None:
 
 
 def withdrawn_after_the_pivot(patch: Patch) -> None:
-    def withdraw(self: Engine, saga: Saga, now: int) -> Saga | Still:
+    def withdraw(self: Engine, saga: Saga, now: int) -> Saga | NoChange:
         if saga.ended or saga.withdrawn:
-            return Still.STALE
-        return self._settle(replace(saga, withdrawn=True, revision=saga.revision + 1), now)
+            return NoChange.STALE
+        return self._plan(replace(saga, withdrawn=True, revision=saga.revision + 1), now)
 
     patch.setattr(Engine, "withdraw", withdraw)
 
@@ -276,7 +276,7 @@ def booked_again(patch: Patch) -> None:
 def pending_is_forgotten(patch: Patch) -> None:
     right = outbox._of_leg
 
-    def of_leg(leg: Leg) -> list[outbox.Utterance]:
+    def of_leg(leg: Leg) -> list[outbox.MessageRef]:
         return [] if leg.status is Status.PENDING else right(leg)
 
     patch.setattr(outbox, "_of_leg", of_leg)
@@ -285,8 +285,8 @@ def pending_is_forgotten(patch: Patch) -> None:
 def a_retry_says_the_command_again(patch: Patch) -> None:
     right = outbox._count
 
-    def count(leg: Leg, kind: outbox.Kind) -> int:
-        parked = leg.status in PARKED and kind is outbox.Kind.DO
+    def count(leg: Leg, kind: outbox.MessageKind) -> int:
+        parked = leg.status in PARKED and kind is outbox.MessageKind.DO
         return right(leg, kind) - parked
 
     patch.setattr(outbox, "_count", count)
@@ -297,7 +297,7 @@ def the_clock_steps_back_into_freshness(patch: Patch) -> None:
         fresh = saga.terms.fresh_until
         return saga.withdrawn or saga.answered or (fresh is not None and now >= fresh)
 
-    patch.setattr(planner, "_turned", turned)
+    patch.setattr(planner, "_abandoned", turned)
 
 
 def the_limit_is_kept(patch: Patch) -> None:
@@ -339,7 +339,7 @@ def a_batch_is_blind(patch: Patch) -> None:
 
 
 def redelivery_is_ignored(patch: Patch) -> None:
-    patch.setattr(events.Batch, "_repeat", lambda self, arrival, saga: None)
+    patch.setattr(events.Batch, "_resend", lambda self, arrival, saga: None)
 
 
 def redelivery_is_new(patch: Patch) -> None:
@@ -360,26 +360,26 @@ def an_echo_is_answered(patch: Patch) -> None:
         before = self.sagas.get(arrival.saga)
         right(self, arrival, reply)
         if before is not None and self.sagas[arrival.saga] is before:
-            self._repeat(arrival, before)
+            self._resend(arrival, before)
 
     patch.setattr(events.Batch, "_answered", answered)
 
 
 def repeats_say_the_time(patch: Patch) -> None:
-    right = messages.Words.message
+    right = messages.Messages.message
 
-    def message(self: messages.Words, saga: Saga, said: outbox.Utterance) -> messages.Message:
+    def message(self: messages.Messages, saga: Saga, said: outbox.MessageRef) -> messages.Message:
         fresh = tuple(replace(leg, sent_at=leg.said_at) for leg in saga.legs)
         return right(self, replace(saga, legs=fresh), said)
 
-    patch.setattr(messages.Words, "message", message)
+    patch.setattr(messages.Messages, "message", message)
 
 
 def a_repeat_counts_what_began_since(patch: Patch) -> None:
     def as_told(saga: Saga) -> Saga:
-        if saga.told is None or not saga.told.moved:
+        if saga.told is None or not saga.told.superseded:
             return saga
-        moved = saga.told.moved + (0,) * (len(saga.legs) - len(saga.told.moved))
+        moved = saga.told.superseded + (0,) * (len(saga.legs) - len(saga.told.superseded))
         legs = [replace(leg, moved=was) for leg, was in zip(saga.legs, moved, strict=True)]
         return replace(saga, legs=tuple(legs))
 

@@ -14,20 +14,20 @@ from typing import Any, Final
 import pytest
 
 from orchestrator.batch.decide import Decider
-from orchestrator.batch.decode import Arrival
-from orchestrator.batch.effects import Consequences, Decision
+from orchestrator.batch.decode import InboundEvent
+from orchestrator.batch.effects import BatchResult, Consequences
 from orchestrator.engine import engine, transition
 from orchestrator.engine.machine import TABLE, Event, Status
 from orchestrator.errors import Unavailable
 from orchestrator.ports import Changes, Record
-from orchestrator.recovery.published import Memory
+from orchestrator.recovery.published import PublishedLog
 from orchestrator.recovery.recovery import Recovery
 from orchestrator.runtime import restoration
-from orchestrator.runtime.cache import Recent
+from orchestrator.runtime.cache import SagaCache
 from orchestrator.runtime.coordinator import Coordinator
 from orchestrator.runtime.publisher import Committed, Publisher
 from orchestrator.runtime.reader import Reader
-from orchestrator.timers.fired import Ringing
+from orchestrator.timers.fired import FiredTimers
 from tests.simulation.store import MemoryTransaction
 
 Patch = pytest.MonkeyPatch
@@ -56,7 +56,7 @@ def _offsets_before_publish(patch: Patch) -> None:
 def _offsets_before_commit(patch: Patch) -> None:
     right = Coordinator._commit
 
-    async def commit(self: Coordinator, arrivals: Sequence[Arrival]) -> Committed:
+    async def commit(self: Coordinator, arrivals: Sequence[InboundEvent]) -> Committed:
         records = [arrival.record for arrival in arrivals]
         ends = {(one.topic, one.partition): one.offset + 1 for one in records}
         with suppress(Unavailable):
@@ -69,7 +69,7 @@ def _offsets_before_commit(patch: Patch) -> None:
 def _publish_before_commit(patch: Patch) -> None:
     right = Coordinator._check_dead_letters
 
-    def check(self: Coordinator, decision: Decision) -> None:
+    def check(self: Coordinator, decision: BatchResult) -> None:
         right(self, decision)
         said, decision.outgoing = decision.outgoing, []
         bus: Any = self._publisher._bus
@@ -98,28 +98,28 @@ def _whoever_saves_last_wins(patch: Patch) -> None:
 
 
 def _what_is_at_hand_is_believed(patch: Patch) -> None:
-    async def check(self: Recent, transaction: Any, decision: Decision) -> None:
+    async def check(self: SagaCache, transaction: Any, decision: BatchResult) -> None:
         return None
 
-    patch.setattr(Recent, "check", check)
+    patch.setattr(SagaCache, "check", check)
 
 
 def a_conflict_changes_nothing(patch: Patch) -> None:
     """What is at hand stays there: the watchdog heals it within a minute, so no seed shows it."""
-    patch.setattr(Recent, "forget", lambda self: None)
+    patch.setattr(SagaCache, "forget", lambda self: None)
 
 
 def _redelivery_is_not_noticed(patch: Patch) -> None:
     right = Reader._decode
 
-    def decode(self: Reader, record: Record) -> list[Arrival]:
+    def decode(self: Reader, record: Record) -> list[InboundEvent]:
         return [replace(one, redelivered=False) for one in right(self, record)]
 
     patch.setattr(Reader, "_decode", decode)
 
 
 def _redelivery_is_skipped(patch: Patch) -> None:
-    patch.setattr(Consequences, "_repeat", lambda self, arrival, saga: None)
+    patch.setattr(Consequences, "_resend", lambda self, arrival, saga: None)
 
 
 def _a_failed_publish_is_forgotten(patch: Patch) -> None:
@@ -132,9 +132,11 @@ def _a_failed_publish_is_forgotten(patch: Patch) -> None:
 
 
 def _timers_ring_for_ever(patch: Patch) -> None:
-    right = Ringing.rings
+    right = FiredTimers.published
     years = 10 * 365 * 86_400_000
-    patch.setattr(Ringing, "rings", lambda self, sagas, until: right(self, sagas, until + years))
+    patch.setattr(
+        FiredTimers, "published", lambda self, sagas, until: right(self, sagas, until + years)
+    )
 
 
 def _reading_starts_at_the_end(patch: Patch) -> None:
@@ -178,15 +180,15 @@ def _replies_come_with_the_requests(patch: Patch) -> None:
     patch.setattr(Decider, "recall", _recalls_nothing)
 
 
-def _recalls_nothing(self: Decider, *_: Any) -> Decision:
-    return Decision()
+def _recalls_nothing(self: Decider, *_: Any) -> BatchResult:
+    return BatchResult()
 
 
 def _what_was_told_is_forgotten(patch: Patch) -> None:
-    patch.setattr(Memory, "_of", lambda self, key: replace(_of(self, key), result=None))
+    patch.setattr(PublishedLog, "_of", lambda self, key: replace(_of(self, key), result=None))
 
 
-_of = Memory._of
+_of = PublishedLog._of
 
 
 def _cells(patch: Patch, to: Status, *cells: tuple[Status, Event]) -> None:

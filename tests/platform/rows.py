@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 from uuid import UUID
 
-from orchestrator.engine.instance import Leg, Partial, PricedLine, Saga, Terms, Told
+from orchestrator.engine.instance import Leg, Partial, PricedLine, ResultRevision, Saga, Terms
 from orchestrator.engine.journal import Transfer
 from orchestrator.engine.machine import Status
 from orchestrator.ports import (
@@ -87,8 +87,8 @@ def saga(request_id: str = "r-1", account: str = "w-1", *, due: int | None = NOW
         code="TIMEOUT",
         pending_from=2,
     )
-    told = Told(
-        3, ResultStatus.PENDING, False, Code.ACCEPTED, "lines.0", NOW + 6, moved=(25_009, 0, 0)
+    told = ResultRevision(
+        3, ResultStatus.PENDING, False, Code.ACCEPTED, "lines.0", NOW + 6, superseded=(25_009, 0, 0)
     )
     legs = (deduct, credit, Leg(path="credit/2", asked=3))
     return Saga(terms(request_id, account), 4, legs, told, withdrawn=True, wake_at=due)

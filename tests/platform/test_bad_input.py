@@ -80,7 +80,7 @@ class Aftermath:
 
 
 @pytest.fixture(scope="module")
-def aftermath(
+def restore(
     kafka: EmbeddedKafka, postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Aftermath]:
     """All bad input among good requests, on one platform, until nothing is left to do."""
@@ -198,9 +198,9 @@ bad_ones = pytest.mark.parametrize("bad", CASES, ids=[case.name for case in CASE
 
 
 @bad_ones
-def test_a_bad_record_is_a_dead_letter_byte_for_byte(aftermath: Aftermath, bad: Bad) -> None:
-    topic, partition, offset = place = aftermath.places[bad.name]
-    (letter,) = [one for one in aftermath.letters if one.said["x-dlq-id"] == _id(place)]
+def test_a_bad_record_is_a_dead_letter_byte_for_byte(restore: Aftermath, bad: Bad) -> None:
+    topic, partition, offset = place = restore.places[bad.name]
+    (letter,) = [one for one in restore.letters if one.said["x-dlq-id"] == _id(place)]
     assert letter.key == bad.key
     assert letter.value == bad.value
     assert letter.headers[: len(bad.sent_headers)] == bad.sent_headers
@@ -214,7 +214,7 @@ def test_a_bad_record_is_a_dead_letter_byte_for_byte(aftermath: Aftermath, bad: 
         "__dlq.errors.topic": topic,
         "__dlq.errors.partition": str(partition),
         "__dlq.errors.offset": str(offset),
-        "__dlq.errors.group": aftermath.platform.group,
+        "__dlq.errors.group": restore.platform.group,
         "x-dlq-id": _id(place),
         "x-dlq-error-class": bad.code,
         "x-dlq-disposition": bad.disposition,
@@ -223,10 +223,10 @@ def test_a_bad_record_is_a_dead_letter_byte_for_byte(aftermath: Aftermath, bad: 
 
 
 @bad_ones
-def test_a_bad_record_is_in_the_table(aftermath: Aftermath, bad: Bad) -> None:
-    place = aftermath.places[bad.name]
-    row = aftermath.rows[place]
-    letter = next(one for one in aftermath.letters if one.said["x-dlq-id"] == _id(place))
+def test_a_bad_record_is_in_the_table(restore: Aftermath, bad: Bad) -> None:
+    place = restore.places[bad.name]
+    row = restore.rows[place]
+    letter = next(one for one in restore.letters if one.said["x-dlq-id"] == _id(place))
     assert (row["key"], row["value"]) == (bad.key, bad.value)
     kept = [(name, content.encode("latin-1")) for name, content in json.loads(row["headers"])]
     assert tuple(kept) == bad.sent_headers
@@ -241,9 +241,9 @@ def test_a_bad_record_is_in_the_table(aftermath: Aftermath, bad: Bad) -> None:
 
 
 @bad_ones
-def test_only_who_asked_hears_that_it_was_refused(aftermath: Aftermath, bad: Bad) -> None:
-    topic, partition, offset = place = aftermath.places[bad.name]
-    told = [one for one in aftermath.results if one.said["ce_id"] == _id(place)]
+def test_only_who_asked_hears_that_it_was_refused(restore: Aftermath, bad: Bad) -> None:
+    topic, partition, offset = place = restore.places[bad.name]
+    told = [one for one in restore.results if one.said["ce_id"] == _id(place)]
     if bad.channel != "requests":
         assert told == []
         return
@@ -269,61 +269,61 @@ def test_only_who_asked_hears_that_it_was_refused(aftermath: Aftermath, bad: Bad
 
 @pytest.mark.parametrize("refused", REFUSALS, ids=[one.name for one in REFUSALS])
 def test_what_can_be_read_gets_a_row_and_a_final_result(
-    aftermath: Aftermath, refused: Refused
+    restore: Aftermath, refused: Refused
 ) -> None:
     saga = _saga_of(refused)
-    result = aftermath.final(saga)
+    result = restore.final(saga)
     assert (result["status"], result["revision"]) == ("REJECTED", 1)
     assert result["reason"]["code"] == refused.code
     assert result["reason"]["field"] == refused.field
     assert result["points"] == {"charged": 0, "returned": 0}
-    assert phase(aftermath.sagas[saga]) == "REJECTED"
-    assert not [one for one in aftermath.commands if one.subject == saga]
-    (said,) = [one for one in aftermath.results if one.said.get("ce_subject") == saga]
+    assert phase(restore.sagas[saga]) == "REJECTED"
+    assert not [one for one in restore.commands if one.subject == saga]
+    (said,) = [one for one in restore.results if one.said.get("ce_subject") == saga]
     assert said.topic == f"uprp.{refused.origin}.results"
 
 
-def test_the_good_ones_succeed(aftermath: Aftermath) -> None:
-    asked = [one.saga_id for one in aftermath.good]
+def test_the_good_ones_succeed(restore: Aftermath) -> None:
+    asked = [one.saga_id for one in restore.good]
     # The largest value that may be, and an id that a refused record did not use up.
     asked += [saga_id(ORIGIN, ACCOUNT, name) for name in (LARGEST, "bad")]
-    assert {aftermath.final(saga)["status"] for saga in asked} == {"SUCCESS"}
-    assert aftermath.platform.books().problems() == ()
+    assert {restore.final(saga)["status"] for saga in asked} == {"SUCCESS"}
+    assert restore.platform.books().problems() == ()
 
 
-def test_bad_replies_change_nothing(aftermath: Aftermath) -> None:
-    assert aftermath.sagas[BASE.saga_id] == aftermath.base_before
-    assert phase(aftermath.base_before) == "SUCCESS"
-    assert aftermath.final(OPEN_SAGA)["status"] == "FAILED_NOTHING_DEDUCTED"
-    said = [one.type for one in aftermath.commands if one.subject == OPEN_SAGA]
+def test_bad_replies_change_nothing(restore: Aftermath) -> None:
+    assert restore.sagas[BASE.saga_id] == restore.base_before
+    assert phase(restore.base_before) == "SUCCESS"
+    assert restore.final(OPEN_SAGA)["status"] == "FAILED_NOTHING_DEDUCTED"
+    said = [one.type for one in restore.commands if one.subject == OPEN_SAGA]
     assert set(said) <= {"uprp.points.deduct.v1", "uprp.leg.inquire.v1"}
 
 
-def test_every_record_is_accounted_for(aftermath: Aftermath) -> None:
-    expected = set(aftermath.places.values())
+def test_every_record_is_accounted_for(restore: Aftermath) -> None:
+    expected = set(restore.places.values())
     assert len(expected) == len(CASES)
-    assert sorted(one.said["x-dlq-id"] for one in aftermath.letters) == sorted(map(_id, expected))
-    assert set(aftermath.rows) == expected
+    assert sorted(one.said["x-dlq-id"] for one in restore.letters) == sorted(map(_id, expected))
+    assert set(restore.rows) == expected
     # What was not set aside became a saga, or is word about one.
-    asked = [one.saga_id for one in (BASE, *aftermath.good)] + [OPEN_SAGA]
+    asked = [one.saga_id for one in (BASE, *restore.good)] + [OPEN_SAGA]
     asked += [_saga_of(one) for one in REFUSALS]
     asked += [saga_id(ORIGIN, ACCOUNT, name) for name in (LARGEST, "bad")]
-    assert set(aftermath.sagas) == set(asked)
-    requests = [one for one in aftermath.inbound if one.channel == "requests"]
+    assert set(restore.sagas) == set(asked)
+    requests = [one for one in restore.inbound if one.channel == "requests"]
     bad = [case for case in CASES if case.channel == "requests"]
     assert len(requests) == len(asked) + len(bad)
     # Every record was committed once: that says the counter, and the positions.
-    assert aftermath.records_counted == len(aftermath.inbound)
+    assert restore.records_counted == len(restore.inbound)
     ends: dict[tuple[str, int], int] = {}
-    for one in aftermath.inbound:
+    for one in restore.inbound:
         ends[one.topic, one.partition] = one.offset + 1
-    positions = aftermath.platform.fetch("select topic, partition, next_offset from position")
+    positions = restore.platform.fetch("select topic, partition, next_offset from position")
     assert {(row["topic"], row["partition"]): row["next_offset"] for row in positions} == ends
 
 
-def test_most_of_a_batch_that_cannot_be_read_stops_the_coordinator(aftermath: Aftermath) -> None:
+def test_most_of_a_batch_that_cannot_be_read_stops_the_coordinator(restore: Aftermath) -> None:
     """The fault is systemic then: nothing is set aside until a person has looked."""
-    platform = aftermath.platform
+    platform = restore.platform
     assert platform.nodes[-1].stop() == 0
     before = len(platform.tape.of("dead-letters"))
     sender = Sender(platform.kafka.bootstrap_servers)

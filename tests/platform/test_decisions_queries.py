@@ -13,9 +13,9 @@ from adapters.postgres.decisions import Desk, Proposal, open_desk
 from adapters.postgres.migrate import migrate
 from adapters.postgres.store import PostgresStore
 from adapters.postgres.views import DecisionLine
-from orchestrator.engine.operator import Action, Ruling
+from orchestrator.engine.operator import Action, OperatorDecision
 from orchestrator.errors import Conflict
-from orchestrator.ports import Audited, Changes, DueDecision, Settled
+from orchestrator.ports import Changes, DecisionOutcome, DecisionRow, DueDecision
 from tests.platform.rows import created, saga
 from tests.support import eventually
 
@@ -68,14 +68,14 @@ async def propose(desk: Desk, made: Proposal) -> DecisionLine:
     return line
 
 
-async def read(store: PostgresStore, line: DecisionLine) -> Audited:
+async def read(store: PostgresStore, line: DecisionLine) -> DecisionRow:
     async with store.transaction() as batch:
         found = await batch.decisions([(line.key_hash, line.id)])
         assert list(found) == [line.id]
         return found[line.id]
 
 
-async def settle(store: PostgresStore, *settled: Settled) -> None:
+async def settle(store: PostgresStore, *settled: DecisionOutcome) -> None:
     async with store.transaction() as batch:
         await batch.save(Changes(settled=list(settled)))
 
@@ -83,10 +83,10 @@ async def settle(store: PostgresStore, *settled: Settled) -> None:
 async def test_a_row_comes_back_as_it_was_made(store: PostgresStore, desk: Desk) -> None:
     made = proposal(Action.CONFIRM, amount=1, reference="GL-7")
     line = await propose(desk, made)
-    ruling = Ruling(line.id, Action.CONFIRM, 1, "GL-7")
-    assert await read(store, line) == Audited(KEY[1], "credit/1", ruling, False, False)
+    ruling = OperatorDecision(line.id, Action.CONFIRM, 1, "GL-7")
+    assert await read(store, line) == DecisionRow(KEY[1], "credit/1", ruling, False, False)
     assert await desk.approve(line, "bob")
-    assert await read(store, line) == Audited(KEY[1], "credit/1", ruling, True, False)
+    assert await read(store, line) == DecisionRow(KEY[1], "credit/1", ruling, True, False)
     assert await desk.decisions_of([KEY]) == [await desk.decision(line.id)]
     async with store.transaction() as batch:
         assert await batch.decisions([]) == {}
@@ -106,8 +106,8 @@ async def test_only_what_is_approved_or_needs_no_approval_is_leased(
     assert found.ruling == forced.ruling
     both = await store.lease_decisions(FUTURE + 10, FUTURE + 20, 10)
     assert len(both) == 2, "said again when the lease has run out"
-    await settle(store, Settled((KEY[0], forced.id), 1, revision=5))
-    await settle(store, Settled((KEY[0], again.id), 1, why="known by now"))
+    await settle(store, DecisionOutcome((KEY[0], forced.id), 1, revision=5))
+    await settle(store, DecisionOutcome((KEY[0], again.id), 1, why="known by now"))
     assert await store.lease_decisions(FUTURE + 20, FUTURE + 30, 10) == []
     ends = [(line.status, line.revision, line.why) for line in await desk.decisions_of([KEY])]
     assert ends == [("applied", 5, None), ("refused", None, "known by now")]
@@ -130,8 +130,8 @@ async def test_what_was_settled_since_it_was_read_is_a_conflict(
     assert not (await read(store, line)).settled
     assert await desk.decline(line, "bob", "not so")
     for settled in (
-        Settled((KEY[0], line.id), 1, revision=5),
-        Settled((KEY[0], 10**9), 1, why="-"),
+        DecisionOutcome((KEY[0], line.id), 1, revision=5),
+        DecisionOutcome((KEY[0], 10**9), 1, why="-"),
     ):
         with pytest.raises(Conflict, match="decision"):
             await settle(store, settled)

@@ -11,9 +11,9 @@ import pytest
 from adapters.postgres.health import PostgresHealth
 from adapters.postgres.migrate import migrate
 from adapters.postgres.store import PostgresStore
-from orchestrator.admission.board import Sight
-from orchestrator.admission.breaker import Breaker, Seen, State
-from orchestrator.admission.gate import Part
+from orchestrator.admission.board import HealthReport
+from orchestrator.admission.breaker import Breaker, Counts, State
+from orchestrator.admission.gate import Slot
 from orchestrator.ports import Changes
 from tests.platform.rows import NOW
 
@@ -51,18 +51,18 @@ async def crash(store: PostgresStore) -> None:
 async def test_each_reads_what_all_have_told(database: str) -> None:
     async with stores(database) as (one, other):
         mine, theirs = PostgresHealth(one), PostgresHealth(other)
-        window = {178: Seen(3, 2, 1), 179: Seen(1, 0, 0)}
-        first = await mine.share([Sight("citi", 4, window)], NOW, NOW - 3_000)
-        assert first.part == Part(0, 1)
-        assert first.sights == [Sight("citi", 4, window)]
-        second = await theirs.share([Sight("citi", 4, {})], NOW + 10, NOW - 3_000)
+        window = {178: Counts(3, 2, 1), 179: Counts(1, 0, 0)}
+        first = await mine.share([HealthReport("citi", 4, window)], NOW, NOW - 3_000)
+        assert first.part == Slot(0, 1)
+        assert first.sights == [HealthReport("citi", 4, window)]
+        second = await theirs.share([HealthReport("citi", 4, {})], NOW + 10, NOW - 3_000)
         assert second.part.of == 2
         assert {sight.window == window for sight in second.sights} == {True, False}
-        again = await mine.share([Sight("citi", 5, {})], NOW + 20, NOW - 3_000)
+        again = await mine.share([HealthReport("citi", 5, {})], NOW + 20, NOW - 3_000)
         assert {again.part.rank, second.part.rank} == {0, 1}
         assert sorted(sight.revision for sight in again.sights) == [4, 5]
         alone = await mine.share([], NOW + 5_000, NOW + 1_000)
-        assert alone.part == Part(0, 1)
+        assert alone.part == Slot(0, 1)
         assert len(alone.sights) == 2, "what was seen counts on when its writer is gone"
 
 
@@ -83,8 +83,8 @@ async def test_who_is_gone_is_forgotten_but_for_the_sum(database: str) -> None:
         mine, theirs = PostgresHealth(one), PostgresHealth(other)
         await add(one, citi=5)
         await add(other, citi=-3)
-        await theirs.share([Sight("citi", 0, {})], NOW, NOW)
-        await mine.share([Sight("citi", 0, {})], NOW + HOUR, NOW)
+        await theirs.share([HealthReport("citi", 0, {})], NOW, NOW)
+        await mine.share([HealthReport("citi", 0, {})], NOW + HOUR, NOW)
         for _ in range(2):
             await mine.tidy(NOW + 1)
             found = await mine.share([], NOW + HOUR, NOW)

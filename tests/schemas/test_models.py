@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from schemas.base import Heard
+from schemas.base import Inbound
 from schemas.events import ANSWERED, EVENTS, REQUESTED, Channel, EventType, parse
 from schemas.replies import Coupon, LegAnswered
 from schemas.requests import RedemptionRequested
@@ -135,4 +135,4 @@ def test_the_same_content_is_the_same_redemption() -> None:
 def test_events_cannot_be_changed(model: type[BaseModel]) -> None:
     assert model.model_config["frozen"]
     assert model.model_config["strict"]
-    assert model.model_config["extra"] == ("allow" if issubclass(model, Heard) else "forbid")
+    assert model.model_config["extra"] == ("allow" if issubclass(model, Inbound) else "forbid")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from schemas.base import Heard
+from schemas.base import Inbound
 from schemas.envelope import PLATFORM_SOURCE, read, source_of
 from schemas.events import (
     DECIDED,
@@ -106,7 +106,7 @@ def test_every_schema_is_one(event: EventType) -> None:
     assert found["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     assert found["$id"] == f"urn:uprp:schema:{event.name}"
     inbound = event.channel in (Channel.REQUESTS, Channel.REPLIES)
-    assert inbound == issubclass(event.data, Heard)
+    assert inbound == issubclass(event.data, Inbound)
     for part in _objects(found):
         assert part["additionalProperties"] is inbound, part
         assert part["description"]
@@ -205,12 +205,12 @@ def test_every_example_in_the_guide_keeps_the_contract(number: int) -> None:
     assert errors(event.name, example["value"]) == []
     who = example["topic"].split(".")[1]
     assert example["topic"] == topic_of(who, event.channel)
-    inbound = issubclass(event.data, Heard)
+    inbound = issubclass(event.data, Inbound)
     assert envelope.source == (source_of(who) if inbound else PLATFORM_SOURCE)
     origin, account, request_id = REDEMPTIONS[example["key"]]
     assert example["key"] == partition_key(origin, account)
     model = event.data.model_validate_json(data)
-    if isinstance(model, Heard):
+    if isinstance(model, Inbound):
         assert list(model.unknown_fields()) == []
         heard: object = parse(event.channel, event.name, data)
         assert heard == model

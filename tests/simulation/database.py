@@ -9,22 +9,22 @@ from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from orchestrator.admission.board import Sight
+from orchestrator.admission.board import HealthReport
 from orchestrator.admission.breaker import Breaker
 from orchestrator.engine import codec
 from orchestrator.engine.instance import Saga
-from orchestrator.engine.operator import Ruling
+from orchestrator.engine.operator import OperatorDecision
 from orchestrator.errors import Unavailable
 from orchestrator.ports import (
-    Audited,
     Case,
+    DecisionOutcome,
+    DecisionRow,
     DueDecision,
     LimitKey,
-    Lost,
     Movement,
     Partition,
-    Settled,
-    Share,
+    PartitionShare,
+    RecoveryRange,
     TimelineEntry,
 )
 from schemas.dead_letters import DeadLetter
@@ -81,20 +81,20 @@ class Row:
 
 
 @dataclass(slots=True)
-class DecisionRow:
+class StoredDecision:
     """The audited row of what a person decided, approved by a second one."""
 
     key_hash: int
     saga_id: SagaId
     leg: str
-    ruling: Ruling
+    ruling: OperatorDecision
     due: int | None
-    settled: Settled | None = None
+    settled: DecisionOutcome | None = None
 
-    def audited(self) -> Audited:
+    def audited(self) -> DecisionRow:
         """As a batch reads it."""
         settled = self.settled is not None
-        return Audited(self.saga_id, self.leg, self.ruling, approved=True, settled=settled)
+        return DecisionRow(self.saga_id, self.leg, self.ruling, approved=True, settled=settled)
 
 
 def _copied(table: Any) -> Any:
@@ -115,13 +115,13 @@ class Database(Server):
         self.movements: dict[tuple[SagaId, int], Movement] = {}
         self.used: dict[LimitKey, int] = {}
         self.positions: dict[Partition, int] = {}
-        self.lost: dict[Partition, Lost] = {}
+        self.lost: dict[Partition, RecoveryRange] = {}
         self.letters: dict[str, DeadLetter] = {}
         self.cases: dict[SagaId, Case] = {}
-        self.decisions: dict[int, DecisionRow] = {}
+        self.decisions: dict[int, StoredDecision] = {}
         self.in_flight: Counter[tuple[str, str]] = Counter()  # By coordinator and participant.
         self.breakers: dict[str, Breaker] = {}
-        self.sights: dict[tuple[str, str], Sight] = {}  # By coordinator and participant.
+        self.sights: dict[tuple[str, str], HealthReport] = {}  # By coordinator and participant.
         self.heard: dict[str, int] = {}  # When each coordinator was last heard of.
         self.open: list[MemoryTransaction] = []
         self.commits = 0
@@ -232,7 +232,7 @@ class Database(Server):
     # -- timers ---------------------------------------------------------------------------------
 
     def due(
-        self, since: int, now: int, share: Share, but: Collection[SagaId], count: int
+        self, since: int, now: int, share: PartitionShare, but: Collection[SagaId], count: int
     ) -> list[Saga]:
         """The sagas of some of the partitions whose timer has become due, but some."""
         rows = self.sagas.items()

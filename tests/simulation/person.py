@@ -9,10 +9,10 @@ from typing import Final
 from orchestrator.batch.decide import Decider
 from orchestrator.engine.instance import Leg, Saga
 from orchestrator.engine.machine import Status
-from orchestrator.engine.operator import Action, Ruling
+from orchestrator.engine.operator import Action, OperatorDecision
 from orchestrator.engine.planner import participant
 from tests.simulation.companies import Company, Fact, Reach
-from tests.simulation.database import Database, DecisionRow
+from tests.simulation.database import Database, StoredDecision
 
 ROUNDS_MAX: Final = 6
 """How often they come back to what is still parked, or parks again."""
@@ -52,29 +52,29 @@ class Person:
                     made += 1
                     self._reach(f"decided {ruling.action} of {leg.status}")
                     key_hash = saga.terms.key_hash
-                    self._database.decisions[ruling.number] = DecisionRow(
+                    self._database.decisions[ruling.number] = StoredDecision(
                         key_hash, saga_id, leg.path, ruling, due=now
                     )
         return made
 
-    def _rule(self, saga: Saga, leg: Leg, allowed: tuple[Action, ...]) -> Ruling | None:
+    def _rule(self, saga: Saga, leg: Leg, allowed: tuple[Action, ...]) -> OperatorDecision | None:
         number = len(self._database.decisions) + 1
         fact = self._fact(f"{saga.terms.saga_id}/{leg.path}")
         done = fact.moved if fact is not None else 0
         if Action.RETRY in allowed and self._rounds == 1 and self._random.random() < 0.3:
-            return Ruling(number, Action.RETRY)
+            return OperatorDecision(number, Action.RETRY)
         if done and Action.CONFIRM in allowed and leg.status is not Status.OVERTURNED:
             reference = fact.reference if fact is not None else None
-            return Ruling(number, Action.CONFIRM, done, reference or None)
+            return OperatorDecision(number, Action.CONFIRM, done, reference or None)
         if not done and Action.REJECT in allowed:
             # What the company tells a person it will not do, it does not do.
             definition = self._decider.kits[_version(saga)][0].definition
             owner = participant(saga.terms, definition, leg.verb)
             self._companies[owner].cancel(f"{saga.terms.saga_id}/{leg.path}")
-            return Ruling(number, Action.REJECT)
+            return OperatorDecision(number, Action.REJECT)
         for action in (Action.WRITE_OFF, Action.RETRY):
             if action in allowed:
-                return Ruling(number, action)
+                return OperatorDecision(number, action)
         return None
 
     def _fact(self, leg_id: str) -> Fact | None:

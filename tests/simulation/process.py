@@ -10,10 +10,10 @@ from random import Random
 from typing import Any, Final, cast
 
 from orchestrator.admission.breaker import HealthPolicy
-from orchestrator.admission.controller import Gatekeeper
+from orchestrator.admission.controller import AdmissionController
 from orchestrator.batch.decide import Decider
 from orchestrator.runtime.coordinator import Coordinator
-from orchestrator.runtime.dependencies import World
+from orchestrator.runtime.dependencies import Dependencies
 from orchestrator.runtime.process import assembled
 from orchestrator.settings import CoordinatorSettings, Phase
 from orchestrator.telemetry import Log, Metrics
@@ -148,7 +148,7 @@ class Process:
         out = Line(around.broker, self._random, trouble, _BROKER_S)
         self._lines = [base, wire, out]
         self.source = MemorySource(around.broker, wire, self._random)
-        world = World(
+        world = Dependencies(
             store=MemoryStore(around.database, base),
             board=MemoryBoard(around.database, base),
             source=self.source,
@@ -161,7 +161,9 @@ class Process:
             partitions=around.broker.partitions,
             session_timeout_s=SESSION_S,
         )
-        process = assembled(world, around.decider, Gatekeeper(around.health), around.settings)
+        process = assembled(
+            world, around.decider, AdmissionController(around.health), around.settings
+        )
         self.coordinator = process.coordinator
         await process.run()
 

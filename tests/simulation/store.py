@@ -12,24 +12,24 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
-from orchestrator.admission.board import Shared, Sight
+from orchestrator.admission.board import HealthReport, SharedHealth
 from orchestrator.admission.breaker import Breaker
-from orchestrator.admission.gate import Part
+from orchestrator.admission.gate import Slot
 from orchestrator.engine import codec
 from orchestrator.engine.instance import Saga
 from orchestrator.errors import Conflict, Fenced, Unavailable
 from orchestrator.ports import (
-    Audited,
     Changes,
+    DeadLetterReason,
     DecisionKey,
+    DecisionRow,
     DueDecision,
     LimitKey,
-    Lost,
     Partition,
-    Place,
+    PartitionShare,
+    RecordPosition,
+    RecoveryRange,
     SagaKey,
-    SetAside,
-    Share,
 )
 from schemas.ids import SagaId
 from tests.engine.memory import why_of
@@ -110,12 +110,14 @@ class MemoryTransaction:
         )
         return found
 
-    async def set_aside(self, places: Iterable[Place]) -> dict[Place, SetAside]:
+    async def set_aside(
+        self, places: Iterable[RecordPosition]
+    ) -> dict[RecordPosition, DeadLetterReason]:
         """Why the records there were set aside."""
         wanted, letters = sorted(set(places)), self._database.letters
         if not wanted:
             return {}
-        found: dict[Place, SetAside] = await self._ask(
+        found: dict[RecordPosition, DeadLetterReason] = await self._ask(
             "set aside",
             lambda: {
                 place: why_of(letters[name])
@@ -125,12 +127,12 @@ class MemoryTransaction:
         )
         return found
 
-    async def decisions(self, keys: Iterable[DecisionKey]) -> dict[int, Audited]:
+    async def decisions(self, keys: Iterable[DecisionKey]) -> dict[int, DecisionRow]:
         """The audited rows that exist, by their number."""
         wanted, rows = sorted(set(keys)), self._database.decisions
         if not wanted:
             return {}
-        found: dict[int, Audited] = await self._ask(
+        found: dict[int, DecisionRow] = await self._ask(
             "decisions",
             lambda: {
                 number: rows[number].audited()
@@ -259,7 +261,7 @@ class MemoryStore:
         """The next offset of every partition that was ever read."""
         return await self._line.ask("positions", lambda: dict(self._database.positions))
 
-    async def recovery(self) -> Mapping[Partition, Lost]:
+    async def recovery(self) -> Mapping[Partition, RecoveryRange]:
         """What a restored database still lacks."""
         lost, at = self._database.lost, self._database.positions
         return await self._line.ask(
@@ -273,13 +275,13 @@ class MemoryStore:
         def serve() -> None:
             for one, (position, until) in behind.items():
                 self._database.positions.setdefault(one, position)
-                known = self._database.lost.get(one, Lost(0, 0))
-                self._database.lost[one] = Lost(max(until, known.until), 0)
+                known = self._database.lost.get(one, RecoveryRange(0, 0))
+                self._database.lost[one] = RecoveryRange(max(until, known.until), 0)
 
         await self._line.ask("begin recovery", serve)
 
     async def due(
-        self, since: int, now: int, share: Share, but: Collection[SagaId], count: int
+        self, since: int, now: int, share: PartitionShare, but: Collection[SagaId], count: int
     ) -> Sequence[Saga]:
         """Sagas of some of the partitions whose timer has become due, but some."""
         return await self._line.ask(
@@ -304,11 +306,13 @@ class MemoryBoard:
         self._line = line
         self._mine = line.life.name if line.life is not None else ""
 
-    async def share(self, sights: Sequence[Sight], now: int, alive_since: int) -> Shared:
+    async def share(
+        self, sights: Sequence[HealthReport], now: int, alive_since: int
+    ) -> SharedHealth:
         """Tell what was seen here, and read what all have seen."""
         return await self._line.ask("share", lambda: self._share(sights, now, alive_since))
 
-    def _share(self, sights: Sequence[Sight], now: int, alive_since: int) -> Shared:
+    def _share(self, sights: Sequence[HealthReport], now: int, alive_since: int) -> SharedHealth:
         database, mine = self._database, self._mine
         database.heard[mine] = now
         for sight in sights:
@@ -318,8 +322,10 @@ class MemoryBoard:
         in_flight: dict[str, int] = {}
         for (_, participant), legs in database.in_flight.items():
             in_flight[participant] = in_flight.get(participant, 0) + legs
-        part = Part(rank, max(1, len(alive)))
-        return Shared(part, list(database.sights.values()), in_flight, dict(database.breakers))
+        part = Slot(rank, max(1, len(alive)))
+        return SharedHealth(
+            part, list(database.sights.values()), in_flight, dict(database.breakers)
+        )
 
     async def move(self, participant: str, expected: int, to: Breaker) -> bool:
         """Move a breaker from the revision that is expected."""

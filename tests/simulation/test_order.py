@@ -7,14 +7,14 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from orchestrator.admission.controller import Gatekeeper
+from orchestrator.admission.controller import AdmissionController
 from orchestrator.ports import Partition
-from orchestrator.runtime.cache import Recent
+from orchestrator.runtime.cache import SagaCache
 from orchestrator.runtime.coordinator import Coordinator
-from orchestrator.runtime.dependencies import World
+from orchestrator.runtime.dependencies import Dependencies
 from orchestrator.runtime.process import _first_of
 from orchestrator.settings import CoordinatorSettings
-from orchestrator.timers.fired import Ringing
+from orchestrator.timers.fired import FiredTimers
 
 HERE: Final = ("uprp.citi.replies", 0)
 
@@ -74,7 +74,7 @@ class _Busy:
 
 def test_what_others_commit_meanwhile_is_no_restored_database() -> None:
     world: Any = _Busy()
-    reached = World(
+    reached = Dependencies(
         store=world,
         board=MagicMock(),
         source=world,
@@ -90,9 +90,9 @@ def test_what_others_commit_meanwhile_is_no_restored_database() -> None:
         reached,
         MagicMock(),
         CoordinatorSettings(),
-        gatekeeper=Gatekeeper({}),
-        recent=Recent(10),
-        ringing=Ringing(),
+        admission=AdmissionController({}),
+        cache=SagaCache(10),
+        fired=FiredTimers(),
     )
     asyncio.run(coordinator.on_assigned([HERE]))
     assert not world.recoveries
