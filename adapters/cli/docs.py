@@ -13,6 +13,7 @@ from typing import Final
 
 from pydantic import BaseModel, SecretStr
 
+from adapters.cli import contract_tables
 from adapters.conform.checks import CELLS, verb_of
 from adapters.conform.monitors import WATCHES
 from adapters.sandbox.fault_kinds import ALL, KINDS
@@ -164,10 +165,24 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "magic": magic,
     "faults": faults,
     "cells": cells,
+    "headers": contract_tables.headers,
+    "topics": contract_tables.topics,
+    "events": contract_tables.events,
+    "fields": contract_tables.fields,
+    "objects": contract_tables.objects,
+    "dead-letter-headers": contract_tables.dead_letter_headers,
 }
 DOCUMENTS: Final[Mapping[Path, Sequence[str]]] = {
     Path("README.md"): ("flow",),
     Path("docs/architecture.md"): ("life",),
+    Path("docs/contract.md"): (
+        "headers",
+        "topics",
+        "events",
+        "fields",
+        "objects",
+        "dead-letter-headers",
+    ),
     Path("docs/outcomes.md"): ("silence", "ladders"),
     Path("docs/operations.md"): ("settings", "exits", "metrics"),
     Path("docs/partners/sandbox.md"): ("magic", "faults"),
