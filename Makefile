@@ -51,6 +51,7 @@ check: setup ## Style, types, layers, and generated files up to date
 	@echo "check: mypy" && $(BIN)/mypy --no-error-summary
 	@echo "check: layers" && { out=$$($(BIN)/lint-imports --no-logo 2>&1) || { echo "$$out"; exit 1; }; }
 	@echo "check: generated files" && $(BIN)/python -m schemas.publish --check && $(BIN)/python -m adapters.cli.docs --check
+	@echo "check: citations" && $(BIN)/python -m tests.docs.citations
 
 format: setup ## Put the sources into the one format
 	@$(BIN)/ruff check --quiet --fix . && $(BIN)/ruff format .

@@ -6,7 +6,6 @@ import re
 import shutil
 from itertools import product
 from pathlib import Path
-from typing import Final
 
 import pytest
 
@@ -15,8 +14,6 @@ from orchestrator.engine import diagram
 from orchestrator.engine.machine import TABLE, Event, Status
 from orchestrator.sagas.redemption import REDEMPTION
 from orchestrator.settings import ROOT, names
-
-LINK: Final = re.compile(r"\]\((?!https?:)([^)#]+)\)")
 
 
 def test_the_life_of_a_leg_shows_every_cell_that_moves_it_and_no_other() -> None:
@@ -73,14 +70,3 @@ def test_the_table_of_settings_has_every_variable() -> None:
     page = (ROOT / "docs/operations.md").read_text("utf-8")
     missing = [name for name in names() if f"`{name}`" not in page]
     assert not missing
-
-
-def test_links_between_documents_lead_somewhere() -> None:
-    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-    broken = [
-        f"{page.relative_to(ROOT)}: {link}"
-        for page in pages
-        for link in LINK.findall(page.read_text("utf-8"))
-        if not (page.parent / link).exists()
-    ]
-    assert not broken
