@@ -1,4 +1,4 @@
-"""`/livez`, `/readyz` and `/metrics` on one port (`operations.md` 5.3)."""
+"""`/livez`, `/readyz` and `/metrics` on one port (`operations.md`, Health)."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def read(
 ) -> tuple[Envelope, bytes]:
     """The envelope and the JSON data of a record, in either mode.
 
-    Where a header repeats, the last one counts (`operations.md` 1.2); one without a value is not
+    Where a header repeats, the last one counts (`contract.md` 1); one without a value is not
     there.
 
     Raises:

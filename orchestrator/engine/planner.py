@@ -168,7 +168,7 @@ class Planner:
         return replaced(saga, legs=tuple([asked.get(leg.path, leg) for leg in saga.legs]))
 
     def _with_final_result(self, saga: Saga, now: int) -> Saga:
-        """The saga with its one final result, or with the correction of it (`domain.md` I1)."""
+        """The saga with its one final result, or with the correction of it (`domain.md` I6)."""
         told = saga.told
         if told is not None and saga.ended and not told.superseded:
             return saga
