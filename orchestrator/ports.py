@@ -9,8 +9,8 @@ from datetime import date
 from typing import Protocol
 
 from orchestrator.engine.instance import Saga
-from orchestrator.engine.journal import Transfer
 from orchestrator.engine.operator import OperatorDecision
+from orchestrator.engine.postings import Transfer
 from schemas.dead_letters import DeadLetter
 from schemas.frozen import value
 from schemas.ids import SagaId

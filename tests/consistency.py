@@ -19,8 +19,8 @@ from adapters.postgres.views import AccountBalance
 from adapters.sandbox.books import Books, LegBook
 from adapters.sandbox.business import DENIED
 from orchestrator.engine.instance import Saga
-from orchestrator.engine.journal import SUSPENSE
 from orchestrator.engine.machine import DECIDED, Status
+from orchestrator.sagas.redemption.journal import SUSPENSE
 from tests.harness import LimitRow, Platform
 from tests.wire import Heard, Redemption
 

@@ -12,14 +12,15 @@ from adapters.postgres.views import DecisionLine
 from orchestrator.engine.balance import in_suspense
 from orchestrator.engine.engine import Engine
 from orchestrator.engine.instance import Leg, Saga
-from orchestrator.engine.journal import LOSS, transfers
 from orchestrator.engine.machine import NoChange, Status
 from orchestrator.engine.operator import TWO_PERSONS, Action, OperatorDecision
 from orchestrator.engine.operator_errors import why_refused
 from orchestrator.engine.outbox import new_messages
 from orchestrator.engine.policy import Policies
 from orchestrator.engine.results import phase
+from orchestrator.engine.undo import LOSS
 from orchestrator.sagas import SAGAS
+from orchestrator.sagas.redemption.journal import transfers
 from schemas.times import moment
 
 MEANING: Final = {

@@ -22,7 +22,7 @@ from orchestrator.catalogue.loader import load
 from orchestrator.engine import diagram
 from orchestrator.engine.policy import LegPolicy
 from orchestrator.errors import Stop
-from orchestrator.sagas.redemption import REDEMPTION
+from orchestrator.sagas.redemption.definition import REDEMPTION
 from orchestrator.settings import PREFIX, ROOT, Settings
 from orchestrator.telemetry import Metrics
 

@@ -15,10 +15,10 @@ from adapters.sandbox.banking import own_leg
 from adapters.sandbox.books import Books, LegBook
 from adapters.sandbox.business import DENIED
 from orchestrator.engine.instance import Leg, Saga
-from orchestrator.engine.journal import SUSPENSE
 from orchestrator.engine.machine import Status
 from orchestrator.engine.planner import participant
 from orchestrator.sagas import SAGAS
+from orchestrator.sagas.redemption.journal import SUSPENSE
 
 Held = tuple[str, str, str]
 """Company, account, and the item for coupons; "" for what the account itself counts."""

@@ -12,8 +12,8 @@ from typing import Final
 from orchestrator.admission.breaker import Counts
 from orchestrator.engine.definition import Definition, Role
 from orchestrator.engine.instance import Leg, Saga, Terms
-from orchestrator.engine.journal import LOSS
 from orchestrator.engine.machine import Status
+from orchestrator.engine.undo import LOSS
 from orchestrator.ports import Change
 from orchestrator.sagas import SAGAS
 

@@ -10,13 +10,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from orchestrator.admission.gate import Allowance, Gate
-from orchestrator.batch import acceptance
 from orchestrator.batch.decode import InboundEvent
 from orchestrator.batch.effects import BatchResult, Kits, place_of
 from orchestrator.batch.events import Batch
 from orchestrator.catalogue.loader import Catalogue
 from orchestrator.engine.engine import Engine
-from orchestrator.engine.fast_path import FastPath
 from orchestrator.engine.instance import Saga
 from orchestrator.engine.rebuild import PublishedSaga
 from orchestrator.ports import (
@@ -28,7 +26,9 @@ from orchestrator.ports import (
     SagaKey,
 )
 from orchestrator.sagas import SAGAS
-from orchestrator.sagas.messages import Messages
+from orchestrator.sagas.redemption import acceptance
+from orchestrator.sagas.redemption.fast_path import FastPath
+from orchestrator.sagas.redemption.messages import Messages
 from schemas.decisions import OperatorDecided
 from schemas.events import Channel
 from schemas.ids import SagaId, bucket

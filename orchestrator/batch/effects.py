@@ -15,9 +15,7 @@ from orchestrator.batch import encode
 from orchestrator.batch.decode import InboundEvent
 from orchestrator.engine.balance import in_suspense, issued, worth
 from orchestrator.engine.engine import Engine
-from orchestrator.engine.fast_path import Transition
 from orchestrator.engine.instance import Saga, Terms, next_wake
-from orchestrator.engine.journal import transfers
 from orchestrator.engine.machine import NoChange
 from orchestrator.engine.outbox import MessageRef, new_messages, outstanding
 from orchestrator.engine.rebuild import PublishedSaga
@@ -33,7 +31,9 @@ from orchestrator.ports import (
     RecordPosition,
     TimelineEntry,
 )
-from orchestrator.sagas.messages import Messages
+from orchestrator.sagas.redemption.fast_path import Transition
+from orchestrator.sagas.redemption.journal import transfers
+from orchestrator.sagas.redemption.messages import Messages
 from schemas.dead_letters import Disposition
 from schemas.envelope import Unreadable, rfc3339
 from schemas.events import Channel

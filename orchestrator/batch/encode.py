@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from orchestrator.batch.decode import InboundEvent
 from orchestrator.engine.instance import Saga
 from orchestrator.ports import Outgoing
-from orchestrator.sagas.messages import Message
+from orchestrator.sagas.redemption.messages import Message
 from schemas import events
 from schemas.dead_letters import DeadLetter, Disposition
 from schemas.envelope import PLATFORM_SOURCE, VALUE_BYTES_MAX, Envelope, Unreadable, rfc3339

@@ -18,7 +18,7 @@ from orchestrator.ports import (
     DecisionOutcome,
     DecisionRow,
 )
-from orchestrator.sagas.messages import read_reply
+from orchestrator.sagas.redemption.messages import read_reply
 from schemas.base import Inbound
 from schemas.dead_letters import Disposition
 from schemas.decisions import OperatorDecided

@@ -7,12 +7,11 @@ from dataclasses import replace
 from typing import Protocol, cast
 
 from orchestrator.admission.gate import Blocked, Gate
-from orchestrator.batch import acceptance, encode
+from orchestrator.batch import encode
 from orchestrator.batch.decode import InboundEvent
 from orchestrator.batch.effects import Consequences, Kits, event_id_of, limit_key_of
 from orchestrator.catalogue.loader import Catalogue
 from orchestrator.engine.engine import Engine
-from orchestrator.engine.fast_path import FastPath
 from orchestrator.engine.instance import Saga, Terms
 from orchestrator.engine.machine import NoChange
 from orchestrator.engine.rebuild import PublishedSaga
@@ -23,6 +22,8 @@ from orchestrator.ports import (
     LimitKey,
     RecordPosition,
 )
+from orchestrator.sagas.redemption import acceptance
+from orchestrator.sagas.redemption.fast_path import FastPath
 from schemas.dead_letters import Disposition
 from schemas.envelope import Unreadable
 from schemas.ids import SagaId, partition_key, result_event_id

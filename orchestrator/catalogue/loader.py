@@ -12,9 +12,9 @@ from pydantic import BaseModel, ValidationError
 
 from orchestrator.admission.breaker import HealthPolicy
 from orchestrator.catalogue.participant import Participant
-from orchestrator.catalogue.programme import Programme
 from orchestrator.engine.policy import Policies
 from orchestrator.sagas import SAGAS
+from orchestrator.sagas.redemption.programme import Programme
 from schemas.events import DEAD_LETTER_TOPIC, INTERNAL_TOPIC, Channel, topic_of
 
 Model = TypeVar("Model", bound=BaseModel)

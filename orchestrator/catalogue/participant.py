@@ -2,39 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from orchestrator.admission.breaker import HealthPolicy, WhenUnavailable
+from orchestrator.engine.durations import Duration, Window, known_zone
 from orchestrator.engine.policy import LegPolicy, Remedy, Rung, Until
 from schemas.base import refuse
 from schemas.values import Slug
-
-_UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-
-
-def _milliseconds(found: Any) -> Any:
-    """`"5s"` as milliseconds."""
-    if isinstance(found, str) and (match := re.fullmatch(r"(\d+)(ms|s|m|h|d)", found)):
-        return int(match[1]) * _UNITS[match[2]]
-    raise ValueError(f"{found!r} is not a duration such as 500ms, 5s, 3m, 1h, 2d")
-
-
-def _until(found: Any) -> Until:
-    """`"24h"`, or `"T+1 00:15"`: a time of day so many days later, in the participant's zone."""
-    if isinstance(found, Until):
-        return found
-    match = re.fullmatch(r"T\+(\d{1,2}) ([01]\d|2[0-3]):([0-5]\d)", str(found))
-    if match:
-        return Until(days=int(match[1]), minute=int(match[2]) * 60 + int(match[3]))
-    try:
-        return Until(after=_milliseconds(found))
-    except ValueError:
-        raise ValueError(f"{found!r} is neither a duration such as 24h nor T+1 00:15") from None
 
 
 def _only_park(found: Any) -> Any:
@@ -46,10 +23,6 @@ def _only_park(found: Any) -> Any:
     return found
 
 
-Duration = Annotated[
-    int, BeforeValidator(_milliseconds), Field(ge=10, le=30 * 86_400_000, description="ms")
-]
-Window = Annotated[Until, BeforeValidator(_until)]
 Times = Annotated[int, Field(ge=0, le=100_000)]
 Chain = Annotated[tuple[Remedy, ...], Field(min_length=1, max_length=4)]
 
@@ -254,16 +227,3 @@ class Participant(BaseModel):
         """When it gets no new sagas."""
         waits = [ladder.response_timeout for ladder in self.legs.ladders().values()]
         return self.health.policy(max(waits, default=_USUAL.patience))
-
-
-def known_zone(zone: str) -> str:
-    """The zone, if it is one.
-
-    Raises:
-        ValueError: it is not an IANA time zone.
-    """
-    try:
-        ZoneInfo(zone)
-    except (ZoneInfoNotFoundError, ValueError):
-        raise ValueError(f"{zone!r} is not an IANA time zone") from None
-    return zone

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 from orchestrator.engine.definition import Definition, Kind, Step
 from orchestrator.engine.instance import Leg, Partial, Saga, Terms
-from orchestrator.engine.journal import LOSS
 from orchestrator.engine.machine import DECIDED, Status
+from orchestrator.engine.undo import LOSS, undo_legs
 from schemas.frozen import value
 
 
@@ -42,34 +42,6 @@ def deductions(saga: Saga, definition: Definition) -> Iterator[Leg]:
             yield from saga.legs_of(step.name)
             if step.redo is not None:
                 yield from saga.legs_of(step.redo.name)
-
-
-def undo_legs(saga: Saga, leg: Leg) -> list[Leg]:
-    """The legs that take this one back, in the order in which they were asked."""
-    return [other for other in saga.legs if other.undoes == leg.path]
-
-
-def undo_amount(leg: Leg) -> int:
-    """What an undoing gives back, or may: all that was asked while it is not decided.
-
-    Of a dispute the first verdict stands.
-    """
-    stands = leg.status in DECIDED or leg.status is Status.DISPUTED
-    return leg.moved if stands else leg.asked
-
-
-def contradicts(saga: Saga, leg: Leg, amount: int) -> bool:
-    """Whether so much cannot be true of a leg, given what was undone, or given up, of it."""
-    gone = 0
-    for undo in undo_legs(saga, leg):
-        if undo.status is Status.WRITTEN_OFF:
-            gone += undo.asked
-        elif undo.status is not Status.REFUSED:  # Declined: perhaps because there was nothing.
-            gone += undo_amount(undo)
-    if amount < gone:
-        return True
-    done = saga.leg(leg.undoes) if leg.undoes is not None else None
-    return done is not None and amount > done.moved
 
 
 @value

@@ -9,10 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orchestrator.engine import ladder
-from orchestrator.engine.balance import contradicts, points
+from orchestrator.engine.balance import points
 from orchestrator.engine.definition import Kind
 from orchestrator.engine.instance import Deducted, Leg, ResultRevision, Saga, Terms
-from orchestrator.engine.journal import LOSS
 from orchestrator.engine.ladder import LegUpdate, TransitionContext
 from orchestrator.engine.machine import IN_FLIGHT, TABLE, Event, NoChange, Status
 from orchestrator.engine.operator import Action, OperatorDecision, event_of, update_of
@@ -20,6 +19,7 @@ from orchestrator.engine.planner import Planner
 from orchestrator.engine.rebuild import PublishedSaga, replayed
 from orchestrator.engine.results import add_result, reported_amount, with_superseded
 from orchestrator.engine.transition import cell_of, inconclusive
+from orchestrator.engine.undo import LOSS, contradicts
 from schemas.frozen import replaced
 from schemas.reasons import Code
 from schemas.results import ResultStatus

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from orchestrator.engine.balance import contradicts
 from orchestrator.engine.engine import Engine
 from orchestrator.engine.instance import Leg, Saga
 from orchestrator.engine.machine import IN_FLIGHT, Status
 from orchestrator.engine.operator import Action, OperatorDecision, update_of
+from orchestrator.engine.undo import contradicts
 
 
 def why_refused(  # noqa: PLR0911  # One reason after the other.

@@ -10,22 +10,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from orchestrator.engine import ladder
-from orchestrator.engine.balance import (
-    deductions,
-    issued,
-    points,
-    reversible,
-    to_reverse,
-    undo_amount,
-    undo_legs,
-)
+from orchestrator.engine.balance import deductions, issued, points, reversible, to_reverse
 from orchestrator.engine.definition import Definition, Kind, Role
 from orchestrator.engine.instance import Leg, Saga, Terms
-from orchestrator.engine.journal import LOSS
 from orchestrator.engine.machine import DECIDED, Status
 from orchestrator.engine.policy import LegPolicy, Policies, Remedy
 from orchestrator.engine.rebuild import still_holds
 from orchestrator.engine.results import add_result, final_status, with_review_result
+from orchestrator.engine.undo import LOSS, undo_amount, undo_legs
 from schemas.frozen import replaced
 from schemas.reasons import Code
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from orchestrator.engine.balance import undo_amount
 from orchestrator.engine.instance import Leg, ResultRevision, Saga
 from orchestrator.engine.machine import IN_FLIGHT, Status
+from orchestrator.engine.undo import undo_amount
 from schemas.frozen import replaced
 from schemas.reasons import Code
 from schemas.results import ResultStatus

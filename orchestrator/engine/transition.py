@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from orchestrator.engine.balance import contradicts
 from orchestrator.engine.instance import Leg, Saga
 from orchestrator.engine.ladder import LegUpdate
 from orchestrator.engine.machine import DECIDED, TABLE, Cell, Event, NoChange, Status
 from orchestrator.engine.policy import LegPolicy, Remedy
+from orchestrator.engine.undo import contradicts
 
 _VERDICTS: Final = frozenset({Event.CONFIRMED, Event.REJECTED, Event.CANCELLED})
 

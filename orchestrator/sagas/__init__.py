@@ -3,7 +3,7 @@
 from typing import Final
 
 from orchestrator.engine.definition import Definition
-from orchestrator.sagas.redemption import REDEMPTION
+from orchestrator.sagas.redemption.definition import REDEMPTION
 
 SAGAS: Final[dict[tuple[str, int], Definition]] = {
     (saga.name, saga.version): saga for saga in (REDEMPTION,)

@@ -26,7 +26,7 @@ from orchestrator.admission.gate import (
     spent,
 )
 from orchestrator.engine.instance import Terms
-from orchestrator.sagas.redemption import REDEMPTION
+from orchestrator.sagas.redemption.definition import REDEMPTION
 from tests.platform.rows import NOW, terms
 
 TERMS: Final = terms()

@@ -18,7 +18,7 @@ from orchestrator.admission.outcomes import ParticipantOutcomes
 from orchestrator.admission.sync import HealthSync
 from orchestrator.errors import Unavailable
 from orchestrator.ports import Record
-from orchestrator.sagas.redemption import REDEMPTION
+from orchestrator.sagas.redemption.definition import REDEMPTION
 from orchestrator.settings import LogSettings
 from orchestrator.telemetry import Metrics, configure_logs
 from tests.admission.board import Board

@@ -21,13 +21,13 @@ from orchestrator.batch.decide import Decider
 from orchestrator.batch.decode import decode, routes
 from orchestrator.batch.effects import BatchResult
 from orchestrator.catalogue.loader import Catalogue, load
-from orchestrator.catalogue.programme import Programme
 from orchestrator.engine.instance import Leg, Saga
 from orchestrator.engine.operator import Action, OperatorDecision
 from orchestrator.engine.planner import participant
 from orchestrator.engine.policy import DEFAULT, LegPolicy, Policies, Remedy, Rung, Until
 from orchestrator.ports import DecisionRow, Record
 from orchestrator.sagas import SAGAS
+from orchestrator.sagas.redemption.programme import Programme
 from orchestrator.settings import ROOT
 from schemas import events
 from schemas.envelope import PLATFORM_SOURCE, Envelope, source_of

@@ -12,9 +12,10 @@ from adapters.audit.database import statements
 from adapters.audit.invariants import INVARIANTS
 from adapters.audit.report import GUARDED, Surveyed, broken_by, judged
 from adapters.audit.shape import COLUMNS, Group, Shape
-from orchestrator.engine.journal import LOSS, SUSPENSE
 from orchestrator.engine.machine import DECIDED, IN_FLIGHT, PARKED, Status
+from orchestrator.engine.undo import LOSS
 from orchestrator.sagas import SAGAS
+from orchestrator.sagas.redemption.journal import SUSPENSE
 
 _WELL: Final[dict[str, Any]] = (
     dict.fromkeys(COLUMNS, False)

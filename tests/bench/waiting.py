@@ -31,12 +31,12 @@ from adapters.embedded.doctor import built_how
 from adapters.embedded.environment import Environment
 from adapters.embedded.processes import Child
 from adapters.postgres.rows import COLUMNS, begun_row
-from orchestrator.batch import acceptance
 from orchestrator.batch.decide import Decider
 from orchestrator.catalogue.loader import load
 from orchestrator.engine.instance import Saga
 from orchestrator.engine.ladder import LegUpdate
 from orchestrator.engine.machine import Event
+from orchestrator.sagas.redemption import acceptance
 from orchestrator.settings import ROOT
 from schemas.frozen import replaced
 from schemas.requests import RedemptionRequested

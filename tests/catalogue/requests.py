@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from orchestrator.batch import acceptance
-from orchestrator.batch.acceptance import Refusal
 from orchestrator.catalogue import loader
-from orchestrator.catalogue.programme import Programme
 from orchestrator.engine.instance import Terms
+from orchestrator.sagas.redemption import acceptance
+from orchestrator.sagas.redemption.acceptance import Refusal
+from orchestrator.sagas.redemption.programme import Programme
 from schemas.requests import RedemptionRequested
 
 DEPLOY: Final = Path(__file__).parents[2] / "deploy"

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.batch import acceptance
-from orchestrator.catalogue.programme import Rate
+from orchestrator.sagas.redemption import acceptance
+from orchestrator.sagas.redemption.programme import Rate
 from schemas.reasons import Code
 from tests.catalogue.requests import COUPONS, HONG_KONG, MILES, NOON, asks, coupons, decide
 

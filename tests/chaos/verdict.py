@@ -13,9 +13,10 @@ from adapters.sandbox.books import Books, LegBook
 from adapters.sandbox.faults import magic_name
 from adapters.sandbox.magic_accounts import MAGIC
 from orchestrator.engine.instance import Leg, Saga
-from orchestrator.engine.journal import LOSS, SUSPENSE
 from orchestrator.engine.machine import DECIDED, IN_FLIGHT, Status
 from orchestrator.engine.operator import Action
+from orchestrator.engine.undo import LOSS
+from orchestrator.sagas.redemption.journal import SUSPENSE
 from schemas.reasons import Code
 from tests.chaos.recorder import Ear, Told
 

@@ -12,8 +12,8 @@ from adapters.demo.audit import Audit, audit
 from adapters.postgres.views import AccountBalance, SagaStory
 from adapters.sandbox.books import AccountBook, Books, CompanyBooks, CouponBook, LegBook
 from orchestrator.engine.instance import Leg, PricedLine, ResultRevision, Saga, Terms
-from orchestrator.engine.journal import SUSPENSE
 from orchestrator.engine.machine import Status
+from orchestrator.sagas.redemption.journal import SUSPENSE
 from schemas.results import ResultStatus
 
 SAGA = "85b8050f-0322-5d0f-a696-f119a3945b46"

@@ -12,7 +12,7 @@ import pytest
 from adapters.cli.docs import DOCUMENTS, main, renewed
 from orchestrator.engine import diagram
 from orchestrator.engine.machine import TABLE, Event, Status
-from orchestrator.sagas.redemption import REDEMPTION
+from orchestrator.sagas.redemption.definition import REDEMPTION
 from orchestrator.settings import ROOT, names
 
 

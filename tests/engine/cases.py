@@ -6,8 +6,8 @@ from typing import Any, Final
 from orchestrator.engine.engine import Engine
 from orchestrator.engine.instance import Partial, PricedLine, Terms
 from orchestrator.engine.policy import LegPolicy, Policies, Rung
-from orchestrator.sagas.messages import Messages
-from orchestrator.sagas.redemption import REDEMPTION
+from orchestrator.sagas.redemption.definition import REDEMPTION
+from orchestrator.sagas.redemption.messages import Messages
 from schemas.ids import key_hash, saga_id
 from schemas.replies import LegAnswered
 

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from typing import Final
 
-from orchestrator.engine import balance, journal, results
+from orchestrator.engine import balance, results
 from orchestrator.engine.instance import Leg, Partial
 from orchestrator.engine.machine import Status
 from orchestrator.engine.outbox import MessageKind, MessageRef
-from orchestrator.sagas.messages import Messages
+from orchestrator.sagas.redemption import journal
+from orchestrator.sagas.redemption.messages import Messages
 from schemas.results import ResultStatus
 from tests.engine.edge import DECISIONS, VERDICTS, Edge, Said
 from tests.engine.sums import FLYING, STOPPED, accounts, balances, is_parked, pieces

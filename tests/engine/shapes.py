@@ -8,7 +8,7 @@ from typing import Any, Final
 from orchestrator.engine.engine import Engine
 from orchestrator.engine.instance import Deducted, Partial, PricedLine, Saga, Terms
 from orchestrator.engine.policy import LegPolicy, Policies, Remedy, Rung, Until
-from orchestrator.sagas.redemption import REDEMPTION
+from orchestrator.sagas.redemption.definition import REDEMPTION
 from tests.engine.cases import LINES, NOW, terms
 
 HOUR: Final = 3_600_000

@@ -9,14 +9,14 @@ import orjson
 from orchestrator.batch.decide import Decider
 from orchestrator.batch.effects import BatchResult
 from orchestrator.catalogue import loader as catalogues
-from orchestrator.catalogue.programme import Programme
 from orchestrator.engine.instance import Saga
-from orchestrator.engine.journal import Transfer
 from orchestrator.engine.operator import Action, OperatorDecision
 from orchestrator.engine.planner import participant
 from orchestrator.engine.policy import Policies, Remedy
+from orchestrator.engine.postings import Transfer
 from orchestrator.ports import DecisionRow, DueDecision
-from orchestrator.sagas.redemption import REDEMPTION
+from orchestrator.sagas.redemption.definition import REDEMPTION
+from orchestrator.sagas.redemption.programme import Programme
 from orchestrator.timers.decisions import record_of
 from schemas import events
 from schemas.ids import partition_key, saga_id

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from orchestrator.engine.instance import Leg, Saga
-from orchestrator.engine.journal import Transfer
 from orchestrator.engine.machine import Status
+from orchestrator.engine.postings import Transfer
 
 FLYING: Final = {Status.SENT, Status.UNKNOWN, Status.PENDING, Status.CANCELLING}
 STOPPED: Final = {Status.SILENT, Status.DISPUTED, Status.REFUSED}

@@ -11,9 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.engine.engine import Engine
-from orchestrator.engine.fast_path import FastPath, Transition
 from orchestrator.engine.instance import Deducted, Leg, Partial, Saga, Terms, next_wake
-from orchestrator.engine.journal import transfers
 from orchestrator.engine.ladder import LegUpdate
 from orchestrator.engine.machine import Event, NoChange, Status
 from orchestrator.engine.operator import Action, OperatorDecision
@@ -21,7 +19,9 @@ from orchestrator.engine.outbox import MessageKind, MessageRef, new_messages
 from orchestrator.engine.policy import Policies, Remedy, Until
 from orchestrator.engine.rebuild import PublishedLeg, PublishedSaga
 from orchestrator.engine.results import phase
-from orchestrator.sagas.redemption import REDEMPTION
+from orchestrator.sagas.redemption.definition import REDEMPTION
+from orchestrator.sagas.redemption.fast_path import FastPath, Transition
+from orchestrator.sagas.redemption.journal import transfers
 from schemas.reasons import Code
 from tests.engine.cases import NOW, policies, terms
 

@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.engine.instance import Partial, Saga
-from orchestrator.engine.journal import SUSPENSE, Transfer, transfers
 from orchestrator.engine.machine import IN_FLIGHT
-from orchestrator.sagas.redemption import REDEMPTION
+from orchestrator.engine.postings import Transfer
+from orchestrator.sagas.redemption.definition import REDEMPTION
+from orchestrator.sagas.redemption.journal import SUSPENSE, transfers
 from tests.engine.cases import NOW, engine, terms
 from tests.engine.sums import balances
 from tests.engine.walk import update

@@ -10,7 +10,7 @@ from orchestrator.engine.instance import Partial, Saga
 from orchestrator.engine.ladder import LegUpdate
 from orchestrator.engine.machine import Event
 from orchestrator.engine.outbox import MessageKind, MessageRef, new_messages, outstanding
-from orchestrator.sagas.messages import Message, read_reply
+from orchestrator.sagas.redemption.messages import Message, read_reply
 from schemas import events
 from schemas.events import Channel
 from schemas.reasons import Code

@@ -7,15 +7,7 @@ from typing import Any
 import pytest
 
 from orchestrator.batch import effects, events
-from orchestrator.engine import (
-    balance,
-    journal,
-    ladder,
-    outbox,
-    planner,
-    results,
-    transition,
-)
+from orchestrator.engine import balance, ladder, outbox, planner, results, transition
 from orchestrator.engine import engine as engines
 from orchestrator.engine.definition import Definition, Step
 from orchestrator.engine.engine import Engine
@@ -23,7 +15,9 @@ from orchestrator.engine.instance import Leg, PricedLine, Saga
 from orchestrator.engine.ladder import LegUpdate
 from orchestrator.engine.machine import DECIDED, PARKED, TABLE, Cell, Event, NoChange, Status
 from orchestrator.engine.policy import LegPolicy
-from orchestrator.sagas import messages
+from orchestrator.engine.postings import Transfer
+from orchestrator.engine.undo import LOSS
+from orchestrator.sagas.redemption import journal, messages
 
 Patch = pytest.MonkeyPatch
 
@@ -170,8 +164,8 @@ def returns_the_whole_price(patch: Patch) -> None:
 def a_loss_is_not_booked(patch: Patch) -> None:
     right = journal._of_leg
 
-    def of_leg(*found: Any) -> Iterator[journal.Transfer]:
-        return iter(()) if found[3].verb == journal.LOSS else right(*found)
+    def of_leg(*found: Any) -> Iterator[Transfer]:
+        return iter(()) if found[3].verb == LOSS else right(*found)
 
     patch.setattr(journal, "_of_leg", of_leg)
 
@@ -200,7 +194,7 @@ def corrections_are_not_told(patch: Patch) -> None:
 def a_written_off_return_is_returned(patch: Patch) -> None:
     right = journal.transfers
 
-    def transfers(*found: Any) -> Iterator[journal.Transfer]:
+    def transfers(*found: Any) -> Iterator[Transfer]:
         return (one for one in right(*found) if not one.credit.endswith("/forgone"))
 
     patch.setattr(journal, "transfers", transfers)
@@ -264,9 +258,7 @@ def withdrawn_after_the_pivot(patch: Patch) -> None:
 def booked_again(patch: Patch) -> None:
     right = journal.transfers
 
-    def transfers(
-        definition: Definition, _was: Saga | None, now: Saga
-    ) -> Iterator[journal.Transfer]:
+    def transfers(definition: Definition, _was: Saga | None, now: Saga) -> Iterator[Transfer]:
         return right(definition, None, now)
 
     patch.setattr(journal, "transfers", transfers)

@@ -7,8 +7,8 @@ from datetime import UTC, date, datetime
 from uuid import UUID
 
 from orchestrator.engine.instance import Leg, Partial, PricedLine, ResultRevision, Saga, Terms
-from orchestrator.engine.journal import Transfer
 from orchestrator.engine.machine import Status
+from orchestrator.engine.postings import Transfer
 from orchestrator.ports import (
     Case,
     Change,

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from orchestrator.admission.breaker import HealthPolicy, WhenUnavailable
 from orchestrator.batch.decide import Decider
-from orchestrator.catalogue.programme import DeductionMode, Programme
 from orchestrator.engine.policy import Policies, Remedy, Rung, Until
+from orchestrator.sagas.redemption.programme import DeductionMode, Programme
 from tests.engine.memory import short_catalogue
 
 HEALTH: Final[tuple[Mapping[str, Any], ...]] = (

@@ -13,8 +13,9 @@ from typing import Any
 
 from orchestrator.admission.outcomes import in_flight
 from orchestrator.engine.instance import Saga
-from orchestrator.engine.journal import LOSS, SUSPENSE
+from orchestrator.engine.undo import LOSS
 from orchestrator.ports import LimitKey
+from orchestrator.sagas.redemption.journal import SUSPENSE
 from schemas.events import DEAD_LETTER_TOPIC
 from tests.engine.sums import issued_late
 from tests.simulation.companies import DECIDED, Fact

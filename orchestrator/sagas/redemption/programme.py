@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from orchestrator.catalogue.participant import Duration, known_zone
+from orchestrator.engine.durations import Duration, known_zone
 from orchestrator.engine.instance import Partial
 from schemas.base import refuse
 from schemas.reasons import Code

@@ -9,8 +9,8 @@ from functools import lru_cache
 from hashlib import blake2b
 from zoneinfo import ZoneInfo
 
-from orchestrator.catalogue.programme import Programme
 from orchestrator.engine.instance import Deducted, PricedLine, ResultRevision, Saga, Terms
+from orchestrator.sagas.redemption.programme import Programme
 from schemas.ids import SagaId, saga_key
 from schemas.reasons import Code
 from schemas.requests import RedemptionRequested, RedemptionWithdrawn

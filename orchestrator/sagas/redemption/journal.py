@@ -13,23 +13,11 @@ from typing import Final
 from orchestrator.engine.definition import Definition, Kind, Role, Step
 from orchestrator.engine.instance import Leg, Saga, Terms
 from orchestrator.engine.machine import Status
-from schemas.frozen import value
-
-
-@value
-class Transfer:
-    """One movement: `amount` of `unit` out of `debit`, into `credit`. Never updated or deleted."""
-
-    debit: str
-    credit: str
-    unit: str
-    amount: int
-
+from orchestrator.engine.postings import Transfer
+from orchestrator.engine.undo import LOSS
 
 SUSPENSE: Final = "uprp/suspense"
 """Points that were deducted and neither consumed nor returned yet (`domain.md` I11)."""
-LOSS: Final = "loss"
-"""The verb of a leg that asks nobody: what the bearer pays for (`domain.md` 4.4)."""
 
 
 def transfers(definition: Definition, was: Saga | None, now: Saga) -> Iterator[Transfer]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from orchestrator.engine.balance import issued, points, price, undo_legs
+from orchestrator.engine.balance import issued, points, price
 from orchestrator.engine.definition import Definition
 from orchestrator.engine.instance import Leg, Saga
 from orchestrator.engine.ladder import LegUpdate
@@ -14,6 +14,7 @@ from orchestrator.engine.machine import Event
 from orchestrator.engine.outbox import MessageKind, MessageRef
 from orchestrator.engine.planner import participant
 from orchestrator.engine.policy import Policies
+from orchestrator.engine.undo import undo_legs
 from schemas import events
 from schemas.events import Channel
 from schemas.frozen import value

@@ -16,7 +16,6 @@ from typing import Any, Final
 
 from orchestrator.engine.definition import Definition, Kind
 from orchestrator.engine.instance import Leg, ResultRevision, Saga, Terms, next_wake
-from orchestrator.engine.journal import SUSPENSE, Transfer, member
 from orchestrator.engine.ladder import (
     LegUpdate,
     TransitionContext,
@@ -31,7 +30,9 @@ from orchestrator.engine.outbox import MessageKind as Word
 from orchestrator.engine.outbox import MessageRef
 from orchestrator.engine.planner import participant
 from orchestrator.engine.policy import LegPolicy, Policies
+from orchestrator.engine.postings import Transfer
 from orchestrator.engine.results import phase, phase_of
+from orchestrator.sagas.redemption.journal import SUSPENSE, member
 from schemas.frozen import value
 from schemas.reasons import Code
 from schemas.results import ResultStatus

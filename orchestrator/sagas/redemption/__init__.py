@@ -1,0 +1,1 @@
+"""Redemption: a member's points are deducted, a partner gives their value."""
