@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from datetime import date
 from typing import Protocol
 
 from orchestrator.engine.instance import Saga
+from orchestrator.engine.kind import LimitKey
 from orchestrator.engine.operator import OperatorDecision
 from orchestrator.engine.postings import Transfer
 from schemas.dead_letters import DeadLetter
@@ -70,10 +70,6 @@ class Movement:
     key: SagaKey
     seq: int
     transfer: Transfer
-
-
-LimitKey = tuple[int, str, date]
-"""A key hash, the scope's name and the business date."""
 
 
 @value
@@ -150,6 +146,7 @@ class Changes:
     dead_letters: list[DeadLetter] = field(default_factory=list)
     cases: dict[SagaId, Case] = field(default_factory=dict)
     settled: list[DecisionOutcome] = field(default_factory=list)
+    forgotten: dict[SagaKey, int] = field(default_factory=dict)  # To be deleted, at which revision.
     positions: dict[Partition, tuple[int | None, int]] = field(default_factory=dict)
     in_flight: dict[str, int] = field(default_factory=dict)  # Legs, more or fewer, by participant.
 

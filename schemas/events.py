@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 from pydantic import BaseModel, ValidationError
 
@@ -84,24 +85,25 @@ Event = (
 )
 """What can change a saga."""
 
-_INBOUND: Final[dict[tuple[Channel, str], type[Inbound] | type[Outbound]]] = {
-    (Channel.REQUESTS, REQUESTED): requests.RedemptionRequested,
-    (Channel.REQUESTS, INQUIRED): requests.RedemptionInquired,
-    (Channel.REQUESTS, WITHDRAWN): requests.RedemptionWithdrawn,
-    (Channel.REPLIES, ANSWERED): replies.LegAnswered,
-    (Channel.INTERNAL, TIMERS): results.TimersFired,
-    (Channel.INTERNAL, DECIDED): decisions.OperatorDecided,
+Models = Mapping[tuple[Channel, str], type[Inbound] | type[Outbound]]
+"""The models of events, by channel and type."""
+
+INBOUND: Final[Models] = {
+    (event.channel, event.name): cast("type[Inbound] | type[Outbound]", event.data)
+    for event in EVENTS
+    if event.channel in (Channel.REQUESTS, Channel.REPLIES, Channel.INTERNAL)
 }
+"""What the platform reads."""
 
 
-def parse(channel: Channel, event_type: str, data: bytes) -> Event:
+def parse(channel: Channel, event_type: str, data: bytes, inbound: Models = INBOUND) -> Event:
     """The event that the data of a record holds, on the channel it came on.
 
     Raises:
         Unreadable: the type is not one of this channel, or the data does not keep the contract;
             the error names the field.
     """
-    model = _INBOUND.get((channel, event_type))
+    model = inbound.get((channel, event_type))
     if model is None:
         raise Unreadable("ce_type", f"{event_type!r} is not an event of a {channel} topic")
     if b"NaN" in data or b"Infinity" in data:

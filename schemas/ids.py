@@ -32,6 +32,18 @@ _NAMESPACE: Final = NAMESPACE.bytes
 _VARIANT: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 
+_ID_CHARS: Final = 36
+
+
+def split_leg_id(leg_id: str) -> tuple[SagaId, str]:
+    """The two parts of a leg id, `<saga id>/<path>`: the saga's id, and the leg's path in the saga.
+
+    Nothing is checked, since an id from the wire may be any text: what is no longer than a saga id
+    is all in the first part and has an empty path.
+    """
+    return leg_id[:_ID_CHARS], leg_id[_ID_CHARS + 1 :]
+
+
 def partition_key(origin: str, account: str) -> str:
     """The record key that all records of an account carry."""
     return f"{origin}/{account}"

@@ -162,6 +162,9 @@ class TimerFired(Outbound):
     revision: Count
     """The revision that set the timer; a timer of an earlier revision is stale."""
 
+    ended: bool = False
+    """The saga had its final result by then: it may be forgotten, and not be there any more."""
+
 
 class TimersFired(Outbound):
     """`uprp.timers.fired.v1`, on `uprp.internal`: sagas of this partition have something due."""

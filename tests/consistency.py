@@ -21,6 +21,7 @@ from adapters.sandbox.business import DENIED
 from orchestrator.engine.instance import Saga
 from orchestrator.engine.machine import DECIDED, Status
 from orchestrator.sagas.redemption.journal import SUSPENSE
+from orchestrator.sagas.redemption.terms import CREDITOR, DEBTOR
 from tests.harness import LimitRow, Platform
 from tests.wire import Heard, Redemption
 
@@ -132,9 +133,9 @@ def members_have_what_they_were_told(given: Evidence) -> Iterator[str]:
     issued: Counter[tuple[str, str]] = Counter()
     for saga_id, told in given.finals().items():
         terms = given.sagas[saga_id].terms
-        charged[terms.debtor, terms.debtor_account] += told["points"]["charged"]
+        charged[terms.participants[DEBTOR], terms.body.debtor_account] += told["points"]["charged"]
         pieces = sum(line["issued"] for line in told["lines"])
-        issued[terms.creditor, terms.creditor_account] += pieces
+        issued[terms.participants[CREDITOR], terms.body.creditor_account] += pieces
     for (company, name), points in charged.items():
         if company:
             given.looked_at["member accounts"] += 1
@@ -154,8 +155,8 @@ def limits_are_what_was_issued(given: Evidence) -> Iterator[str]:
     worth: Counter[tuple[str, Any]] = Counter()
     for saga_id, told in given.finals().items():
         terms = given.sagas[saga_id].terms
-        for line, found in zip(terms.lines, told["lines"], strict=True):
-            worth[terms.limit, terms.business_date] += line.worth_of(found["issued"])
+        for line, found in zip(terms.body.lines, told["lines"], strict=True):
+            worth[terms.body.limit, terms.body.business_date] += line.worth_of(found["issued"])
     used = {(row.scope, row.business_date): row.used for row in given.limits}
     for key in used.keys() | worth.keys():
         given.looked_at["limits"] += 1

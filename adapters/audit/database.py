@@ -105,7 +105,7 @@ async def _open(dsn: str, catalogue: Catalogue, options: Options, stack: AsyncEx
         connections.append(connection)
     limits = [
         (programme.id, programme.version, programme.limit.worth)
-        for programme in catalogue.programmes.values()
+        for programme in catalogue.programmes["redemption"].values()
         if programme.limit is not None
     ]
     bounds = [list(column) for column in zip(*limits, strict=True)] or [[], [], []]

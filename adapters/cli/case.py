@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from adapters.cli.saga import owner, said_in_words
 from adapters.postgres.views import DecisionLine
-from orchestrator.engine.balance import in_suspense
 from orchestrator.engine.engine import Engine
 from orchestrator.engine.instance import Leg, Saga
 from orchestrator.engine.machine import NoChange, Status
@@ -19,7 +18,8 @@ from orchestrator.engine.outbox import new_messages
 from orchestrator.engine.policy import Policies
 from orchestrator.engine.results import phase
 from orchestrator.engine.undo import LOSS
-from orchestrator.sagas import SAGAS
+from orchestrator.sagas import KINDS
+from orchestrator.sagas.redemption.balance import in_suspense
 from orchestrator.sagas.redemption.journal import transfers
 from schemas.times import moment
 
@@ -128,14 +128,14 @@ def foresee(
 def engine_of(saga: Saga, policies: Policies) -> Engine:
     """The engine for the version that the saga was accepted under."""
     terms = saga.terms
-    return Engine(SAGAS[terms.definition, terms.definition_version], policies)
+    return Engine(KINDS[terms.definition, terms.definition_version], policies)
 
 
 def of(saga: Saga, leg: Leg, amount: int) -> str:
     """`25,000 citi-points` or `2 x hkd50`."""
     if leg.verb == LOSS or leg.line is None:
-        return f"{amount:,} {saga.terms.unit}" if amount else "nothing"
-    return f"{amount:,} x {saga.terms.lines[leg.line].item}" if amount else "nothing"
+        return f"{amount:,} {saga.terms.body.unit}" if amount else "nothing"
+    return f"{amount:,} x {saga.terms.body.lines[leg.line].item}" if amount else "nothing"
 
 
 def _times(count: int) -> str:
@@ -176,7 +176,7 @@ def case_data(case: Case) -> dict[str, Any]:
         "programme": terms.programme,
         "since": case.since.isoformat(),
         "age_s": round((case.now - case.since).total_seconds(), 3),
-        "stake": {"points": case.stake, "unit": terms.unit},
+        "stake": {"points": case.stake, "unit": terms.body.unit},
         "legs": [_leg_data(case, leg) for leg in case.legs],
         "decisions": [decision_data(one) for one in case.decisions],
     }

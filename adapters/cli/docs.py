@@ -22,7 +22,7 @@ from orchestrator.catalogue.loader import load
 from orchestrator.engine import diagram
 from orchestrator.engine.policy import LegPolicy
 from orchestrator.errors import Stop
-from orchestrator.sagas.redemption.definition import REDEMPTION
+from orchestrator.sagas.redemption.kind import REDEMPTION
 from orchestrator.settings import PREFIX, ROOT, Settings
 from orchestrator.telemetry import Metrics
 
@@ -31,7 +31,7 @@ COMMAND: Final = "python -m adapters.cli.docs"
 
 def flow() -> str:
     """The picture of a redemption."""
-    return f"```mermaid\n{diagram.flow(REDEMPTION)}\n```"
+    return f"```mermaid\n{diagram.flow(REDEMPTION.definition)}\n```"
 
 
 def life() -> str:

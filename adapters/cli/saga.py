@@ -14,11 +14,11 @@ from rich.table import Table
 from adapters.cli.console import complain, emit_json, stdout
 from adapters.cli.platform import EXIT_NOT_FOUND, EXIT_USAGE, read_settings, run
 from adapters.postgres.views import SagaLine, SagaStory, TimelineLine, open_views
+from orchestrator.engine.definition import participant
 from orchestrator.engine.instance import Leg, Saga
 from orchestrator.engine.machine import IN_FLIGHT, Status
-from orchestrator.engine.planner import participant
 from orchestrator.engine.results import phase
-from orchestrator.sagas import SAGAS
+from orchestrator.sagas import KINDS
 from schemas.times import moment
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
@@ -105,10 +105,10 @@ def tell(story: SagaStory) -> Iterator[str]:
 def heading(saga: Saga) -> Iterator[str]:
     """Which saga it is, where it stands and what was asked for."""
     terms = saga.terms
-    lines = ", ".join(f"{line.quantity:,} x {line.item}" for line in terms.lines) or "nothing"
+    lines = ", ".join(f"{line.quantity:,} x {line.item}" for line in terms.body.lines) or "nothing"
     yield f"[bold]{terms.saga_id}[/]  {_coloured(phase(saga))}"
     yield escape(
-        f"  {lines} for {terms.points:,} {terms.unit or 'points'}"
+        f"  {lines} for {terms.body.points:,} {terms.body.unit or 'points'}"
         f"   {terms.origin}/{terms.account} request {terms.request_id}"
         f"   {terms.programme} v{terms.programme_version}"
     )
@@ -190,7 +190,7 @@ _ASK: Final = {"do": "ask {}", "inquire": "inquire of {}", "cancel": "tell {} to
 
 def owner(saga: Saga, path: str) -> str:
     """The participant whose leg it is; nobody for a loss."""
-    definition = SAGAS[saga.terms.definition, saga.terms.definition_version]
+    definition = KINDS[saga.terms.definition, saga.terms.definition_version].definition
     return participant(saga.terms, definition, Leg(path=path, asked=0).verb)
 
 

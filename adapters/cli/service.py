@@ -125,7 +125,7 @@ def config_check(*, as_json: AsJson = False) -> None:
             complain(str(problem))
         raise typer.Exit(EXIT_USAGE) from None
     found = {
-        "programmes": {p.id: p.version for p in catalogue.programmes.values()},
+        "programmes": {name: programme.version for name, programme in catalogue.offers()},
         "participants": {p.id: p.version for p in catalogue.participants.values()},
         "problems": [],
     }

@@ -14,11 +14,12 @@ from adapters.postgres.views import AccountBalance, SagaStory
 from adapters.sandbox.banking import own_leg
 from adapters.sandbox.books import Books, LegBook
 from adapters.sandbox.business import DENIED
+from orchestrator.engine.definition import participant
 from orchestrator.engine.instance import Leg, Saga
 from orchestrator.engine.machine import Status
-from orchestrator.engine.planner import participant
-from orchestrator.sagas import SAGAS
+from orchestrator.sagas import KINDS
 from orchestrator.sagas.redemption.journal import SUSPENSE
+from orchestrator.sagas.redemption.terms import CREDITOR, DEBTOR
 
 Held = tuple[str, str, str]
 """Company, account, and the item for coupons; "" for what the account itself counts."""
@@ -121,8 +122,10 @@ def standing(saga: Saga, leg: Leg) -> tuple[str, str]:
     What a channel took itself stands under its own reference: the platform never asked for it.
     """
     terms = saga.terms
-    owner = participant(terms, SAGAS[terms.definition, terms.definition_version], leg.verb)
-    if terms.prededucted and leg.path == saga.legs[0].path:
+    owner = participant(
+        terms, KINDS[terms.definition, terms.definition_version].definition, leg.verb
+    )
+    if terms.body.prededucted and leg.path == saga.legs[0].path:
         return owner, own_leg(leg.reference or "")
     return owner, f"{terms.saga_id}/{leg.path}"
 
@@ -176,17 +179,21 @@ def _told(
         result = results.get(terms.saga_id)
         if result is None:
             continue
-        if terms.debtor:
-            units[terms.debtor] = terms.unit
-            told[terms.debtor, terms.debtor_account, ""] -= result["points"]["charged"]
+        if terms.participants[DEBTOR]:
+            units[terms.participants[DEBTOR]] = terms.body.unit
+            told[terms.participants[DEBTOR], terms.body.debtor_account, ""] -= result["points"][
+                "charged"
+            ]
         for line in result["lines"]:
-            of = after.companies.get(terms.creditor)
-            counted = of is not None and terms.creditor_account in of.accounts
+            of = after.companies.get(terms.participants[CREDITOR])
+            counted = of is not None and terms.body.creditor_account in of.accounts
             if counted:
-                units[terms.creditor] = line["item"]
+                units[terms.participants[CREDITOR]] = line["item"]
             if line["issued"]:
                 item = "" if counted else line["item"]
-                told[terms.creditor, terms.creditor_account, item] += line["issued"]
+                told[terms.participants[CREDITOR], terms.body.creditor_account, item] += line[
+                    "issued"
+                ]
     return told, units
 
 

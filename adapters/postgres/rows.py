@@ -14,6 +14,7 @@ from orchestrator.engine.instance import Saga
 from orchestrator.engine.operator import Action, OperatorDecision
 from orchestrator.engine.results import phase
 from orchestrator.ports import Case, DecisionOutcome
+from orchestrator.sagas import KINDS
 
 COLUMNS: Final = {
     "saga": (
@@ -64,7 +65,7 @@ def begun_row(saga: Saga) -> tuple[Any, ...]:
         terms.programme,
         terms.programme_version,
         time_of(terms.accepted_at),
-        encode_terms(terms),
+        encode_terms(terms, KINDS),
         encode_state(saga),
     )
 
@@ -87,6 +88,7 @@ def saga_from(row: Mapping[str, Any]) -> Saga:
     """The saga that a row of the table holds."""
     terms = decode_terms(
         row["terms"],
+        KINDS,
         saga_id=str(row["saga_id"]),
         key_hash=row["key_hash"],
         origin=row["origin"],
@@ -96,7 +98,7 @@ def saga_from(row: Mapping[str, Any]) -> Saga:
         programme_version=row["programme_version"],
         accepted_at=ms_of(row["accepted_at"]) or 0,
     )
-    return decode_state(row["state"], terms, row["revision"], ms_of(row["due_at"]))
+    return decode_state(row["state"], terms, KINDS, row["revision"], ms_of(row["due_at"]))
 
 
 def case_row(case: Case) -> tuple[Any, ...]:

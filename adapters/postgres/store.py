@@ -26,6 +26,7 @@ from adapters.postgres.rows import (
     time_of,
 )
 from orchestrator.engine.instance import Saga
+from orchestrator.engine.kind import LimitKey
 from orchestrator.errors import Conflict, Fenced
 from orchestrator.ports import (
     Change,
@@ -35,7 +36,6 @@ from orchestrator.ports import (
     DecisionRow,
     DueDecision,
     LimitChange,
-    LimitKey,
     Partition,
     PartitionShare,
     RecordPosition,

@@ -32,6 +32,7 @@ from orchestrator.admission.gate import (
 )
 from orchestrator.admission.outcomes import ParticipantOutcomes, observe
 from orchestrator.ports import Change, Record
+from orchestrator.sagas import KINDS, Kinds
 from schemas.events import Channel, topic_of
 
 DEAF_MS: Final = 1_000
@@ -64,7 +65,8 @@ class _Watch:
 class AdmissionController:
     """Tallies outcomes, and turns what is known of all coordinators into allowances."""
 
-    def __init__(self, policies: Mapping[str, HealthPolicy]) -> None:
+    def __init__(self, policies: Mapping[str, HealthPolicy], kinds: Kinds = KINDS) -> None:
+        self._kinds = kinds
         self._watches = {name: _Watch(policy) for name, policy in policies.items()}
         self._part = Slot()
         self._bounded: list[str] = []
@@ -89,7 +91,7 @@ class AdmissionController:
 
     def observe(self, changes: Iterable[Change]) -> ParticipantOutcomes:
         """What a batch tells of the participants; nothing is remembered yet."""
-        return observe(changes, self._since, self._listening)
+        return observe(changes, self._since, self._listening, self._kinds)
 
     def committed(
         self, outcomes: ParticipantOutcomes, taken: Mapping[str, Admitted], now: int

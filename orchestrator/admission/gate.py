@@ -6,13 +6,14 @@ none has to ask another. Pure: times are arguments, in milliseconds; shares are 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Final
 
 from orchestrator.admission.breaker import Breaker, HealthPolicy, State, WhenUnavailable
-from orchestrator.engine.definition import Definition, Kind, Role
-from orchestrator.engine.instance import Terms
+from orchestrator.engine.definition import Definition, participant
+from orchestrator.engine.instance import Leg, Terms
+from orchestrator.engine.machine import Status
 from schemas.frozen import replaced, value
 
 MICRO: Final = 1_000_000
@@ -136,8 +137,13 @@ class Gate:
         self._left = dict(allowances)
         self.taken: dict[str, Admitted] = {}
 
-    def admit(self, terms: Terms, definition: Definition) -> Blocked | None:
-        """Let a saga through, or say who objects.
+    @property
+    def bounded(self) -> bool:
+        """Whether anybody is bounded at all; most of the time nobody is."""
+        return bool(self._left)
+
+    def admit(self, legs: Mapping[str, int]) -> Blocked | None:
+        """Let a saga through that needs so many legs of each participant, or say who objects.
 
         Nothing is taken from anybody unless everybody agrees. Of several objections the one that
         refuses counts before those that hold, and the shorter patience before the longer.
@@ -145,7 +151,6 @@ class Gate:
         left = self._left
         if not left:
             return None
-        legs = legs_needed(terms, definition)
         concerned = [name for name in legs if name in left]
         objections = []
         for name in concerned:
@@ -164,15 +169,13 @@ class Gate:
         return None
 
 
-def legs_needed(terms: Terms, definition: Definition) -> dict[str, int]:
-    """How many legs a saga will ask of whom if all goes well."""
-    names = {Role.ORIGIN: terms.origin, Role.DEBTOR: terms.debtor, Role.CREDITOR: terms.creditor}
+def legs_needed(legs: Iterable[Leg], terms: Terms, definition: Definition) -> dict[str, int]:
+    """How many legs a new saga will ask of whom if all goes well."""
     needed: dict[str, int] = {}
-    for step in definition.steps:
-        if terms.prededucted and step.kind is Kind.COMPENSABLE:
-            continue  # The origin did it itself.
-        name = names[step.to]
-        needed[name] = needed.get(name, 0) + (len(terms.lines) if step.per_line else 1)
+    for leg in legs:
+        if leg.status is Status.WAITING:  # What the origin did itself is done.
+            name = participant(terms, definition, leg.verb)
+            needed[name] = needed.get(name, 0) + 1
     return needed
 
 

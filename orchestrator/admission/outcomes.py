@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from orchestrator.admission.breaker import Counts
-from orchestrator.engine.definition import Definition, Role
+from orchestrator.engine.definition import Definition
 from orchestrator.engine.instance import Leg, Saga, Terms
 from orchestrator.engine.machine import Status
 from orchestrator.engine.undo import LOSS
 from orchestrator.ports import Change
-from orchestrator.sagas import SAGAS
+from orchestrator.sagas import KINDS, Kinds
 
 WAITING, SENT, UNKNOWN = Status.WAITING, Status.SENT, Status.UNKNOWN
 CANCELLING: Final = Status.CANCELLING
@@ -33,8 +33,8 @@ class ParticipantOutcomes:
     in_flight: dict[str, int] = field(default_factory=dict)
 
 
-class _Sides(dict[str, int]):
-    """Whom a leg belongs to, by its path: there are few paths, asked for often."""
+class _Roles(dict[str, int]):
+    """Whose a leg is, by its path: there are few paths, asked for often."""
 
     def __init__(self, definition: Definition) -> None:
         super().__init__()
@@ -42,36 +42,46 @@ class _Sides(dict[str, int]):
 
     def __missing__(self, path: str) -> int:
         verb = Leg(path, 0).verb
-        side = _NOBODY if verb == LOSS else _SIDES[self._definition.step_of(verb).to]
-        self[path] = side
-        return side
+        role = _NOBODY if verb == LOSS else int(self._definition.role_of(verb))
+        self[path] = role
+        return role
 
 
-_NOBODY: Final = 3
-_SIDES: Final = {Role.ORIGIN: 0, Role.DEBTOR: 1, Role.CREDITOR: 2}
-_SIDES_OF: Final = {
-    name: {found.version: _Sides(found) for found in SAGAS.values() if found.name == name}
-    for name, _ in SAGAS
-}
+_NOBODY: Final = -1  # The last of `_names`.
 
 
-def in_flight(saga: Saga) -> dict[str, int]:
+_ROLES: Final[dict[tuple[str, int], _Roles]] = {}
+
+
+def _roles_of(terms: Terms, kinds: Kinds) -> _Roles:
+    """Whose the legs of a kind are; worked out once."""
+    version = (terms.definition, terms.definition_version)
+    found = _ROLES.get(version)
+    if found is None:
+        found = _ROLES[version] = _Roles(kinds[version].definition)
+    return found
+
+
+def in_flight(saga: Saga, kinds: Kinds = KINDS) -> dict[str, int]:
     """How many of a saga's legs each participant owes an answer to, or soon will.
 
     A function of the saga alone, so that the changes of every commit add up to the sum over all.
     """
     found: dict[str, int] = {}
     names, coming = _names(saga.terms), bool(saga.legs) and _on_its_way(saga)
-    sides = _SIDES_OF[saga.terms.definition][saga.terms.definition_version]
+    roles = _roles_of(saga.terms, kinds)
     for leg in saga.legs:
         if _counts(leg.status, coming):
-            name = names[sides[leg.path]]
+            name = names[roles[leg.path]]
             found[name] = found.get(name, 0) + 1
     return found
 
 
 def observe(
-    changes: Iterable[Change], since: Mapping[str, int], listening: Mapping[str, int]
+    changes: Iterable[Change],
+    since: Mapping[str, int],
+    listening: Mapping[str, int],
+    kinds: Kinds = KINDS,
 ) -> ParticipantOutcomes:
     """What the changes of one batch tell.
 
@@ -84,22 +94,23 @@ def observe(
     for change in changes:
         saga = change.now
         if saga.legs:
-            _compare(change.was, saga, counts, since, listening)
+            roles = _roles_of(saga.terms, kinds)
+            _compare(change.was, saga, roles, counts, since, listening)
     return ParticipantOutcomes(
         {name: Counts(*n[:3]) for name, n in counts.items() if any(n[:3])},
         {name: n[3] for name, n in counts.items() if n[3]},
     )
 
 
-def _compare(
+def _compare(  # noqa: PLR0917  # Runs for every change: keywords cost.
     was: Saga | None,
     now: Saga,
+    roles: _Roles,
     counts: dict[str, list[int]],
     since: Mapping[str, int],
     listening: Mapping[str, int],
 ) -> None:
-    terms = now.terms
-    sides, names = _SIDES_OF[terms.definition][terms.definition_version], _names(terms)
+    names = _names(now.terms)
     before = was.legs if was is not None else ()
     came, comes = was is not None and bool(before) and _on_its_way(was), _on_its_way(now)
     known = len(before)
@@ -108,7 +119,7 @@ def _compare(
         if came is comes and old is not None and old.status is leg.status:
             continue
         status, earlier = leg.status, old.status if old is not None else WAITING
-        name = names[sides[leg.path]]
+        name = names[roles[leg.path]]
         if not name:
             continue  # A loss: nobody was asked.
         count = counts.get(name) or counts.setdefault(name, [0, 0, 0, 0])
@@ -140,6 +151,6 @@ def _on_its_way(saga: Saga) -> bool:
     return saga.legs[0].status is SENT and not saga.withdrawn and not saga.ended
 
 
-def _names(terms: Terms) -> tuple[str, str, str, str]:
-    """The participants, in the order of their sides."""
-    return (terms.origin, terms.debtor, terms.creditor, "")
+def _names(terms: Terms) -> tuple[str, ...]:
+    """The participants in the order of their roles, and nobody behind them."""
+    return (*terms.participants, "")

@@ -11,28 +11,23 @@ from typing import Final
 
 from orchestrator.admission.gate import Allowance, Gate
 from orchestrator.batch.decode import InboundEvent
-from orchestrator.batch.effects import BatchResult, Kits, place_of
-from orchestrator.batch.events import Batch
+from orchestrator.batch.effects import BatchResult, EffectRecorder, position_of
+from orchestrator.batch.events import BatchProcessor, Handler, handlers_of
+from orchestrator.batch.kinds import BoundKinds
 from orchestrator.catalogue.loader import Catalogue
-from orchestrator.engine.engine import Engine
 from orchestrator.engine.instance import Saga
-from orchestrator.engine.rebuild import PublishedSaga
+from orchestrator.engine.kind import LimitKey
+from orchestrator.engine.published import PublishedSaga
 from orchestrator.ports import (
     DeadLetterReason,
     DecisionKey,
     DecisionRow,
-    LimitKey,
     RecordPosition,
     SagaKey,
 )
-from orchestrator.sagas import SAGAS
-from orchestrator.sagas.redemption import acceptance
-from orchestrator.sagas.redemption.fast_path import FastPath
-from orchestrator.sagas.redemption.messages import Messages
 from schemas.decisions import OperatorDecided
 from schemas.events import Channel
-from schemas.ids import SagaId, bucket
-from schemas.requests import RedemptionRequested
+from schemas.ids import SagaId
 
 _NONE: Final[Mapping[int, DecisionRow]] = {}
 _NOWHERE: Final[Mapping[RecordPosition, DeadLetterReason]] = {}
@@ -61,34 +56,28 @@ class Decider:
 
     catalogue: Catalogue
     group: str  # The consumer group, for dead letters.
-    kits: Kits = field(init=False)
-    ways: Mapping[tuple[str, int], FastPath] = field(init=False)
+    kinds: BoundKinds = field(init=False)
+    _handlers: Mapping[type, Handler] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Build the engine and the vocabulary of every version once; they hold no state."""
-        kits = {
-            version: (
-                Engine(saga, self.catalogue.policies),
-                Messages(saga, self.catalogue.policies),
-            )
-            for version, saga in SAGAS.items()
-        }
-        object.__setattr__(self, "kits", kits)
-        ways = {version: FastPath(saga, self.catalogue.policies) for version, saga in SAGAS.items()}
-        object.__setattr__(self, "ways", ways)
+        """Bind every kind once; what is bound holds no state."""
+        kinds = BoundKinds(self.catalogue.kinds, self.catalogue.policies)
+        object.__setattr__(self, "kinds", kinds)
+        object.__setattr__(self, "_handlers", handlers_of(kinds))
 
     def needs(
         self,
         arrivals: Sequence[InboundEvent],
         now: int,
-        said: Mapping[SagaId, PublishedSaga] = NOTHING,
+        published: Mapping[SagaId, PublishedSaga] = NOTHING,
     ) -> Needs:
         """Which sagas and limits the batch touches."""
         keys: dict[SagaKey, None] = {}
         strays: dict[SagaId, None] = {}
         limits: set[LimitKey] = set()
         decisions: set[DecisionKey] = set()
-        places = {place_of(one) for one in arrivals if one.redelivered and one.problem is None}
+        places = {position_of(one) for one in arrivals if one.redelivered and one.problem is None}
+        by_request = self.kinds.by_request
         for arrival in arrivals:
             if arrival.key is not None:
                 keys[arrival.key] = None
@@ -97,23 +86,13 @@ class Decider:
                 strays[arrival.saga] = None  # Must exist: sought everywhere if it is not there.
                 if type(event) is OperatorDecided and arrival.key is not None:
                     decisions.add((arrival.key[0], event.decision))
-            elif type(event) is RedemptionRequested and not arrival.redelivered:
-                programme = self.catalogue.programmes.get(event.programme)
-                if programme is not None and programme.limit is not None:
-                    origin, account = arrival.route.participant, event.account
-                    scope = acceptance.limit_scope(programme, origin, account)
-                    before = said.get(arrival.saga) if said and arrival.saga else None
-                    at = now if before is None else before.began
-                    day = acceptance.business_date(at, programme.zone)
-                    day = day if before is None else before.day(day)
-                    limits.add((bucket(origin, account), scope, day))
-        return Needs(
-            keys,
-            strays,
-            frozenset(limits),
-            frozenset(decisions),
-            frozenset(places),
-        )
+            elif not arrival.redelivered and (bound := by_request.get(type(event))) is not None:
+                origin, programmes = arrival.route.participant, self.catalogue.programmes
+                before = published.get(arrival.saga) if published and arrival.saga else None
+                limit = bound.kind.intake.limit(event, origin, programmes, now, before)
+                if limit is not None:
+                    limits.add(limit)
+        return Needs(keys, strays, frozenset(limits), frozenset(decisions), frozenset(places))
 
     def decide(
         self,
@@ -125,43 +104,67 @@ class Decider:
         made: Mapping[int, DecisionRow] = _NONE,
         allowances: Mapping[str, Allowance] = _ANY,
         aside: Mapping[RecordPosition, DeadLetterReason] = _NOWHERE,
-        said: Mapping[SagaId, PublishedSaga] = NOTHING,
+        published: Mapping[SagaId, PublishedSaga] = NOTHING,
     ) -> BatchResult:
         """Apply the arrivals in order.
 
         `made` are the decisions of people that they name; `allowances` bound what participants get
-        that is new; `aside` is what was set aside when it first came; `said` is what was said
+        that is new; `aside` is what was set aside when it first came; `published` is what was said
         before the database was lost.
         """
-        batch = Batch(self, dict(loaded), dict(used), now, said)
-        batch.admit(dict(made), Gate(allowances))
-        batch.aside = aside
+        recorder = self._recorder(loaded, used, now, published)
+        batch = BatchProcessor(
+            recorder,
+            self._handlers,
+            self.catalogue.programmes,
+            made=made,
+            gate=Gate(allowances),
+            aside=aside,
+        )
         for arrival in arrivals:
             batch.apply(arrival)
-        return batch.finish(loaded)
+        return recorder.finish(loaded)
 
     def is_behind(
-        self, said: Mapping[SagaId, PublishedSaga], loaded: Mapping[SagaId, Saga], now: int
+        self,
+        published: Mapping[SagaId, PublishedSaga],
+        loaded: Mapping[SagaId, Saga],
+        now: int,
     ) -> bool:
         """Whether something was said that these sagas do not imply: their database is older."""
-        for saga_id, words in said.items():
+        for saga_id, said in published.items():
             saga = loaded.get(saga_id)
             if saga is None:
                 return True
-            engine, _ = self.kits[saga.terms.definition, saga.terms.definition_version]
-            if engine.recall(saga, words, now) is not saga:
+            if self.kinds.of(saga.terms).engine.recall(saga, said, now) is not saga:
                 return True
         return False
 
     def recall(
         self,
-        said: Mapping[SagaId, PublishedSaga],
+        published: Mapping[SagaId, PublishedSaga],
         loaded: Mapping[SagaId, Saga],
         used: Mapping[LimitKey, int],
         now: int,
     ) -> BatchResult:
         """Bring sagas that survived the loss of a database up to what was said of them since."""
-        batch = Batch(self, dict(loaded), dict(used), now, said)
+        recorder = self._recorder(loaded, used, now, published)
         for saga_id, saga in loaded.items():
-            batch.recall(saga, said[saga_id])
-        return batch.finish(loaded)
+            recorder.recall(saga, published[saga_id])
+        return recorder.finish(loaded)
+
+    def limit_of(self, saga: Saga) -> LimitKey | None:
+        """The account limit that a saga counts on, if its kind has one."""
+        books = self.kinds.of(saga.terms).kind.books
+        return books.limit(saga.terms) if books is not None else None
+
+    def _recorder(
+        self,
+        loaded: Mapping[SagaId, Saga],
+        used: Mapping[LimitKey, int],
+        now: int,
+        published: Mapping[SagaId, PublishedSaga],
+    ) -> EffectRecorder:
+        return EffectRecorder(
+            self.kinds, self.group, dict(loaded), dict(used), now, published=published
+        )

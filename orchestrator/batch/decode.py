@@ -11,7 +11,7 @@ from schemas import events
 from schemas.envelope import PLATFORM_SOURCE, Envelope, Unreadable, read, source_of
 from schemas.events import Channel
 from schemas.frozen import value
-from schemas.ids import SagaId, key_hash, saga_key
+from schemas.ids import SagaId, key_hash, saga_key, split_leg_id
 from schemas.results import TimerFired, TimersFired
 
 
@@ -50,9 +50,14 @@ def routes(participants: Mapping[str, object]) -> dict[str, Route]:
     return found
 
 
-def decode(record: Record, route: Route, *, redelivered: bool) -> list[InboundEvent]:
-    """Read one record, which may say something of several sagas; never raises."""
-    found = _read(record, route, redelivered=redelivered)
+def decode(
+    record: Record, route: Route, *, redelivered: bool, inbound: events.Models = events.INBOUND
+) -> list[InboundEvent]:
+    """Read one record, which may say something of several sagas; never raises.
+
+    `inbound` are the models of all that may be read, by channel and type.
+    """
+    found = _read(record, route, inbound, redelivered=redelivered)
     event = found.event
     if type(event) is not TimersFired:
         return [found]
@@ -71,7 +76,9 @@ def decode(record: Record, route: Route, *, redelivered: bool) -> list[InboundEv
     ]
 
 
-def _read(record: Record, route: Route, *, redelivered: bool) -> InboundEvent:
+def _read(
+    record: Record, route: Route, inbound: events.Models, *, redelivered: bool
+) -> InboundEvent:
     try:
         envelope, data = read(record.headers, record.value)
     except Unreadable as problem:
@@ -79,7 +86,7 @@ def _read(record: Record, route: Route, *, redelivered: bool) -> InboundEvent:
     try:
         if envelope.source != route.source:
             raise _another(envelope, route)
-        event: Any = events.parse(route.channel, envelope.type, data)
+        event: Any = events.parse(route.channel, envelope.type, data, inbound)
     except Unreadable as problem:
         problem.event_id = envelope.id
         return InboundEvent(record, route, redelivered, envelope, problem=problem)
@@ -88,7 +95,7 @@ def _read(record: Record, route: Route, *, redelivered: bool) -> InboundEvent:
         return InboundEvent(record, route, redelivered, envelope, event, key[1], key)
     if type(event) is TimersFired:
         return InboundEvent(record, route, redelivered, envelope, event)
-    saga = event.leg_id[:36] if route.participant else event.saga_id
+    saga = split_leg_id(event.leg_id)[0] if route.participant else event.saga_id
     # A reply carries the key of its command. Whoever forgets it is slower, not wrong.
     hint = (key_hash(record.key), saga) if record.key else None
     return InboundEvent(record, route, redelivered, envelope, event, saga, hint)

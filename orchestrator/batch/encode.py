@@ -13,8 +13,8 @@ from pydantic import BaseModel
 
 from orchestrator.batch.decode import InboundEvent
 from orchestrator.engine.instance import Saga
+from orchestrator.engine.messages import Message
 from orchestrator.ports import Outgoing
-from orchestrator.sagas.redemption.messages import Message
 from schemas import events
 from schemas.dead_letters import DeadLetter, Disposition
 from schemas.envelope import PLATFORM_SOURCE, VALUE_BYTES_MAX, Envelope, Unreadable, rfc3339
@@ -77,6 +77,7 @@ def timers_record(sagas: Sequence[Saga], at: str) -> Outgoing:
             "bucket": saga.terms.key_hash,
             "revision": saga.revision,
         }
+        | ({"ended": True} if saga.ended else {})
         for saga in sagas
     ]
     return Outgoing(
@@ -189,13 +190,13 @@ def _printable(text: str | None) -> str | None:
 
 
 def result_envelope(
-    saga_id: SagaId, event_id: str, caused_by: str | None, now: datetime
+    type_: str, saga_id: SagaId, event_id: str, caused_by: str | None, now: datetime
 ) -> Envelope:
     """The envelope of a result about a saga that does not exist."""
     return Envelope(
         id=event_id,
         source=PLATFORM_SOURCE,
-        type=events.RESULT,
+        type=type_,
         time=rfc3339(now),
         subject=saga_id,
         causation_id=caused_by,

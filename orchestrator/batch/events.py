@@ -2,196 +2,252 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, Final, cast
 
+from orchestrator.admission.gate import Gate
 from orchestrator.batch.decode import InboundEvent
-from orchestrator.batch.effects import event_id_of, place_of
-from orchestrator.batch.requests import Origins
+from orchestrator.batch.effects import EffectRecorder, event_id_of, position_of
+from orchestrator.batch.kinds import BoundKind, BoundKinds
+from orchestrator.batch.requests import RequestHandler
 from orchestrator.engine.instance import Leg, Saga
+from orchestrator.engine.kind import AccountEvent, Programmes, SagaRequested
 from orchestrator.engine.ladder import LegUpdate
 from orchestrator.engine.machine import READINGS, Event, NoChange
 from orchestrator.engine.operator import TWO_PERSONS
 from orchestrator.engine.operator_errors import why_refused
-from orchestrator.ports import (
-    DecisionOutcome,
-    DecisionRow,
-)
-from orchestrator.sagas.redemption.messages import read_reply
+from orchestrator.ports import DeadLetterReason, DecisionOutcome, DecisionRow, RecordPosition
 from schemas.base import Inbound
 from schemas.dead_letters import Disposition
 from schemas.decisions import OperatorDecided
 from schemas.envelope import Unreadable
 from schemas.events import Channel
 from schemas.frozen import replaced
+from schemas.ids import split_leg_id
 from schemas.reasons import Code
 from schemas.replies import LegAnswered
-from schemas.requests import RedemptionInquired, RedemptionRequested, RedemptionWithdrawn
 from schemas.results import TimerFired
 from schemas.values import moment_of
 
 CLOCKS_APART_MAX: Final = 60_000
 """How far the clocks of two of our processes may differ, in milliseconds."""
 
+Handler = Callable[["BatchProcessor", InboundEvent, Any], bool]
+"""Applies an event; True if it was inconclusive at whatever revision its saga is."""
+_NO_DECISIONS: Final[Mapping[int, DecisionRow]] = MappingProxyType({})
+_NO_LETTERS: Final[Mapping[RecordPosition, DeadLetterReason]] = MappingProxyType({})
 
-class Batch(Origins):
-    """One batch: what each event means."""
+
+class BatchProcessor:
+    """Applies the events of one batch in their order."""
+
+    def __init__(
+        self,
+        recorder: EffectRecorder,
+        handlers: Mapping[type, Handler],
+        programmes: Programmes,
+        *,
+        made: Mapping[int, DecisionRow] = _NO_DECISIONS,
+        gate: Gate | None = None,
+        aside: Mapping[RecordPosition, DeadLetterReason] = _NO_LETTERS,
+    ) -> None:
+        """Begin a batch.
+
+        Args:
+            recorder: where what is decided is written down.
+            handlers: what is done with each type of event (`handlers_of`).
+            programmes: what is on offer.
+            made: the decisions of people that the batch names.
+            gate: what participants may get that is new; None: anything.
+            aside: what was set aside when it first came.
+        """
+        self.recorder = recorder
+        self.requests = RequestHandler(recorder, programmes, gate or Gate({}))
+        self._handlers = handlers
+        self._made = dict(made)
+        self._aside = aside
 
     def apply(self, arrival: InboundEvent) -> None:
         """Take what one record says of a saga."""
+        recorder, event = self.recorder, arrival.event
         if not arrival.redelivered:
-            self.decision.new_records += 1
+            recorder.result.new_records += 1
         if arrival.problem is not None:
-            self._dead_letter(arrival, arrival.problem, Disposition.POISON)
+            recorder.dead_letter(arrival, arrival.problem, Disposition.POISON)
             return
-        event = arrival.event
-        if event is None:
-            return
-        if (
-            arrival.redelivered
-            and (why := self.aside.get(place_of(arrival))) is not None
-            and type(event) is not TimerFired  # Of those, the others were not set aside.
-        ):
-            problem = Unreadable(why.field, why.message, event_id_of(arrival))
-            problem.code = Code(why.error_class)
-            self._dead_letter(arrival, problem, Disposition(why.disposition))
+        if event is None or (arrival.redelivered and self._was_set_aside(arrival)):
             return
         if arrival.route.channel is not Channel.INTERNAL and cast("Inbound", event).has_unknown():
-            self.decision.counts["unknown_fields"] += 1
-        # By exact type rather than by match: isinstance is dear on pydantic's metaclass. By name
-        # rather than by bound method: those would make every batch a cycle that waits for the
-        # garbage collector with all that it holds.
-        mere_reading = getattr(self, _HANDLERS[type(event)])(arrival, event)
-        if not mere_reading and arrival.saga is not None:
-            self.decision.revision_sensitive.add(arrival.saga)
+            recorder.result.counts["unknown_fields"] += 1
+        # By exact type rather than by match: isinstance is dear on pydantic's metaclass.
+        inconclusive = self._handlers[type(event)](self, arrival, event)
+        if not inconclusive and arrival.saga is not None:
+            recorder.result.revision_sensitive.add(arrival.saga)
 
-    def _answered(self, arrival: InboundEvent, reply: LegAnswered) -> bool:
-        """Whether it says as little of a saga that somebody else has moved meanwhile."""
-        saga = self.sagas.get(arrival.saga) if arrival.saga else None
-        path = reply.leg_id[37:]
+    def _was_set_aside(self, arrival: InboundEvent) -> bool:
+        """Whether the record became a dead letter when it first came; then it does again."""
+        why = self._aside.get(position_of(arrival))
+        if why is None or type(arrival.event) is TimerFired:  # The others of it were not set aside.
+            return False
+        problem = Unreadable(why.field, why.message, event_id_of(arrival))
+        problem.code = Code(why.error_class)
+        self.recorder.dead_letter(arrival, problem, Disposition(why.disposition))
+        return True
+
+    # -- replies --------------------------------------------------------------------------------
+
+    def answered(self, arrival: InboundEvent, reply: LegAnswered) -> bool:
+        """A participant says what it knows about a leg; True if it is inconclusive anyhow."""
+        recorder = self.recorder
+        saga = recorder.sagas.get(arrival.saga) if arrival.saga else None
+        _, path = split_leg_id(reply.leg_id)
         leg = saga.leg(path) if saga is not None else None
         if saga is None or leg is None:
-            if arrival.restored:  # Once it is asked for again, it is answered again.
-                self.decision.counts["premature_replies"] += 1
-                return False
-            self._dead_letter(
-                arrival, _problem(arrival, "is not a leg that was asked for"), _REFUSED
-            )
+            self._answer_to_nothing(arrival, saga, path)
             return False
-        _, words = self._kind(saga.terms)
-        message_owner = words.owner(saga, leg)
-        if message_owner != arrival.route.participant:
-            why = f"belongs to {message_owner!r}, not to this topic's owner"
-            self._dead_letter(arrival, _problem(arrival, why), _REFUSED)
+        bound = recorder.kinds.of(saga.terms)
+        owner = bound.messages.owner(saga, leg)
+        if owner != arrival.route.participant:
+            self._refuse(arrival, f"belongs to {owner!r}, not to this topic's owner")
             return False
         if arrival.redelivered:
-            self._resend(arrival, saga)
+            recorder.resend(arrival, saga)
             return False
-        update = read_reply(saga, leg, reply)
-        moved = self._heard(arrival, saga, leg, reply, update)
+        return self._apply_reply(bound, arrival, saga, leg, reply)
+
+    def _answer_to_nothing(self, arrival: InboundEvent, saga: Saga | None, path: str) -> None:
+        """An answer about a leg that there is not, or not any more."""
+        counts = self.recorder.result.counts
+        if arrival.restored:  # Once it is asked for again, it is answered again.
+            counts["premature_replies"] += 1
+        elif saga is None and self.recorder.kinds.forgets(path):
+            counts["stale_replies"] += 1
+        else:
+            self._refuse(arrival, "is not a leg that was asked for")
+
+    def _apply_reply(
+        self, bound: BoundKind, arrival: InboundEvent, saga: Saga, leg: Leg, reply: LegAnswered
+    ) -> bool:
+        recorder, path = self.recorder, leg.path
+        update = bound.kind.wording.read_reply(saga, leg, reply)
+        if (
+            update.event is Event.CONFIRMED
+            and update.amount == leg.asked
+            and bound.fast_path is not None
+        ):
+            now, detail = recorder.now, update.detail
+            step = bound.fast_path.confirmed(saga, leg, update.reference, detail, now)
+            if step is not None:
+                shown = _shown(path, reply, update)
+                recorder.enter(arrival, step, "answered", shown, ended=step.saga.told is not None)
+                return False
+        moved = bound.engine.apply_reply(saga, path, update, recorder.now)
+        counts = recorder.result.counts
+        if moved is NoChange.PREMATURE and arrival.restored:
+            counts["premature_replies"] += 1
+        elif moved is NoChange.PREMATURE:
+            self._refuse(arrival, "has not been asked for yet")
+        elif moved is NoChange.UNFIT:
+            self._refuse(arrival, "cannot be used: it was answered")
+        elif isinstance(moved, NoChange):
+            counts["stale_replies"] += 1
+        else:
+            counts["unusable_replies"] += update.event is Event.UNUSABLE
+            recorder.accept(arrival, saga, moved, "answered", **_shown(path, reply, update))
         return moved is NoChange.STALE and update.event in READINGS
 
-    def _heard(
-        self, arrival: InboundEvent, saga: Saga, leg: Leg, reply: LegAnswered, update: LegUpdate
-    ) -> Saga | NoChange:
-        engine, _ = self._kind(saga.terms)
-        path = leg.path
-        if update.event is Event.CONFIRMED and update.amount == leg.asked:
-            way = self._way(saga.terms)
-            transition = way.confirmed(saga, leg, update.reference, update.detail, self.now)
-            if transition is not None:
-                ended = transition.saga.told is not None
-                told = _told(path, reply, update)
-                self._enter(arrival, transition, "answered", told, ended=ended)
-                return transition.saga
-        moved = engine.apply_reply(saga, path, update, self.now)
-        if moved is NoChange.PREMATURE and arrival.restored:
-            self.decision.counts["premature_replies"] += 1
-        elif moved is NoChange.PREMATURE:
-            self._dead_letter(arrival, _problem(arrival, "has not been asked for yet"), _REFUSED)
-        elif moved is NoChange.UNFIT:
-            self._dead_letter(
-                arrival, _problem(arrival, "cannot be used: it was answered"), _REFUSED
-            )
-        elif isinstance(moved, NoChange):
-            self.decision.counts["stale_replies"] += 1
-        else:
-            if update.event is Event.UNUSABLE:
-                self.decision.counts["unusable_replies"] += 1
-            self._accept(arrival, saga, moved, "answered", **_told(path, reply, update))
-        return moved
+    def _refuse(self, arrival: InboundEvent, why: str, field: str = "leg_id") -> None:
+        """Set a record aside that could be read and cannot be acted upon."""
+        problem = Unreadable(field, why, event_id_of(arrival))
+        self.recorder.dead_letter(arrival, problem, Disposition.REFUSED)
 
-    def _timer(self, arrival: InboundEvent, timer: TimerFired) -> None:
-        saga = self.sagas.get(arrival.saga) if arrival.saga else None
-        if saga is None and arrival.restored:
-            self.decision.counts["stale_timers"] += 1
+    # -- timers ---------------------------------------------------------------------------------
+
+    def timer(self, arrival: InboundEvent, timer: TimerFired) -> bool:
+        """The timer of a saga has fired."""
+        recorder = self.recorder
+        saga = recorder.sagas.get(arrival.saga) if arrival.saga else None
+        if saga is None and (arrival.restored or timer.ended):
+            recorder.result.counts["stale_timers"] += 1
         elif saga is None:
-            self._dead_letter(arrival, _problem(arrival, "is not a saga", "saga_id"), _REFUSED)
+            self._refuse(arrival, "is not a saga", "saga_id")
         elif arrival.redelivered:
-            self._resend(arrival, saga)
+            recorder.resend(arrival, saga)
         elif saga.revision != timer.revision:
-            self.decision.counts["stale_timers"] += 1
+            recorder.result.counts["stale_timers"] += 1
         else:
-            late = saga.wake_at is not None and saga.wake_at <= self.now
-            self._rang(arrival, saga, self.now if late else self._rang_at(arrival, saga))
+            late = saga.wake_at is not None and saga.wake_at <= recorder.now
+            self._fired(arrival, saga, recorder.now if late else self._fired_at(arrival, saga))
+        return False
 
-    def _rang(self, arrival: InboundEvent, saga: Saga, at: int) -> None:
+    def _fired(self, arrival: InboundEvent, saga: Saga, at: int) -> None:
+        recorder = self.recorder
         if saga.held and saga.held <= at:
-            self._look_at_held(arrival, saga)
+            self.requests.look_at_held(arrival, saga)
             return
-        transition = self._way(saga.terms).waiting(saga, at)
-        if transition is not None:
-            self._enter(arrival, transition, "timer", {}, ended=False)
+        bound = recorder.kinds.of(saga.terms)
+        if bound.kind.keep_for is not None and saga.ended:
+            recorder.forget(saga)
             return
-        engine, _ = self._kind(saga.terms)
-        moved = engine.apply_timer(saga, at)
+        step = bound.fast_path.waiting(saga, at) if bound.fast_path is not None else None
+        if step is not None:
+            recorder.enter(arrival, step, "timer", {}, ended=False)
+            return
+        moved = bound.engine.apply_timer(saga, at)
         if not isinstance(moved, NoChange):
-            self._accept(arrival, saga, moved, "timer")
-        elif (due := engine.due(saga)) != saga.wake_at:
+            recorder.accept(arrival, saga, moved, "timer")
+        elif (due := bound.engine.due(saga)) != saga.wake_at:
             # The row's timer stood for an earlier leg: set it right, there is nothing to tell.
-            self.sagas[saga.terms.saga_id] = replace(saga, revision=saga.revision + 1, wake_at=due)
+            recorder.sagas[saga.terms.saga_id] = replace(
+                saga, revision=saga.revision + 1, wake_at=due
+            )
 
-    def _rang_at(self, arrival: InboundEvent, saga: Saga) -> int:
-        """When a timer rang: by the clock of whoever found it due, where that is ahead of ours.
+    def _fired_at(self, arrival: InboundEvent, saga: Saga) -> int:
+        """When a timer fired: by the clock of whoever found it due, where that is ahead of ours.
 
-        Otherwise it would ring in vain until our clock is there too. Never later than what was due,
+        Otherwise it would fire in vain until our clock is there too. Never later than what was due,
         and from no further ahead than clocks may differ: a record cannot drive a saga on.
         """
         assert arrival.envelope is not None
-        engine, _ = self._kind(saga.terms)
-        due = engine.due(saga)
-        if due is None or due <= self.now or due > self.now + CLOCKS_APART_MAX:
-            return self.now
-        return due if due <= moment_of(arrival.envelope.time).timestamp() * 1000 else self.now
+        now = self.recorder.now
+        due = self.recorder.kinds.of(saga.terms).engine.due(saga)
+        if due is None or due <= now or due > now + CLOCKS_APART_MAX:
+            return now
+        return due if due <= moment_of(arrival.envelope.time).timestamp() * 1000 else now
 
-    def _decided(self, arrival: InboundEvent, told: OperatorDecided) -> None:
+    # -- decisions of people ----------------------------------------------------------------------
+
+    def decided(self, arrival: InboundEvent, event: OperatorDecided) -> bool:
         """What a person decided: only as its audited row has it, and only once."""
-        saga = self.sagas.get(arrival.saga) if arrival.saga else None
-        made = self.made.get(told.decision)
-        wrong = _differs(told, made)
+        recorder = self.recorder
+        saga = recorder.sagas.get(arrival.saga) if arrival.saga else None
+        made = self._made.get(event.decision)
+        wrong = _differs(event, made)
         if saga is None or made is None or wrong is not None:
-            problem = _problem(arrival, wrong or "is about no saga", "decision")
-            self._dead_letter(arrival, problem, _REFUSED)
+            self._refuse(arrival, wrong or "is about no saga", "decision")
         elif arrival.redelivered:
-            self._resend(arrival, saga)
+            recorder.resend(arrival, saga)
         elif made.settled:
-            self.decision.counts["stale_decisions"] += 1
+            recorder.result.counts["stale_decisions"] += 1
         else:
-            self._rule(arrival, saga, made)
-            self.made[told.decision] = replaced(made, settled=True)
+            self._apply_decision(arrival, saga, made)
+            self._made[event.decision] = replaced(made, settled=True)
+        return False
 
-    def _rule(self, arrival: InboundEvent, saga: Saga, made: DecisionRow) -> None:
-        engine, _ = self._kind(saga.terms)
-        ruling = made.ruling
+    def _apply_decision(self, arrival: InboundEvent, saga: Saga, made: DecisionRow) -> None:
+        recorder, ruling = self.recorder, made.ruling
+        engine = recorder.kinds.of(saga.terms).engine
         key = (saga.terms.key_hash, ruling.number)
-        moved = engine.apply_decision(saga, made.leg, ruling, self.now)
+        moved = engine.apply_decision(saga, made.leg, ruling, recorder.now)
+        settled = recorder.result.changes.settled
         if isinstance(moved, NoChange):
             why = why_refused(engine, saga, made.leg, ruling)
-            self.decision.changes.settled.append(DecisionOutcome(key, self.now, why=why))
-            self.decision.counts["decisions_refused"] += 1
+            settled.append(DecisionOutcome(key, recorder.now, why=why))
+            recorder.result.counts["decisions_refused"] += 1
             return
-        self._accept(
+        recorder.accept(
             arrival,
             saga,
             moved,
@@ -202,20 +258,71 @@ class Batch(Origins):
             amount=ruling.amount,
             reference=ruling.reference,
         )
-        settled = DecisionOutcome(key, self.now, revision=moved.revision)
-        self.decision.changes.settled.append(settled)
-        self.decision.counts["decisions_applied"] += 1
+        settled.append(DecisionOutcome(key, recorder.now, revision=moved.revision))
+        recorder.result.counts["decisions_applied"] += 1
 
 
-_HANDLERS: Final[Mapping[type, str]] = {
-    RedemptionRequested: "_requested",
-    LegAnswered: "_answered",
-    TimerFired: "_timer",
-    OperatorDecided: "_decided",
-    RedemptionInquired: "_inquired",
-    RedemptionWithdrawn: "_withdrawn",
-}
-_REFUSED = Disposition.REFUSED
+# -- which event is whose -------------------------------------------------------------------------
+
+
+def handlers_of(kinds: BoundKinds) -> Mapping[type, Handler]:
+    """What is done with each type of event: what every kind has in common, and what it adds."""
+    handlers: dict[type, Handler] = {
+        LegAnswered: _answered,
+        TimerFired: _timer,
+        OperatorDecided: _decided,
+    }
+    for bound in kinds:
+        intake = bound.kind.intake
+        handlers[intake.requested] = _requested
+        if intake.inquired is not None:
+            handlers[intake.inquired] = _inquired(bound)
+        if intake.withdrawn is not None:
+            handlers[intake.withdrawn] = _withdrawn(bound)
+        for event in intake.answers:
+            handlers[event] = _answered_by_origin(bound)
+    return handlers
+
+
+def _answered(batch: BatchProcessor, arrival: InboundEvent, event: LegAnswered) -> bool:
+    return batch.answered(arrival, event)
+
+
+def _timer(batch: BatchProcessor, arrival: InboundEvent, event: TimerFired) -> bool:
+    return batch.timer(arrival, event)
+
+
+def _decided(batch: BatchProcessor, arrival: InboundEvent, event: OperatorDecided) -> bool:
+    return batch.decided(arrival, event)
+
+
+def _requested(batch: BatchProcessor, arrival: InboundEvent, event: SagaRequested) -> bool:
+    batch.requests.requested(arrival, event)
+    return False
+
+
+def _inquired(bound: BoundKind) -> Handler:
+    def handle(batch: BatchProcessor, arrival: InboundEvent, event: AccountEvent) -> bool:
+        batch.requests.inquired(bound, arrival, event)
+        return False
+
+    return handle
+
+
+def _withdrawn(bound: BoundKind) -> Handler:
+    def handle(batch: BatchProcessor, arrival: InboundEvent, event: AccountEvent) -> bool:
+        batch.requests.withdrawn(bound, arrival, event)
+        return False
+
+    return handle
+
+
+def _answered_by_origin(bound: BoundKind) -> Handler:
+    def handle(batch: BatchProcessor, arrival: InboundEvent, event: AccountEvent) -> bool:
+        batch.requests.answered(bound, arrival, event)
+        return False
+
+    return handle
 
 
 def _differs(told: OperatorDecided, made: DecisionRow | None) -> str | None:
@@ -231,7 +338,7 @@ def _differs(told: OperatorDecided, made: DecisionRow | None) -> str | None:
     return None
 
 
-def _told(path: str, reply: LegAnswered, update: LegUpdate) -> dict[str, Any]:
+def _shown(path: str, reply: LegAnswered, update: LegUpdate) -> dict[str, Any]:
     """What the timeline shows of a reply."""
     return {
         "leg": path,
@@ -240,7 +347,3 @@ def _told(path: str, reply: LegAnswered, update: LegUpdate) -> dict[str, Any]:
         "amount": update.amount or None,
         "reference": update.reference,
     }
-
-
-def _problem(arrival: InboundEvent, why: str, field_name: str = "leg_id") -> Unreadable:
-    return Unreadable(field_name, why, event_id_of(arrival))

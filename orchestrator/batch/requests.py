@@ -1,261 +1,285 @@
-"""What origins ask for: redemptions, word of them, and that they be dropped. Pure."""
+"""What origins ask for: sagas, word of them, an end to them; and what origins answer. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Protocol, cast
+from typing import Any, cast
 
-from orchestrator.admission.gate import Blocked, Gate
+from orchestrator.admission.gate import Blocked, Gate, legs_needed
 from orchestrator.batch import encode
 from orchestrator.batch.decode import InboundEvent
-from orchestrator.batch.effects import Consequences, Kits, event_id_of, limit_key_of
-from orchestrator.catalogue.loader import Catalogue
-from orchestrator.engine.engine import Engine
-from orchestrator.engine.instance import Saga, Terms
-from orchestrator.engine.machine import NoChange
-from orchestrator.engine.rebuild import PublishedSaga
-from orchestrator.errors import PublishedMismatch
-from orchestrator.ports import (
-    DeadLetterReason,
-    DecisionRow,
-    LimitKey,
-    RecordPosition,
+from orchestrator.batch.effects import EffectRecorder, event_id_of
+from orchestrator.batch.kinds import BoundKind
+from orchestrator.engine.instance import Leg, Saga, Terms
+from orchestrator.engine.kind import (
+    AccountEvent,
+    Programmes,
+    Refusal,
+    SagaRequested,
+    content_digest,
 )
-from orchestrator.sagas.redemption import acceptance
-from orchestrator.sagas.redemption.fast_path import FastPath
+from orchestrator.engine.ladder import LegUpdate
+from orchestrator.engine.machine import NoChange
+from orchestrator.engine.published import PublishedSaga
+from orchestrator.errors import PublishedMismatch
 from schemas.dead_letters import Disposition
 from schemas.envelope import Unreadable
 from schemas.ids import SagaId, partition_key, result_event_id
-from schemas.reasons import Code, reason
-from schemas.requests import RedemptionInquired, RedemptionRequested, RedemptionWithdrawn
-from schemas.results import PointsTotal, RedemptionResult, ResultStatus
+from schemas.reasons import Code
 
 
-class Rules(Protocol):
-    """The rules, bound to what is on offer."""
+class RequestHandler:
+    """Carries out what origins ask, for every kind of saga; the kind's intake knows how."""
 
-    @property
-    def catalogue(self) -> Catalogue:
-        """What is on offer."""
+    def __init__(self, recorder: EffectRecorder, programmes: Programmes, gate: Gate) -> None:
+        self._recorder = recorder
+        self._programmes = programmes
+        self._gate = gate
+        recorder.result.taken = gate.taken
 
-    @property
-    def group(self) -> str:
-        """The consumer group, for dead letters."""
-
-    @property
-    def kits(self) -> Kits:
-        """The engine and the vocabulary of every version of every saga."""
-
-    @property
-    def ways(self) -> Mapping[tuple[str, int], FastPath]:
-        """The straight way of every version."""
-
-
-class Origins(Consequences):
-    """One batch, as far as origins ask."""
-
-    def __init__(
-        self,
-        rules: Rules,
-        sagas: dict[SagaId, Saga],
-        used: dict[LimitKey, int],
-        now: int,
-        said: Mapping[SagaId, PublishedSaga],
-    ) -> None:
-        super().__init__(rules.kits, rules.group, sagas, used, now, said=said)
-        self.catalogue = rules.catalogue
-        self.ways = rules.ways
-        self.aside: Mapping[RecordPosition, DeadLetterReason] = {}
-        self.admit({}, Gate({}))
-
-    def admit(self, made: dict[int, DecisionRow], gate: Gate) -> None:
-        """What people decided, and what participants may get that is new."""
-        self.made = made
-        self.gate = gate
-        self.decision.taken = gate.taken
-
-    def _requested(self, arrival: InboundEvent, request: RedemptionRequested) -> None:
-        saga_id = arrival.saga
-        assert saga_id is not None
-        known = self.sagas.get(saga_id)
+    def requested(self, arrival: InboundEvent, request: SagaRequested) -> None:
+        """A saga is asked for: begun, refused, held, or known already."""
+        recorder, bound = self._recorder, self._recorder.kinds.by_request[type(request)]
+        known = recorder.sagas.get(cast("SagaId", arrival.saga))
         if known is None:
-            self._begin(arrival, request)
-        elif _is_other(known, request):
+            self._begin(bound, arrival, request)
+        elif _is_other(bound, known, request):
             problem = Unreadable("request_id", "was used before for a different redemption")
             problem.code, problem.event_id = Code.DUPLICATE_MISMATCH, event_id_of(arrival)
-            self._dead_letter(arrival, problem, Disposition.REFUSED)
+            recorder.dead_letter(arrival, problem, Disposition.REFUSED)
         elif arrival.redelivered:
-            self._resend(arrival, known)
-        elif not self._gave_back(arrival, known, request):
-            self.decision.counts["duplicate_requests"] += 1
-            self._resend_result(arrival, known)
+            recorder.resend(arrival, known)
+        elif not self._revived(bound, arrival, known, request):
+            recorder.result.counts["duplicate_requests"] += 1
+            recorder.resend_result(arrival, known)
 
-    def _gave_back(self, arrival: InboundEvent, known: Saga, request: RedemptionRequested) -> bool:
-        """What an origin took for a request that it had withdrawn before is asked back."""
-        deducted = acceptance.deducted(request) if not known.terms.content else None
-        if deducted is None:
-            return False
-        engine, _ = self._kind(known.terms)
-        said = self.said.get(known.terms.saga_id)
-        # What was asked back before the database was lost was asked back then.
-        at = said.began if said is not None and said.legs else self.now
-        moved = engine.return_deduction(known, deducted, request.programme, at)
-        if isinstance(moved, NoChange):
-            return False
-        if said is not None:
-            moved = engine.recall(moved, said, self.now)
-        self._accept(arrival, known, moved, "requested", said, points=deducted.points)
-        return True
-
-    def _begin(self, arrival: InboundEvent, request: RedemptionRequested) -> None:
-        if self.said and (said := self.said.get(cast("SagaId", arrival.saga))) is not None:
-            self._begin_again(arrival, request, said)
+    def inquired(self, bound: BoundKind, arrival: InboundEvent, inquiry: AccountEvent) -> None:
+        """The current result again, or that no such request is known, which decides nothing."""
+        recorder, saga_id = self._recorder, cast("SagaId", arrival.saga)
+        saga = recorder.sagas.get(saga_id)
+        # Redelivered and nothing told: when it first came, the request had not.
+        if saga is not None and (saga.told is not None or not arrival.redelivered):
+            recorder.resend_result(arrival, saga)
             return
-        programme = self.catalogue.programmes.get(request.programme)
-        assert arrival.envelope is not None
-        origin, trace = arrival.route.participant, arrival.envelope.traceparent
-        terms = acceptance.draft(request, origin, programme, self.now, trace, key=arrival.key)
-        deducted = acceptance.deducted(request)
-        refusal = next(acceptance.refusals(request, terms, programme, self.now), None)
-        limit = limit_key_of(terms)
-        if refusal is None and programme is not None and limit is not None:
-            refusal = acceptance.over_limit(terms, programme, self.used.get(limit, 0))
-        engine, _ = self._kind(terms)
-        # Asked last: what the gate lets through counts at the participants.
-        objection = None if refusal else self._objection(engine, terms)
-        if objection is not None and not objection.holds(self.now, terms):
-            refusal = acceptance.Refusal(Code.PARTNER_UNAVAILABLE)
-        if refusal is not None:
-            saga = engine.refuse(terms, refusal.code, refusal.field, self.now, deducted)
-            self._accept(arrival, None, saga, "refused", code=refusal.code, field=refusal.field)
-            return
-        if limit is not None:
-            self._use(limit, terms.worth, read=True)
-        if objection is not None:
-            saga = engine.hold(terms, self.now, objection.next_look(self.now, terms), deducted)
-            who, why = objection.participant, objection.why
-            self._accept(arrival, None, saga, "held", points=terms.points, participant=who, why=why)
-            return
-        transition = self._way(terms).begun(terms, self.now)
-        if transition is not None:
-            self._enter(arrival, transition, "requested", {"points": terms.points}, ended=False)
-            return
-        saga = engine.start(terms, self.now, deducted)
-        self._accept(arrival, None, saga, "requested", points=terms.points)
+        result = bound.kind.intake.not_received(inquiry, saga_id, recorder.moment)
+        event_id, answer = result_event_id(saga_id, 0), bound.kind.definition.answer
+        envelope = encode.result_envelope(
+            answer, saga_id, event_id, event_id_of(arrival), recorder.moment
+        )
+        origin = arrival.route.participant
+        key = partition_key(origin, inquiry.account).encode()
+        recorder.result.outgoing.append(encode.answer(origin, key, envelope, result))
 
-    def _way(self, terms: Terms) -> FastPath:
-        return self.ways[terms.definition, terms.definition_version]
+    def withdrawn(self, bound: BoundKind, arrival: InboundEvent, request: AccountEvent) -> None:
+        """A request is taken back: turned round, or remembered for when it comes."""
+        recorder, saga_id = self._recorder, cast("SagaId", arrival.saga)
+        saga = recorder.sagas.get(saga_id)
+        if saga is None:
+            published = recorder.published.get(saga_id)
+            at = recorder.now if published is None else published.withdrawn_at
+            recorder.result.recalled += [] if published is None else [saga_id]
+            stone = bound.kind.intake.tombstone(request, arrival.route.participant, at)
+            recorder.accept(arrival, None, stone, "withdrawn", published)
+        elif arrival.redelivered:
+            recorder.resend(arrival, saga)
+        else:
+            moved = recorder.kinds.of(saga.terms).engine.withdraw(saga, recorder.now)
+            if isinstance(moved, NoChange):
+                recorder.resend_result(arrival, saga)
+                return
+            recorder.accept(arrival, saga, moved, "withdrawn")
+            if moved.parked and moved.told is saga.told:  # A person is waited for: for how long?
+                recorder.resend_result(arrival, moved)
 
-    def _objection(self, engine: Engine, terms: Terms) -> Blocked | None:
-        objection = self.gate.admit(terms, engine.definition)
-        if objection is not None:
-            self.decision.counts[f"unavailable_{objection.why}"] += 1
-        return objection
+    def answered(self, bound: BoundKind, arrival: InboundEvent, event: AccountEvent) -> None:
+        """The origin answers a leg that was asked of it by a result."""
+        recorder = self._recorder
+        saga = recorder.sagas.get(cast("SagaId", arrival.saga))
+        found = bound.kind.intake.answers[type(event)](saga, event) if saga is not None else None
+        if saga is None or found is None:
+            if arrival.restored:
+                recorder.result.counts["premature_replies"] += 1
+                return
+            problem = Unreadable("request_id", "waits for no such answer", event_id_of(arrival))
+            recorder.dead_letter(arrival, problem, Disposition.REFUSED)
+        elif arrival.redelivered:
+            recorder.resend(arrival, saga)
+        else:
+            self._apply_answer(arrival, saga, *found)
 
-    def _look_at_held(self, arrival: InboundEvent, saga: Saga) -> None:
+    def _apply_answer(
+        self, arrival: InboundEvent, saga: Saga, path: str, update: LegUpdate
+    ) -> None:
+        recorder = self._recorder
+        engine = recorder.kinds.of(saga.terms).engine
+        moved = engine.apply_reply(saga, path, update, recorder.now)
+        if moved is NoChange.PREMATURE:
+            problem = Unreadable("request_id", "was not asked yet", event_id_of(arrival))
+            recorder.dead_letter(arrival, problem, Disposition.REFUSED)
+        elif isinstance(moved, NoChange):
+            recorder.result.counts["stale_replies"] += 1
+        else:
+            recorder.accept(
+                arrival, saga, moved, "answered", leg=path, outcome=update.event.upper()
+            )
+
+    def look_at_held(self, arrival: InboundEvent, saga: Saga) -> None:
         """A held saga begins, waits on, or has waited long enough."""
-        engine, _ = self._kind(saga.terms)
-        objection = self._objection(engine, saga.terms)
-        if objection is None:
-            self._accept(arrival, saga, engine.release(saga, self.now), "released")
-        elif objection.holds(self.now, saga.terms):
+        recorder = self._recorder
+        bound = recorder.kinds.of(saga.terms)
+        blocked = self._admit(bound, saga.terms, saga.legs)
+        if blocked is None:
+            released = bound.engine.release(saga, recorder.now)
+            recorder.accept(arrival, saga, released, "released")
+        elif blocked.holds(recorder.now, saga.terms):
             # Nothing to tell, neither to anybody nor in the timeline: only the next look is later.
-            held = engine.hold_on(saga, objection.next_look(self.now, saga.terms))
-            self.sagas[saga.terms.saga_id] = replace(held, wake_at=engine.due(held))
+            held = bound.engine.hold_on(saga, blocked.next_look(recorder.now, saga.terms))
+            recorder.sagas[saga.terms.saga_id] = replace(held, wake_at=bound.engine.due(held))
         else:
             code = Code.PARTNER_UNAVAILABLE
-            refused = engine.refuse_held(saga, code, self.now)
-            self._accept(arrival, saga, refused, "refused", code=code)
+            refused = bound.engine.refuse_held(saga, code, recorder.now)
+            recorder.accept(arrival, saga, refused, "refused", code=code)
+
+    def _revived(
+        self, bound: BoundKind, arrival: InboundEvent, known: Saga, request: SagaRequested
+    ) -> bool:
+        """Whether a request met its own tombstone and brought what must be given back."""
+        if known.terms.content:
+            return False
+        recorder = self._recorder
+        revived = bound.kind.intake.revive(known, request)
+        if isinstance(revived, NoChange):
+            return False
+        published = recorder.published.get(known.terms.saga_id)
+        # What was asked back before the database was lost was asked back then.
+        at = published.began if published is not None and published.legs else recorder.now
+        moved = bound.engine.revive(known, revived, at)
+        if published is not None:
+            moved = bound.engine.recall(moved, published, recorder.now)
+        taken = revived.legs[0].moved
+        recorder.accept(arrival, known, moved, "requested", published, points=taken)
+        return True
+
+    def _begin(self, bound: BoundKind, arrival: InboundEvent, request: SagaRequested) -> None:
+        recorder, intake = self._recorder, bound.kind.intake
+        if recorder.published:
+            published = recorder.published.get(cast("SagaId", arrival.saga))
+            if published is not None:
+                self._begin_again(bound, arrival, request, published)
+                return
+        assert arrival.envelope is not None
+        now, origin, programmes = recorder.now, arrival.route.participant, self._programmes
+        trace = arrival.envelope.traceparent
+        wanted = intake.limit(request, origin, programmes, now, None)
+        used = recorder.used.get(wanted, 0) if wanted is not None else 0
+        terms = intake.draft(request, origin, programmes, now, trace, key=arrival.key, used=used)
+        refusal = intake.refusal(request, terms, programmes, now, used)
+        if refusal is not None:
+            self._refuse(bound, arrival, request, terms, refusal)
+            return
+        # Asked last: what the gate lets through counts at the participants.
+        blocked = self._admit(bound, terms, None, request)
+        if blocked is not None and not blocked.holds(now, terms):
+            self._refuse(bound, arrival, request, terms, Refusal(Code.PARTNER_UNAVAILABLE))
+            return
+        self._reserve(bound, terms)
+        if blocked is not None:
+            self._hold(bound, arrival, request, terms, blocked)
+            return
+        step = bound.fast_path.begun(terms, now) if bound.fast_path is not None else None
+        detail = intake.detail(terms)
+        if step is not None:
+            recorder.enter(arrival, step, "requested", detail, ended=False)
+            return
+        saga = bound.engine.start(terms, intake.legs(terms, request), now)
+        recorder.accept(arrival, None, saga, "requested", **detail)
+
+    def _reserve(self, bound: BoundKind, terms: Terms) -> None:
+        """Have the account limit hold what was accepted (I5)."""
+        books = bound.kind.books
+        limit = books.limit(terms) if books is not None else None
+        if books is not None and limit is not None:
+            self._recorder.use(limit, books.reserved(terms), read=True)
+
+    def _refuse(
+        self,
+        bound: BoundKind,
+        arrival: InboundEvent,
+        request: SagaRequested,
+        terms: Terms,
+        refusal: Refusal,
+    ) -> None:
+        code, field, now = refusal.code, refusal.field, self._recorder.now
+        legs = bound.kind.intake.refused_legs(terms, request)
+        saga = bound.engine.refuse(terms, legs, code, field, now)
+        self._recorder.accept(arrival, None, saga, "refused", code=code, field=field)
+
+    def _hold(
+        self,
+        bound: BoundKind,
+        arrival: InboundEvent,
+        request: SagaRequested,
+        terms: Terms,
+        blocked: Blocked,
+    ) -> None:
+        intake, now = bound.kind.intake, self._recorder.now
+        until = blocked.next_look(now, terms)
+        saga = bound.engine.hold(terms, intake.legs(terms, request), now, until)
+        detail = {**intake.detail(terms), "participant": blocked.participant, "why": blocked.why}
+        self._recorder.accept(arrival, None, saga, "held", **detail)
+
+    def _admit(
+        self,
+        bound: BoundKind,
+        terms: Terms,
+        legs: tuple[Leg, ...] | None,
+        request: Any = None,
+    ) -> Blocked | None:
+        """Let the saga through, or say who cannot take it; its legs are not made unless needed."""
+        if not self._gate.bounded:
+            return None
+        if legs is None:
+            legs = bound.kind.intake.legs(terms, request)
+        needed = legs_needed(legs, terms, bound.kind.definition)
+        blocked = self._gate.admit(needed)
+        if blocked is not None:
+            self._recorder.result.counts[f"unavailable_{blocked.why}"] += 1
+        return blocked
 
     def _begin_again(
-        self, arrival: InboundEvent, request: RedemptionRequested, said: PublishedSaga
+        self,
+        bound: BoundKind,
+        arrival: InboundEvent,
+        request: SagaRequested,
+        published: PublishedSaga,
     ) -> None:
         """A saga that was lost with its database: on the terms on which it spoke then."""
-        programme = self.catalogue.programmes.get(request.programme)
         assert arrival.envelope is not None
-        origin, trace, at = arrival.route.participant, arrival.envelope.traceparent, said.began
-        terms = acceptance.draft(request, origin, programme, at, trace)
-        if terms.business_date is not None:
-            terms = replace(terms, business_date=said.day(terms.business_date))
-        deducted = acceptance.deducted(request)
-        engine, _ = self._kind(terms)
-        if said.refused and said.result is not None:
-            why = said.result["reason"]
-            saga = engine.refuse(terms, Code(why["code"]), why.get("field"), at, deducted)
+        recorder, intake, engine = self._recorder, bound.kind.intake, bound.engine
+        origin, trace, at = arrival.route.participant, arrival.envelope.traceparent, published.began
+        terms = intake.draft(request, origin, self._programmes, at, trace)
+        terms = intake.restored(terms, published)
+        if published.refused(bound.kind.statuses) and published.result is not None:
+            why = published.result["reason"]
+            legs = intake.refused_legs(terms, request)
+            saga = engine.refuse(terms, legs, Code(why["code"]), why.get("field"), at)
         else:
-            saga = engine.hold(terms, at, at + 1, deducted)
-        if (problem := said.differs(saga)) is not None:
+            saga = engine.hold(terms, intake.legs(terms, request), at, at + 1)
+        if (problem := published.differs(saga)) is not None:
             raise PublishedMismatch(
                 f"{problem}: it was decided on other terms than the catalogue has now. Run the"
                 " coordinator with the programmes of then (UPRP_DEPLOY) until all is read again"
             )
-        saga = engine.recall(saga, said, self.now)
-        limit = limit_key_of(terms)
-        if limit is not None and not saga.ended:
-            self._use(limit, terms.worth, read=True)
-        self._accept(arrival, None, saga, "recalled", said, points=terms.points)
-        self.decision.recalled.append(terms.saga_id)
-        self.decision.counts["recalled_sagas"] += 1
-
-    def recall(self, saga: Saga, said: PublishedSaga) -> None:
-        """Bring a saga that survived up to what was said of it."""
-        self._recall(saga, said)
-
-    def _inquired(self, arrival: InboundEvent, inquiry: RedemptionInquired) -> None:
-        saga = self.sagas.get(arrival.saga) if arrival.saga else None
-        # Redelivered and nothing told: when it first came, the request had not.
-        if saga is not None and (saga.told is not None or not arrival.redelivered):
-            self._resend_result(arrival, saga)
-            return
-        assert arrival.saga is not None
-        result = RedemptionResult(
-            saga_id=str(arrival.saga),
-            request_id=inquiry.request_id,
-            account=inquiry.account,
-            revision=0,
-            status=ResultStatus.NOT_RECEIVED,
-            final=False,
-            reason=reason(Code.NOT_RECEIVED),
-            points=PointsTotal(charged=0, returned=0),
-            at=self.moment,
-        )
-        envelope = encode.result_envelope(
-            arrival.saga, result_event_id(arrival.saga, 0), event_id_of(arrival), self.moment
-        )
-        origin = arrival.route.participant
-        key = partition_key(origin, inquiry.account).encode()
-        self.decision.outgoing.append(encode.answer(origin, key, envelope, result))
-
-    def _withdrawn(self, arrival: InboundEvent, request: RedemptionWithdrawn) -> None:
-        saga = self.sagas.get(arrival.saga) if arrival.saga else None
-        if saga is None:
-            said = self.said.get(cast("SagaId", arrival.saga))
-            at = self.now if said is None else said.withdrawn_at
-            self.decision.recalled += [] if said is None else [cast("SagaId", arrival.saga)]
-            stone = acceptance.tombstone(request, arrival.route.participant, at)
-            self._accept(arrival, None, stone, "withdrawn", said)
-        elif arrival.redelivered:
-            self._resend(arrival, saga)
-        else:
-            engine, _ = self._kind(saga.terms)
-            moved = engine.withdraw(saga, self.now)
-            if isinstance(moved, NoChange):
-                self._resend_result(arrival, saga)
-                return
-            self._accept(arrival, saga, moved, "withdrawn")
-            if moved.parked and moved.told is saga.told:  # A person is waited for: for how long?
-                self._resend_result(arrival, moved)
+        saga = engine.recall(saga, published, recorder.now)
+        if not saga.ended:
+            self._reserve(bound, terms)
+        recorder.accept(arrival, None, saga, "recalled", published, **intake.detail(terms))
+        recorder.result.recalled.append(terms.saga_id)
+        recorder.result.counts["recalled_sagas"] += 1
 
 
-def _is_other(known: Saga, request: RedemptionRequested) -> bool:
-    """Whether a request asks for something else under an id that was used before (I9).
-
-    Any meets a tombstone, but only one deduction is given back for it.
-    """
+def _is_other(bound: BoundKind, known: Saga, request: SagaRequested) -> bool:
+    """Whether a request asks for something else under an id that was used before (I9)."""
     if known.terms.content:
-        return known.terms.content != acceptance.content_digest(request)
-    deducted, taken = acceptance.deducted(request), known.leg("deduct")
-    if deducted is None or taken is None:
-        return False
-    return (deducted.reference, deducted.points) != (taken.reference, taken.moved)
+        return known.terms.content != content_digest(request)
+    return bound.kind.intake.is_other(known, request)

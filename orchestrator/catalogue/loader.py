@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Final
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from orchestrator.admission.breaker import HealthPolicy
-from orchestrator.catalogue.participant import Participant
+from orchestrator.catalogue.participant import Participant, ladders_of
 from orchestrator.engine.policy import Policies
-from orchestrator.sagas import SAGAS
-from orchestrator.sagas.redemption.programme import Programme
+from orchestrator.engine.programme import Programme
+from orchestrator.sagas import KINDS, Kinds
 from schemas.events import DEAD_LETTER_TOPIC, INTERNAL_TOPIC, Channel, topic_of
-
-Model = TypeVar("Model", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +42,21 @@ class CatalogueError(ValueError):
 class Catalogue:
     """The newest version of each programme, every participant, and the policies of all."""
 
-    programmes: Mapping[str, Programme]
+    programmes: Mapping[str, Mapping[str, Any]]  # By kind of saga and id; of the kind's schema.
     participants: Mapping[str, Participant]
     policies: Policies
+    kinds: Kinds = field(default_factory=lambda: KINDS)
 
     @property
     def health(self) -> Mapping[str, HealthPolicy]:
         """When each participant gets no new sagas."""
         return {name: found.health_policy() for name, found in self.participants.items()}
+
+    def offers(self) -> Iterator[tuple[str, Programme]]:
+        """Every programme under a name that no other has: its id, or `<kind>/<id>`."""
+        for kind, programmes in self.programmes.items():
+            for name, programme in programmes.items():
+                yield name if kind == USUAL_KIND else f"{kind}/{name}", programme
 
     def inbound_topics(self) -> Iterator[str]:
         """What the coordinator reads."""
@@ -73,7 +78,7 @@ class Catalogue:
             yield topic_of(participant, Channel.RESULTS)
 
 
-def load(folder: Path) -> Catalogue:
+def load(folder: Path, kinds: Kinds = KINDS) -> Catalogue:
     """Read `programmes/*.toml` and `participants/*.toml` below the folder.
 
     Raises:
@@ -81,20 +86,25 @@ def load(folder: Path) -> Catalogue:
     """
     problems: list[Problem] = []
     participants: dict[str, Participant] = {}
-    for file, participant in _read(folder / "participants", Participant, problems):
+    for file, participant in _participants(folder / "participants", kinds, problems):
         if participant.id in participants:
             problems.append(Problem(file, "id", f"{participant.id!r} stands in two files"))
         participants[participant.id] = participant
-    programmes: dict[str, Programme] = {}
-    versions: set[tuple[str, int]] = set()
-    for file, programme in _read(folder / "programmes", Programme, problems):
-        if (programme.id, programme.version) in versions:
+    found = list(_programmes(folder / "programmes", kinds, problems))
+    programmes: dict[str, dict[str, Programme]] = {kind.name: {} for kind in kinds.values()}
+    versions: set[tuple[str, str, int]] = set()
+    for file, programme in found:
+        named = (programme.saga, programme.id, programme.version)
+        if named in versions:
             problems.append(Problem(file, "version", f"{programme.id} has this version twice"))
-        versions.add((programme.id, programme.version))
-        known = programmes.get(programme.id)
+        versions.add(named)
+        known = programmes[programme.saga].get(programme.id)
         if known is None or known.version < programme.version:
-            programmes[programme.id] = programme
+            programmes[programme.saga][programme.id] = programme
+    for file, programme in found:
         problems += _references(file, programme, participants)
+        wrong = programme.problems(programmes, frozenset(participants))
+        problems += [Problem(file, key, why) for key, why in wrong]
     if problems:
         raise CatalogueError(problems)
     by_leg = {
@@ -102,23 +112,57 @@ def load(folder: Path) -> Catalogue:
         for participant in participants.values()
         for verb, policy in participant.policies().items()
     }
-    return Catalogue(programmes, participants, Policies(by_leg))
+    return Catalogue(programmes, participants, Policies(by_leg), kinds)
 
 
-def _read(folder: Path, model: type[Model], problems: list[Problem]) -> Iterator[tuple[str, Model]]:
+def _participants(
+    folder: Path, kinds: Kinds, problems: list[Problem]
+) -> Iterator[tuple[str, Participant]]:
+    ladders = ladders_of(kinds)
+    for file, data in _read(folder, problems):
+        try:
+            yield file, Participant.model_validate(data, context=ladders)
+        except ValidationError as error:
+            problems += _wrong(file, error)
+
+
+def _programmes(
+    folder: Path, kinds: Kinds, problems: list[Problem]
+) -> Iterator[tuple[str, Programme]]:
+    for file, data in _read(folder, problems):
+        name, version = data.get("saga", USUAL_KIND), data.get("saga_version", 1)
+        kind = kinds.get((name, version)) if isinstance(name, str) else None
+        if kind is None:
+            named = {kind.name for kind in kinds.values()}
+            key = "saga_version" if name in named else "saga"
+            problems.append(Problem(file, key, f"there is no {name} {version}"))
+            continue
+        try:
+            yield file, kind.programme.model_validate(data)
+        except ValidationError as error:
+            problems += _wrong(file, error)
+
+
+USUAL_KIND: Final = "redemption"
+"""The kind of a programme that names none."""
+
+
+def _read(folder: Path, problems: list[Problem]) -> Iterator[tuple[str, dict[str, Any]]]:
     files = sorted(folder.glob("*.toml"))
     if not files:
         problems.append(Problem(str(folder), "*.toml", "there is no file"))
     for path in files:
         file = f"{folder.name}/{path.name}"
         try:
-            yield file, model.model_validate(tomllib.loads(path.read_text("utf-8")))
+            yield file, tomllib.loads(path.read_text("utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             problems.append(Problem(file, "(file)", f"is not TOML: {error}"))
-        except ValidationError as error:
-            for found in error.errors(include_url=False):
-                key = ".".join(str(part) for part in found["loc"]) or "(file)"
-                problems.append(Problem(file, key, found["msg"]))
+
+
+def _wrong(file: str, error: ValidationError) -> Iterator[Problem]:
+    for found in error.errors(include_url=False):
+        key = ".".join(str(part) for part in found["loc"]) or "(file)"
+        yield Problem(file, key, found["msg"])
 
 
 def _references(
@@ -128,24 +172,12 @@ def _references(
     for origin in programme.origins:
         if origin not in participants:
             yield Problem(file, "origins", f"there is no participant {origin!r}")
-    needed: list[tuple[str, str, tuple[str, ...]]] = [
-        ("creditor", programme.creditor, ("credit", "reverse"))
-    ]
-    if programme.debtor is not None:
-        needed.insert(0, ("debtor", programme.debtor, ("deduct", "return")))
-    else:  # Whoever asks has deducted already; it may have to return.
-        needed += [("origins", origin, ("return",)) for origin in programme.origins]
-    for role, name, verbs in needed:
+    for needed in programme.needs():
+        key, name = needed.key, needed.participant
         if name not in participants:
-            if role != "origins":
-                yield Problem(file, role, f"there is no participant {name!r}")
+            if key != "origins":
+                yield Problem(file, key, f"there is no participant {name!r}")
             continue
-        for verb in verbs:
-            if verb not in participants[name].legs.ladders():
-                yield Problem(file, role, f"participant {name!r} has no [legs.{verb}]")
-    if programme.loss_bearer not in {*participants, "platform"}:
-        yield Problem(file, "loss_bearer", f"there is no participant {programme.loss_bearer!r}")
-    if (programme.saga, programme.saga_version) not in SAGAS:
-        yield Problem(
-            file, "saga_version", f"there is no {programme.saga} {programme.saga_version}"
-        )
+        for verb in needed.verbs:
+            if verb not in participants[name].ladders():
+                yield Problem(file, key, f"participant {name!r} has no [legs.{verb}]")

@@ -5,11 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from orchestrator.admission.breaker import HealthPolicy, WhenUnavailable
+from orchestrator.engine.definition import Kind
 from orchestrator.engine.durations import Duration, Window, known_zone
 from orchestrator.engine.policy import LegPolicy, Remedy, Rung, Until
+from orchestrator.sagas import KINDS, Kinds
 from schemas.base import refuse
 from schemas.values import Slug
 
@@ -136,25 +149,30 @@ class ReturnLadder(UndoLadder):
         return (Rung.INQUIRE,) if verbs.inquire else ()
 
 
-class Legs(BaseModel):
-    """The ladder of each verb that the participant serves."""
+class ReadingLadder(Ladder):
+    """A question that changes nothing: when its time is up, it is over and nobody looks at it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    response_timeout: Duration = 3_000
+    rungs: tuple[Literal[Rung.RESEND], ...] = ()
+    times: Times | None = 0
+    cancel: Literal[False] = False
 
-    deduct: Ladder | None = None
-    return_: Annotated[ReturnLadder | None, Field(alias="return")] = None
-    credit: Ladder | None = None
-    reverse: UndoLadder | None = None
 
-    def ladders(self) -> Mapping[str, Ladder]:
-        """The ladders by verb."""
-        found = {
-            "deduct": self.deduct,
-            "return": self.return_,
-            "credit": self.credit,
-            "reverse": self.reverse,
-        }
-        return {verb: ladder for verb, ladder in found.items() if ladder is not None}
+LadderTypes = Mapping[str, type[Ladder]]
+"""The ladders that a participant can have, by verb."""
+
+
+def ladders_of(kinds: Kinds) -> LadderTypes:
+    """The ladder of every verb of every kind of saga."""
+    found: dict[str, type[Ladder]] = {}
+    for kind in kinds.values():
+        for step in kind.definition.steps:
+            reads = step.kind is Kind.READING
+            found[step.do.name] = ReadingLadder if reads else Ladder
+            if step.undo is not None:
+                returns = step.kind is Kind.COMPENSABLE
+                found[step.undo.name] = ReturnLadder if returns else UndoLadder
+    return found
 
 
 _USUAL = HealthPolicy()
@@ -191,6 +209,13 @@ class Health(BaseModel):
         return HealthPolicy(**found, patience=patience)
 
 
+def _below(verb: str, found: ErrorDetails) -> InitErrorDetails:
+    """The same error, named from the table of the verb that it stands in."""
+    message = found["msg"].replace("{", "{{").replace("}", "}}")
+    error = PydanticCustomError(found["type"], message)
+    return InitErrorDetails(type=error, loc=(verb, *found["loc"]), input=found["input"])
+
+
 class Participant(BaseModel):
     """One company: its id is part of its topics' names."""
 
@@ -201,8 +226,30 @@ class Participant(BaseModel):
     name: Annotated[str, Field(min_length=1, max_length=200)]
     zone: str = "Asia/Hong_Kong"  # Of the times of day in its ladders.
     verbs: Verbs = Verbs()
-    legs: Legs = Legs()
+    legs: Mapping[str, SerializeAsAny[Ladder]] = {}  # The ladder of each verb that it serves.
     health: Health = Health()
+
+    @field_validator("legs", mode="before")
+    @classmethod
+    def _a_ladder_for_each_verb(cls, legs: Any, info: ValidationInfo) -> Any:
+        """Each verb has a ladder of its own type; the kinds of saga say of which."""
+        types: LadderTypes = info.context if info.context is not None else ladders_of(KINDS)
+        if not isinstance(legs, Mapping):
+            return legs
+        found: dict[str, Ladder] = {}
+        wrong: list[InitErrorDetails] = []
+        for verb, data in legs.items():
+            if verb not in types:
+                unknown = PydanticCustomError("extra_forbidden", "Extra inputs are not permitted")
+                wrong.append(InitErrorDetails(type=unknown, loc=(verb,), input=data))
+                continue
+            try:
+                found[verb] = types[verb].model_validate(data)
+            except ValidationError as error:
+                wrong += [_below(verb, one) for one in error.errors(include_url=False)]
+        if wrong:
+            raise ValidationError.from_exception_data("legs", wrong)
+        return found
 
     @field_validator("zone")
     @classmethod
@@ -211,19 +258,22 @@ class Participant(BaseModel):
 
     @model_validator(mode="after")
     def _offers_what_its_ladders_use(self) -> Self:
-        for verb, ladder in self.legs.ladders().items():
+        for verb, ladder in self.ladders().items():
             for key, why in ladder.problems(self.verbs):
                 refuse(f"legs.{verb}.{key}", "verb_missing", why)
         return self
 
+    def ladders(self) -> Mapping[str, Ladder]:
+        """The ladders by verb."""
+        return self.legs
+
     def policies(self) -> Mapping[str, LegPolicy]:
         """The policies by verb."""
         return {
-            verb: ladder.policy(self.verbs, self.zone)
-            for verb, ladder in self.legs.ladders().items()
+            verb: ladder.policy(self.verbs, self.zone) for verb, ladder in self.ladders().items()
         }
 
     def health_policy(self) -> HealthPolicy:
         """When it gets no new sagas."""
-        waits = [ladder.response_timeout for ladder in self.legs.ladders().values()]
+        waits = [ladder.response_timeout for ladder in self.ladders().values()]
         return self.health.policy(max(waits, default=_USUAL.patience))

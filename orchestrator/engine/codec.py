@@ -7,100 +7,44 @@ whatever version wrote them: a field may only be added at the end. The rows of t
 
 from __future__ import annotations
 
-from datetime import date
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
-from orchestrator.engine.instance import Leg, Partial, PricedLine, ResultRevision, Saga, Terms
+from orchestrator.engine.instance import Leg, ResultRevision, Saga, Terms
+from orchestrator.engine.kind import SagaKind
 from orchestrator.engine.machine import Status
 from schemas.frozen import replaced
-from schemas.ids import SagaId
 from schemas.reasons import Code
-from schemas.results import ResultStatus
 
 # By a dict: an Enum is called, which is ten times as dear.
 _STATUSES = {status.value: status for status in Status}
-_RESULTS = {status.value: status for status in ResultStatus}
 _CODES = {code.value: code for code in Code}
-_PARTIALS = {partial.value: partial for partial in Partial}
 
 
-def encode_terms(terms: Terms) -> str:
+Kinds = Mapping[tuple[str, int], SagaKind]
+"""Kinds of saga by name and version."""
+
+
+def encode_terms(terms: Terms, kinds: Kinds) -> str:
     """The terms beyond those that have a column of their own."""
-    return orjson.dumps(
-        [
-            terms.definition,
-            terms.definition_version,
-            terms.content,
-            terms.locale,
-            terms.debtor,
-            terms.creditor,
-            terms.debtor_account,
-            terms.creditor_account,
-            terms.unit,
-            terms.currency,
-            terms.partial,
-            [
-                [line.item, line.kind, line.quantity, line.points, line.worth, line.face]
-                for line in terms.lines
-            ],
-            terms.limit,
-            terms.business_date.isoformat() if terms.business_date else None,
-            terms.traceparent,
-            terms.prededucted,
-            terms.loss_bearer,
-            terms.fresh_until,
-        ]
-    ).decode()
+    name, version = terms.definition, terms.definition_version
+    header = [name, version, terms.content, terms.locale]
+    return orjson.dumps([*header, *kinds[name, version].terms.encode(terms)]).decode()
 
 
-def decode_terms(
-    text: str,
-    *,
-    saga_id: SagaId,
-    key_hash: int,
-    origin: str,
-    account: str,
-    request_id: str,
-    programme: str,
-    programme_version: int,
-    accepted_at: int,
-) -> Terms:
+def decode_terms(text: str, kinds: Kinds, **columns: Any) -> Terms:
     """The terms, from their JSON and the row's columns."""
-    found = orjson.loads(text)
-    prededucted, loss_bearer, fresh_until = found[15:] or _ADDED
-    return Terms(
-        saga_id=saga_id,
-        key_hash=key_hash,
-        origin=origin,
-        account=account,
-        request_id=request_id,
-        programme=programme,
-        programme_version=programme_version,
-        accepted_at=accepted_at,
-        definition=found[0],
-        definition_version=found[1],
-        content=found[2],
-        locale=found[3],
-        debtor=found[4],
-        creditor=found[5],
-        debtor_account=found[6],
-        creditor_account=found[7],
-        unit=found[8],
-        currency=found[9],
-        partial=_PARTIALS[found[10]],
-        lines=tuple([PricedLine(*line) for line in found[11]]),
-        limit=found[12],
-        business_date=date.fromisoformat(found[13]) if found[13] else None,
-        traceparent=found[14],
-        prededucted=prededucted,
-        loss_bearer=loss_bearer,
-        fresh_until=fresh_until,
+    definition, version, content, locale, *rest = orjson.loads(text)
+    return kinds[definition, version].terms.decode(
+        rest,
+        definition=definition,
+        definition_version=version,
+        content=content,
+        locale=locale,
+        **columns,
     )
-
-
-_ADDED = (False, "platform", None)
 
 
 def encode_state(saga: Saga) -> str:
@@ -158,14 +102,15 @@ def _leg(leg: Leg) -> list[Any]:
 _UNTOUCHED = (0, 0, 0, 0, 0, None, None, 0)
 
 
-def decode_state(text: str, terms: Terms, revision: int, wake_at: int | None) -> Saga:
+def decode_state(text: str, terms: Terms, kinds: Kinds, revision: int, wake_at: int | None) -> Saga:
     """The saga, from its JSON, its terms and the row's columns."""
     legs, told, withdrawn, *added = orjson.loads(text)
+    kind = kinds[terms.definition, terms.definition_version]
     return Saga(
         terms=terms,
         revision=revision,
         legs=tuple([_decode_leg(leg) for leg in legs]),
-        told=_decode_told(told) if told else None,
+        told=_decode_told(told, kind) if told else None,
         withdrawn=withdrawn,
         wake_at=wake_at,
         held=added[0] if added else 0,
@@ -186,13 +131,13 @@ def _decode_leg(found: list[Any]) -> Leg:
     return Leg(*found)
 
 
-def _decode_told(found: list[Any]) -> ResultRevision:
+def _decode_told(found: list[Any], kind: SagaKind) -> ResultRevision:
     revision, status, final, code, field, at, *rest = found
     reason = _CODES[code] if code else None
     if len(rest) == 1:  # The first version.
         rest = [False, *rest]
     corrected, moved, words = (*rest, None)[:3] if rest else (False, (), None)
-    ending = _RESULTS[status]
+    ending = kind.statuses.by_text[status]
     return ResultRevision(
         revision, ending, final, reason, field, at, corrected, tuple(moved), words
     )

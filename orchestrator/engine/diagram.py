@@ -14,76 +14,79 @@ PLATFORM = "uprp"
 
 def flow(definition: Definition) -> str:
     """A sequence diagram: each step asked in turn, its success, and the way back."""
-    roles = [Role.ORIGIN, *dict.fromkeys(step.to for step in definition.steps)]
+    origin = definition.roles(0)
+    roles = [origin, *dict.fromkeys(step.to for step in definition.steps)]
     lines = [
         "sequenceDiagram",
         *(f"    participant {role}" for role in roles[:1]),
         f"    participant {PLATFORM} as UPRP",
         *(f"    participant {role}" for role in roles[1:]),
-        f"    {Role.ORIGIN}->>{PLATFORM}: request",
-        *_indented(_forward(definition.steps, ())),
-        *_indented(_afterwards(definition)),
+        f"    {origin}->>{PLATFORM}: request",
+        *_indented(_forward(origin, definition.steps, ())),
+        *_indented(_afterwards(origin, definition)),
     ]
     return "\n".join(lines)
 
 
-def _forward(steps: Sequence[Step], done: tuple[Step, ...]) -> Iterator[str]:
+def _forward(origin: Role, steps: Sequence[Step], done: tuple[Step, ...]) -> Iterator[str]:
     """What happens from the first of these steps on, once the earlier ones are done."""
     if not steps:
-        yield _told("success")
+        yield _told(origin, "success" if done[-1].kind is not Kind.READING else "what was read")
         return
     step, *rest = steps
     asked = f"{PLATFORM}->>{step.to}: {step.name}"
     yield f"{asked}, for each line" if step.per_line else asked
-    if step.kind is Kind.RETRIABLE:
-        yield f"{step.to}-->>{PLATFORM}: confirmed, if need be late"
-        yield from _forward(rest, (*done, step))
-        return
     yield "alt confirmed"
     yield f"    {step.to}-->>{PLATFORM}: confirmed"
-    yield from _indented(_forward(rest, (*done, step)))
+    yield from _indented(_forward(origin, rest, (*done, step)))
     yield f"else {_shortfall(step)}"
     yield f"    {step.to}-->>{PLATFORM}: rejected"
-    yield from _indented(_backward(step, done))
+    yield from _indented(_backward(origin, step, done))
     yield "end"
 
 
 def _shortfall(step: Step) -> str:
+    if step.kind is Kind.READING:
+        return "a definite no, or no answer in time"
     if step.kind is Kind.PIVOT and step.per_line:
         return "a definite no for some or all of it"
     return "a definite no"
 
 
-def _backward(failed: Step, done: tuple[Step, ...]) -> Iterator[str]:
+def _backward(origin: Role, failed: Step, done: tuple[Step, ...]) -> Iterator[str]:
     """The way back from a step: what it gave in vain, then what was done before it."""
     if failed.kind is Kind.PIVOT and failed.undo is not None:
         yield "opt all or nothing, and a part was given"
         yield f"    {PLATFORM}->>{failed.to}: {failed.undo.name}"
         yield f"    {failed.to}-->>{PLATFORM}: confirmed"
         yield "end"
+    undone = False
     for step in reversed(done):
         if step.undo is not None:
+            undone = True
             yield f"{PLATFORM}->>{step.to}: {step.undo.name} what is owed"
             yield f"{step.to}-->>{PLATFORM}: confirmed, if need be late"
-    ending = "points returned, or partial success" if done else "nothing was done"
-    yield _told(ending)
+    ending = "points returned, or partial success" if undone else "nothing was done"
+    yield _told(origin, ending if failed.kind is not Kind.READING else "why not")
 
 
-def _afterwards(definition: Definition) -> Iterator[str]:
+def _afterwards(origin: Role, definition: Definition) -> Iterator[str]:
     """What follows when a later answer leaves value given and not paid for (`domain.md` 4.4)."""
     pivot = definition.pivot
+    if pivot is None:
+        return
     yield "opt afterwards, another answer contradicts the first"
     if pivot.undo is not None:
         yield f"    {PLATFORM}->>{pivot.to}: {pivot.undo.name} what was given in vain"
     for step in definition.steps:
         if step.redo is not None:
             yield f"    {PLATFORM}->>{step.to}: {step.redo.name} it, if it cannot be taken back"
-    yield f"    {_told('corrected')}"
+    yield f"    {_told(origin, 'corrected')}"
     yield "end"
 
 
-def _told(what: str) -> str:
-    return f"{PLATFORM}-->>{Role.ORIGIN}: result, {what}"
+def _told(origin: Role, what: str) -> str:
+    return f"{PLATFORM}-->>{origin}: result, {what}"
 
 
 def _indented(lines: Iterator[str]) -> Iterator[str]:

@@ -1,94 +1,79 @@
 """What happens to a saga: one event in, the saga at its next revision out.
 
 Every saga in flight has a due timer or is parked (`domain.md` I13). What follows from where its
-legs then stand is in `settling.py`.
+legs then stand is in `planner.py` and in the plan of its kind.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orchestrator.engine import ladder
-from orchestrator.engine.balance import points
-from orchestrator.engine.definition import Kind
-from orchestrator.engine.instance import Deducted, Leg, ResultRevision, Saga, Terms
+from orchestrator.engine.definition import Definition
+from orchestrator.engine.instance import Leg, ResultRevision, Saga, Terms
+from orchestrator.engine.kind import SagaKind
 from orchestrator.engine.ladder import LegUpdate, TransitionContext
-from orchestrator.engine.machine import IN_FLIGHT, TABLE, Event, NoChange, Status
+from orchestrator.engine.machine import DECIDED, IN_FLIGHT, TABLE, Event, NoChange, Status
 from orchestrator.engine.operator import Action, OperatorDecision, event_of, update_of
 from orchestrator.engine.planner import Planner
-from orchestrator.engine.rebuild import PublishedSaga, replayed
+from orchestrator.engine.policy import LegPolicy, Policies
+from orchestrator.engine.published import PublishedSaga
+from orchestrator.engine.rebuild import replayed
 from orchestrator.engine.results import add_result, reported_amount, with_superseded
 from orchestrator.engine.transition import cell_of, inconclusive
 from orchestrator.engine.undo import LOSS, contradicts
 from schemas.frozen import replaced
 from schemas.reasons import Code
-from schemas.results import ResultStatus
 
 
 @dataclass(frozen=True, slots=True)
-class Engine(Planner):
-    """What can happen to the sagas of a definition, under the policies of those who take part."""
+class Engine:
+    """What can happen to the sagas of a kind, under the policies of those who take part."""
+
+    kind: SagaKind
+    policies: Policies
+    planner: Planner = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "planner", Planner(self.kind, self.policies))
+
+    @property
+    def definition(self) -> Definition:
+        """How the kind is declared."""
+        return self.kind.definition
+
+    def policy(self, terms: Terms, leg: Leg) -> LegPolicy:
+        """The ladder of a leg."""
+        return self.planner.policy(terms, leg)
 
     # -- how a saga begins ----------------------------------------------------------------------
 
-    def start(self, terms: Terms, now: int, deducted: Deducted | None = None) -> Saga:
-        """A new saga, with its first leg asked; `deducted` is what the origin took before."""
-        return self._plan(Saga(terms=terms, revision=1, legs=self._legs(terms, deducted)), now)
+    def start(self, terms: Terms, legs: tuple[Leg, ...], now: int) -> Saga:
+        """A new saga, with the first of its legs asked that waits to be."""
+        return self.planner.plan(Saga(terms=terms, revision=1, legs=legs), now)
 
-    def hold(self, terms: Terms, now: int, until: int, deducted: Deducted | None = None) -> Saga:
+    def hold(self, terms: Terms, legs: tuple[Leg, ...], now: int, until: int) -> Saga:
         """A new saga of which nothing is asked before `until`: participants are unavailable."""
         assert until > now, (until, now)
-        return Saga(terms=terms, revision=1, legs=self._legs(terms, deducted), held=until)
+        return Saga(terms=terms, revision=1, legs=legs, held=until)
 
     def refuse(
-        self,
-        terms: Terms,
-        code: Code,
-        field: str | None,
-        now: int,
-        deducted: Deducted | None = None,
+        self, terms: Terms, legs: tuple[Leg, ...], code: Code, field: str | None, now: int
     ) -> Saga:
-        """A saga that ended when it began. What the origin took before, it must give back."""
-        told = ResultRevision(1, ResultStatus.REJECTED, True, code, field, now)
-        saga = Saga(terms=terms, revision=1, told=told)
-        if deducted is None:
-            return saga
-        legs = (_given(self.definition.steps[0].name, deducted),)
-        return self._plan(replaced(saga, legs=legs), now)
+        """A saga that ended when it began; `legs` are what the origin did before it asked."""
+        told = ResultRevision(1, self.kind.statuses.refused, True, code, field, now)
+        saga = Saga(terms=terms, revision=1, legs=legs, told=told)
+        return self.planner.plan(saga, now) if legs else saga
 
-    def return_deduction(
-        self, stone: Saga, deducted: Deducted, programme: str, now: int
-    ) -> Saga | NoChange:
-        """What an origin took for a request that it had withdrawn before it came (`0009`)."""
-        path, told = self.definition.steps[0].name, stone.told
-        if not stone.terms.prededucted or stone.leg(path) is not None:
-            return NoChange.STALE
-        if told is not None and "return_required" not in (told.as_published or {}):
-            told = replaced(told, as_published=None, superseded=(0,))  # It spoke of no deduction.
-        leg = _given(path, deducted)  # The terms of a tombstone name no programme.
-        legs = (replaced(leg, detail={**(leg.detail or {}), "programme": programme}), *stone.legs)
-        found = replaced(stone, legs=legs, told=told, withdrawn=True, revision=stone.revision + 1)
-        return self._plan(found, now)
-
-    def _legs(self, terms: Terms, deducted: Deducted | None) -> tuple[Leg, ...]:
-        legs: list[Leg] = []
-        for step in self.definition.steps:
-            if step.per_line:
-                legs.extend(
-                    Leg(f"{step.name}/{number}", line.quantity)
-                    for number, line in enumerate(terms.lines, 1)
-                )
-            elif deducted is not None and step.kind is Kind.COMPENSABLE:
-                legs.append(_given(step.name, deducted))
-            else:
-                legs.append(Leg(step.name, terms.points))
-        return tuple(legs)
+    def revive(self, stone: Saga, revived: Saga, now: int) -> Saga:
+        """A tombstone with what its request brought after all, which must be given back."""
+        return self.planner.plan(replaced(revived, revision=stone.revision + 1), now)
 
     # -- what can happen to it ------------------------------------------------------------------
 
     def release(self, saga: Saga, now: int) -> Saga:
         """A held saga whose participants can be asked."""
-        return self._plan(replaced(saga, held=0, revision=saga.revision + 1), now)
+        return self.planner.plan(replaced(saga, held=0, revision=saga.revision + 1), now)
 
     def hold_on(self, saga: Saga, until: int) -> Saga:
         """A held saga whose participants still cannot be asked."""
@@ -96,8 +81,8 @@ class Engine(Planner):
 
     def refuse_held(self, saga: Saga, code: Code, now: int) -> Saga:
         """A held saga that waited long enough: nothing was asked of anybody."""
-        told = add_result(saga, ResultStatus.REJECTED, code, now)
-        return self._plan(replaced(told, held=0, revision=saga.revision + 1), now)
+        told = add_result(saga, self.kind.statuses, self.kind.statuses.refused, code, now)
+        return self.planner.plan(replaced(told, held=0, revision=saga.revision + 1), now)
 
     def apply_reply(self, saga: Saga, path: str, update: LegUpdate, now: int) -> Saga | NoChange:
         """Apply what is known about one leg."""
@@ -106,8 +91,10 @@ class Engine(Planner):
             return NoChange.PREMATURE
         if inconclusive(leg, update):
             return NoChange.STALE
-        policy = self._policy(saga.terms, leg)
-        only_late = self._may_only_be_late(leg)
+        if leg.status in DECIDED and self.definition.changes_nothing(leg.verb):
+            return NoChange.STALE  # The answer to a question that was closed meanwhile.
+        policy = self.policy(saga.terms, leg)
+        only_late = self.definition.only_late(leg.verb)
         cell = cell_of(saga, leg, update, policy, only_late=only_late)
         if isinstance(cell, NoChange):
             return cell
@@ -120,10 +107,10 @@ class Engine(Planner):
         for leg in saga.legs:
             if leg.status not in IN_FLIGHT:
                 continue
-            policy = self._policy(saga.terms, leg)
+            policy = self.policy(saga.terms, leg)
             looked = leg
             if leg.due is not None and leg.due <= now:
-                event = ladder.timeout_event(leg, policy, now)
+                event = self._timeout_event(leg, policy, now)
                 cell = TABLE[leg.status][event]
                 assert isinstance(cell, Status), (leg, event)
                 update = LegUpdate(event=event, code=leg.code or Code.TIMEOUT)
@@ -135,34 +122,47 @@ class Engine(Planner):
             tells = tells or ladder.reports_delay(looked, policy, now)
             if looked is not leg:
                 ticked = ticked.with_leg(looked)
-        tells = tells and saga.told is None
+        pending = self.kind.statuses.pending
+        tells = tells and saga.told is None and pending is not None
         if ticked is saga and not tells:
             return NoChange.STALE
-        settled = self._plan(replaced(ticked, revision=saga.revision + 1), now)
-        if tells and settled.told is None:  # A person who is called is told of at once.
-            return add_result(settled, ResultStatus.PENDING, Code.ACCEPTED, now)
+        settled = self.planner.plan(replaced(ticked, revision=saga.revision + 1), now)
+        if tells and settled.told is None and pending is not None:
+            # Only now: a person who is called is told of at once.
+            return add_result(settled, self.kind.statuses, pending, Code.ACCEPTED, now)
         return settled
+
+    def _timeout_event(self, leg: Leg, policy: LegPolicy, now: int) -> Event:
+        """Which event it is that the leg's time has come: silence ends what changes nothing."""
+        event = ladder.timeout_event(leg, policy, now)
+        if event is not Event.TIMED_OUT and self.definition.changes_nothing(leg.verb):
+            return Event.REJECTED
+        return event
 
     def withdraw(self, saga: Saga, now: int) -> Saga | NoChange:
         """The origin takes the request back: turned round unless the pivot was asked for."""
         pivot = self.definition.pivot
-        asked = any(leg.status is not Status.WAITING for leg in saga.legs_of(pivot.name))
+        asked = pivot is not None and any(
+            leg.status is not Status.WAITING for leg in saga.legs_of(pivot.name)
+        )
         if saga.answered or saga.withdrawn or asked:
             return NoChange.STALE
-        return self._plan(replaced(saga, withdrawn=True, held=0, revision=saga.revision + 1), now)
+        withdrawn = replaced(saga, withdrawn=True, held=0, revision=saga.revision + 1)
+        return self.planner.plan(withdrawn, now)
 
     def status_requested(self, saga: Saga, now: int) -> Saga | NoChange:
         """The origin asks how it stands; while nothing was told, it is told PENDING once."""
-        if saga.told is not None:
+        pending = self.kind.statuses.pending
+        if saga.told is not None or pending is None:
             return NoChange.STALE
-        told = add_result(saga, ResultStatus.PENDING, Code.ACCEPTED, now)
+        told = add_result(saga, self.kind.statuses, pending, Code.ACCEPTED, now)
         return replaced(told, revision=saga.revision + 1)
 
     def allowed(self, saga: Saga, leg: Leg) -> tuple[Action, ...]:
         """What a person may decide about a leg now; nothing while nobody was called."""
         if not leg.parked:
             return ()
-        policy = self._policy(saga.terms, leg)
+        policy = self.policy(saga.terms, leg)
         retries = policy.rungs or (leg.cancels and policy.cancel)
         return tuple(
             action
@@ -187,12 +187,11 @@ class Engine(Planner):
         cell = TABLE[leg.status][update.event]
         assert isinstance(cell, Status), (leg, ruling)
         if leg.status is Status.OVERTURNED:
-            short = -points(saga, self.definition).owed
-            if short <= 0:
+            decided = saga.with_leg(replaced(leg, escalated_at=0, decision=ruling.number))
+            given_up = self.kind.plan.write_off(decided, leg, self.planner, now)
+            if given_up is None:
                 return NoChange.STALE
-            settled = saga.with_leg(replaced(leg, escalated_at=0, decision=ruling.number))
-            settled = self._with_loss(settled, short, now)
-            return self._plan(replaced(settled, revision=saga.revision + 1), now)
+            return self.planner.plan(replaced(given_up, revision=saga.revision + 1), now)
         number = ruling.number
         if update.event is Event.AGAIN:
             number = leg.decision  # Nothing is said of what became of it.
@@ -203,18 +202,16 @@ class Engine(Planner):
 
     def recall(self, saga: Saga, said: PublishedSaga, now: int) -> Saga:
         """The saga with all that was said of it before its database was lost."""
-        caught = replayed(
-            saga, said, self.definition, lambda leg: self._policy(saga.terms, leg), now
-        )
+        caught = replayed(saga, said, self.kind, lambda leg: self.policy(saga.terms, leg), now)
         if caught is saga:
             return saga
-        return self._plan(replaced(caught, revision=saga.revision + 1), now)
+        return self.planner.plan(replaced(caught, revision=saga.revision + 1), now)
 
     def _may_be(self, saga: Saga, leg: Leg, update: LegUpdate) -> bool:
         """Whether what a person says to have been moved can be true."""
         if update.event is not Event.DONE:
             return True
-        fewer = leg.verb == self.definition.pivot.name and 0 < update.amount < leg.asked
+        fewer = self.definition.may_give_fewer(leg.verb) and 0 < update.amount < leg.asked
         return (fewer or update.amount == leg.asked) and not contradicts(saga, leg, update.amount)
 
     def due(self, saga: Saga) -> int | None:
@@ -227,7 +224,7 @@ class Engine(Planner):
                 continue
             at: int | None = leg.due
             if leg.status is not Status.SENT:
-                policy = self._policy(saga.terms, leg)
+                policy = self.policy(saga.terms, leg)
                 at = ladder.next_look(leg, policy, told=saga.told is not None)
             if at is not None and (found is None or at < found):
                 found = at
@@ -236,7 +233,7 @@ class Engine(Planner):
     # -- what follows ---------------------------------------------------------------------------
 
     def _moved(self, saga: Saga, leg: Leg, cell: Status, update: LegUpdate, now: int) -> Saga:
-        policy = self._policy(saga.terms, leg)
+        policy = self.policy(saga.terms, leg)
         changed = ladder.transitioned(
             leg, cell, update, TransitionContext(now, policy, saga.terms.saga_id)
         )
@@ -246,7 +243,7 @@ class Engine(Planner):
             was = with_superseded(saga)
         path = leg.path
         legs = tuple([changed if known.path == path else known for known in was.legs])
-        return self._plan(replaced(was, legs=legs, revision=saga.revision + 1), now)
+        return self.planner.plan(replaced(was, legs=legs, revision=saga.revision + 1), now)
 
 
 def _can_be(saga: Saga, leg: Leg, action: Action) -> bool:
@@ -259,15 +256,3 @@ def _can_be(saga: Saga, leg: Leg, action: Action) -> bool:
     if leg.status is Status.REFUSED:
         return contradicts(saga, leg, leg.asked)
     return not contradicts(saga, leg, 0)
-
-
-def _given(path: str, deducted: Deducted) -> Leg:
-    """The deduction that the origin made itself, as a leg that was never asked."""
-    return Leg(
-        path,
-        deducted.points,
-        Status.CONFIRMED,
-        moved=deducted.points,
-        reference=deducted.reference,
-        detail={"lots": list(deducted.lots)} if deducted.lots else None,
-    )

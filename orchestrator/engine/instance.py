@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import date
-from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 
@@ -13,39 +11,14 @@ from orchestrator.engine.machine import PARKED, Status
 from schemas.frozen import keyed, replaced, value
 from schemas.ids import SagaId
 from schemas.reasons import Code
-from schemas.results import ResultStatus
-
-
-class Partial(StrEnum):
-    """What to do when some lines of a redemption are refused (`domain.md` 4.4)."""
-
-    KEEP_ISSUED = "keep_issued"  # Keep what was issued, return the points of the rest.
-    ALL_OR_NOTHING = "all_or_nothing"  # Take back what was issued, return all points.
-
-
-@value
-class PricedLine:
-    """One line, priced: `points` for `quantity` pieces that are worth `worth` minor units."""
-
-    item: str
-    kind: str
-    quantity: int
-    points: int
-    worth: int
-    face: int | None  # Minor units of the programme's currency.
-
-    def points_for(self, issued: int) -> int:
-        """What `issued` of the pieces cost, rounded up: a return never exceeds the unissued."""
-        return -(-self.points * issued // self.quantity)
-
-    def worth_of(self, issued: int) -> int:
-        """What `issued` of the pieces are worth, in minor units."""
-        return self.worth * issued // self.quantity
 
 
 @keyed
 class Terms:
-    """What was agreed when the request was accepted, frozen with its versions (`domain.md` 4.4)."""
+    """What was agreed when the request was accepted, frozen with its versions (`domain.md` 4.4).
+
+    What every kind of saga has, and in `body` what the kind has of its own.
+    """
 
     saga_id: SagaId
     key_hash: int
@@ -55,43 +28,15 @@ class Terms:
     request_id: str
     content: str  # Digest of what was asked; empty for a tombstone, which any content meets.
     accepted_at: int  # Milliseconds since 1970.
-    definition: str = "redemption"
-    definition_version: int = 1
+    definition: str  # The kind of saga.
+    definition_version: int
     programme_version: int = 0  # 0: there is no such programme.
     locale: str = "en"
-    debtor: str = ""
-    creditor: str = ""
-    debtor_account: str = ""
-    creditor_account: str = ""
-    unit: str = ""  # Of the points.
-    currency: str = ""
-    partial: Partial = Partial.KEEP_ISSUED
-    lines: tuple[PricedLine, ...] = ()
-    limit: str = ""  # The account limit on which `worth` was reserved.
-    business_date: date | None = None
+    participants: tuple[str, ...]  # Who plays each of the kind's roles; the first is the origin.
     traceparent: str | None = None
-    prededucted: bool = False  # The origin took the points before it asked.
-    loss_bearer: str = "platform"  # Who bears what can neither be undone nor charged.
     fresh_until: int | None = None  # Past it, what is confirmed late is not built upon.
-
-    @property
-    def points(self) -> int:
-        """The price of all lines."""
-        return sum([line.points for line in self.lines])
-
-    @property
-    def worth(self) -> int:
-        """What all lines are worth, in minor units; what the account limits count."""
-        return sum([line.worth for line in self.lines])
-
-
-@value
-class Deducted:
-    """What an origin took before it asked: evidence, which the price must equal."""
-
-    reference: str
-    points: int
-    lots: tuple[Mapping[str, Any], ...] = ()
+    # The kind's own, of a type that only the kind knows; it says which where it reads it.
+    body: Any = None
 
 
 @value
@@ -161,7 +106,7 @@ class ResultRevision:
     """The latest result that the origin was told."""
 
     revision: int
-    status: ResultStatus
+    status: str  # One of the kind's own.
     final: bool
     code: Code | None
     field: str | None

@@ -38,7 +38,7 @@ def _unfit(engine: Engine, saga: Saga, leg: Leg, ruling: OperatorDecision) -> st
     amount = update_of(leg, ruling).amount
     if 0 < amount <= leg.asked and contradicts(saga, leg, amount):
         return f"{leg.path}: {amount:,} cannot be true, given what was undone of it"
-    fewer = leg.verb == engine.definition.pivot.name
+    fewer = engine.definition.may_give_fewer(leg.verb)
     fits = f"between 1 and {leg.asked:,}" if fewer else f"{leg.asked:,}"
     return f"{leg.path} was asked for {leg.asked:,}: the amount must be {fits}"
 

@@ -41,7 +41,8 @@ def _of_leg(leg: Leg) -> list[MessageRef]:
     said: list[MessageRef] = []
     status = leg.status
     anew = status is Status.PENDING and leg.attempt > 1  # Received before, and said again.
-    if status is Status.SENT or status is Status.UNKNOWN or anew:
+    # Without an attempt nobody was commanded: a result asks it of the origin.
+    if leg.attempt and (status is Status.SENT or status is Status.UNKNOWN or anew):
         said.append(MessageRef(MessageKind.DO, leg.path, leg.attempt))
     if (status is Status.UNKNOWN or status is Status.PENDING) and leg.inquiries:
         said.append(MessageRef(MessageKind.INQUIRE, leg.path, leg.inquiries))

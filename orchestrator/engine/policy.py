@@ -15,6 +15,8 @@ from typing import Final
 from zlib import crc32
 from zoneinfo import ZoneInfo
 
+from orchestrator.engine.definition import Verb
+
 _HOUR: Final = 3_600_000
 _DAY: Final = 24 * _HOUR
 _QUARTER: Final = _HOUR // 4
@@ -122,16 +124,15 @@ class Policies:
 
     by_leg: Mapping[tuple[str, str], LegPolicy]
 
-    def of(self, participant: str, verb: str) -> LegPolicy:
+    def of(self, participant: str, verb: Verb) -> LegPolicy:
         """The policy of a verb at a participant.
 
         The catalogue has one for whoever a programme names; a participant that left while a saga
-        of its was open is treated by the published defaults. A second charge goes by the ladder of
-        the first.
+        of its was open is treated by the published defaults.
         """
-        found = self.by_leg.get((participant, verb))
+        found = self.by_leg.get((participant, verb.name))
+        if found is None:
+            found = self.by_leg.get((participant, verb.ladder or verb.name))
         if found is not None:
             return found
-        if verb == "charge":
-            return self.by_leg.get((participant, "deduct"), DEFAULT)
-        return FOR_EVER if verb == "return" else DEFAULT
+        return FOR_EVER if verb.for_ever else DEFAULT

@@ -6,10 +6,10 @@ from functools import lru_cache
 
 from orchestrator.engine.instance import Leg, ResultRevision, Saga
 from orchestrator.engine.machine import IN_FLIGHT, Status
+from orchestrator.engine.statuses import Statuses
 from orchestrator.engine.undo import undo_amount
 from schemas.frozen import replaced
 from schemas.reasons import Code
-from schemas.results import ResultStatus
 
 
 def with_superseded(saga: Saga) -> Saga:
@@ -26,53 +26,26 @@ def reported_amount(leg: Leg) -> int:
     return undo_amount(leg) if leg.undoes is not None else leg.moved
 
 
-def with_review_result(saga: Saga, now: int) -> Saga:
+def with_review_result(saga: Saga, statuses: Statuses, now: int) -> Saga:
     """The saga, with the origin told that a person looks at it, if one must."""
-    if saga.answered or not saga.parked:
+    review = statuses.review
+    if review is None or saga.answered or not saga.parked:
         return saga
-    if saga.told is not None and saga.told.status is ResultStatus.MANUAL_REVIEW:
+    if saga.told is not None and saga.told.status == review:
         return saga
     code = next(leg.code for leg in saga.legs if leg.parked)
-    return add_result(saga, ResultStatus.MANUAL_REVIEW, Code(code or Code.TIMEOUT), now)
+    return add_result(saga, statuses, review, Code(code or Code.TIMEOUT), now)
 
 
-def add_result(saga: Saga, status: ResultStatus, code: Code | None, now: int) -> Saga:
+def add_result(saga: Saga, statuses: Statuses, status: str, code: Code | None, now: int) -> Saga:
     """The saga with its next result told; after a final one it is a correction (I6)."""
     was = saga.told
-    final = status not in (ResultStatus.MANUAL_REVIEW, ResultStatus.PENDING)
+    final = status not in statuses.interim
     moved = () if final else tuple([leg.moved for leg in saga.legs])
     revision = was.revision + 1 if was else 1
     corrected = was is not None and was.final
-    return replaced(
-        saga, told=ResultRevision(revision, status, final, code, None, now, corrected, moved)
-    )
-
-
-def final_status(  # noqa: PLR0911  # The ways to end, one after the other.
-    saga: Saga, pieces: tuple[int, ...]
-) -> tuple[ResultStatus, Code | None]:
-    """How it ended, and why if not as was asked for."""
-    if pieces and all(n == line.quantity for line, n in zip(saga.terms.lines, pieces, strict=True)):
-        return ResultStatus.SUCCESS, None
-    refusal = next((leg.code for leg in saga.legs if leg.status in _NO and leg.code), None)
-    code = Code(refusal) if refusal else None
-    if any(pieces):
-        return ResultStatus.PARTIAL_SUCCESS, code or Code.PARTNER_DECLINED
-    if saga.told is not None and saga.told.status is ResultStatus.REJECTED:
-        return ResultStatus.REJECTED, saga.told.code
-    if any(leg.status is Status.WRITTEN_OFF for leg in saga.legs):
-        return ResultStatus.FAILED_POINTS_RETURNED, Code.WRITTEN_OFF
-    if saga.withdrawn:
-        return ResultStatus.CANCELLED, Code.WITHDRAWN
-    if code is None:  # Nobody refused: it came too late to be built upon.
-        asked = any(leg.attempt for leg in saga.legs if leg.line is not None)
-        code = Code.PARTNER_DECLINED if asked else Code.NO_ANSWER
-    if any(leg.moved for leg in saga.legs if leg.line is None and leg.undoes is None):
-        return ResultStatus.FAILED_POINTS_RETURNED, code
-    return ResultStatus.FAILED_NOTHING_DEDUCTED, code
-
-
-_NO = frozenset({Status.REJECTED, Status.CANCELLED, Status.OVERTURNED})
+    told = ResultRevision(revision, status, final, code, None, now, corrected, moved)
+    return replaced(saga, told=told)
 
 
 def phase(saga: Saga) -> str:

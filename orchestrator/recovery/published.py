@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 import orjson
 
-from orchestrator.engine.rebuild import PublishedLeg, PublishedSaga
+from orchestrator.engine.kind import Wording
+from orchestrator.engine.published import PublishedLeg, PublishedSaga
 from orchestrator.ports import Record, SagaKey
+from orchestrator.sagas import KINDS, Kinds
 from schemas import events
 from schemas.envelope import PLATFORM_SOURCE
 from schemas.events import Channel, topic_of
 from schemas.frozen import replaced
-from schemas.ids import SagaId, key_hash
+from schemas.ids import SagaId, key_hash, split_leg_id
 from schemas.reasons import Code
-
-_LEG_CHARS: Final = 37
-"""A saga's id and the slash after it, with which every leg id begins."""
 
 
 def published_topics(participants: Iterable[str]) -> list[str]:
@@ -28,13 +26,20 @@ def published_topics(participants: Iterable[str]) -> list[str]:
     return [topic_of(one, channel) for one in participants for channel in channels]
 
 
-@dataclass(slots=True)
 class PublishedLog:
-    """Everything that was said, by saga."""
+    """Everything that was said, by saga; of kinds that are not kept nothing is looked for."""
 
-    _legs: dict[SagaKey, dict[str, PublishedLeg]] = field(default_factory=dict)
-    _results: dict[SagaKey, Mapping[str, Any]] = field(default_factory=dict)
-    _first: dict[SagaKey, Mapping[str, Any]] = field(default_factory=dict)
+    def __init__(self, kinds: Kinds = KINDS) -> None:
+        kept = [kind for kind in kinds.values() if kind.keep_for is None]
+        self._answers = frozenset(kind.definition.answer for kind in kept)
+        self._wording: dict[str, Wording | None] = {events.INQUIRE: None, events.CANCEL: None}
+        for kind in kept:
+            for verb in kind.definition.verbs():
+                if verb.command is not None:
+                    self._wording[verb.command] = kind.wording
+        self._legs: dict[SagaKey, dict[str, PublishedLeg]] = {}
+        self._results: dict[SagaKey, Mapping[str, Any]] = {}
+        self._first: dict[SagaKey, Mapping[str, Any]] = {}
 
     def add(self, record: Record) -> None:
         """Take one record of a topic of commands or results; what is not ours is passed over."""
@@ -42,9 +47,13 @@ class PublishedLog:
         ours = headers.get("ce_source") == PLATFORM_SOURCE.encode()
         if not ours or not record.key or not record.value:
             return
-        kind = (headers.get("ce_type") or b"").decode()
+        type_ = (headers.get("ce_type") or b"").decode()
+        if type_ not in self._answers and type_ not in self._wording:
+            return
         data = orjson.loads(record.value)
-        if kind == events.RESULT and data["revision"]:
+        if type_ in self._answers:
+            if not data["revision"]:
+                return  # An answer about what nobody knows.
             key = (key_hash(record.key), data["saga_id"])
             known = self._results.get(key)
             if known is None or known["revision"] < data["revision"]:
@@ -52,11 +61,12 @@ class PublishedLog:
             first = self._first.get(key)
             if first is None or first["revision"] > data["revision"]:
                 self._first[key] = data
-        elif kind in _LEG_TYPES:
+        else:
             key = (key_hash(record.key), data["saga_id"])
             legs = self._legs.setdefault(key, {})
-            path = data["leg_id"][_LEG_CHARS:]
-            legs[path] = _more(legs.get(path) or PublishedLeg(path), kind, data)
+            _, path = split_leg_id(data["leg_id"])
+            leg = legs.get(path) or PublishedLeg(path)
+            legs[path] = _more(leg, type_, data, self._wording[type_])
 
     def keys(self) -> list[SagaKey]:
         """The sagas about which something was said."""
@@ -75,34 +85,32 @@ class PublishedLog:
         return PublishedSaga(tuple(ordered), result, _ms(result["at"]), _ms(self._first[key]["at"]))
 
 
-def _more(leg: PublishedLeg, kind: str, data: Mapping[str, Any]) -> PublishedLeg:
+def _more(
+    leg: PublishedLeg, type_: str, data: Mapping[str, Any], wording: Wording | None
+) -> PublishedLeg:
     """What is known of a leg with one more record; those of a leg may come in any order."""
     number, at = data["attempt"], _ms(data["issued_at"])
-    if kind == events.INQUIRE:
+    if type_ == events.INQUIRE:
         newer = number > leg.inquiries
         leg = replaced(leg, inquiries=number) if newer else leg
         return replaced(leg, said_at=at) if newer and not leg.cancels else leg
-    if kind == events.CANCEL:
+    if type_ == events.CANCEL:
         return replaced(leg, cancels=number, said_at=at) if number > leg.cancels else leg
-    if number < leg.attempt:
+    if number < leg.attempt or wording is None:
         return leg
     expires = data.get("expires_at")
+    asked, detail = wording.read_command(data)
     return replaced(
         leg,
-        asked=data.get("points") or data["quantity"],
+        asked=asked,
         attempt=number,
         sent_at=at,
         expires_at=_ms(expires) if expires else 0,
         reference=data.get("reference"),
         withdrawn=data.get("reason") == Code.WITHDRAWN,
-        lots=tuple(data.get("lots", ())),
+        detail=detail,
     )
 
 
 def _ms(text: str) -> int:
     return round(datetime.fromisoformat(text).timestamp() * 1000)
-
-
-_LEG_TYPES: Final = frozenset(
-    event.name for event in events.EVENTS if event.channel is Channel.COMMANDS
-)

@@ -14,8 +14,8 @@ from typing import Final
 
 from orchestrator.batch.decide import Decider
 from orchestrator.batch.decode import Route
-from orchestrator.batch.effects import BatchResult, limit_key_of
-from orchestrator.engine.rebuild import PublishedSaga
+from orchestrator.batch.effects import BatchResult
+from orchestrator.engine.published import PublishedSaga
 from orchestrator.errors import Conflict
 from orchestrator.ports import Archive, Clock, Partition, RecoveryRange, SagaKey, Source, Store
 from orchestrator.recovery.published import PublishedLog, published_topics
@@ -67,7 +67,7 @@ async def looks_restored(context: RecoveryContext, numbers: Iterable[int]) -> bo
     """
     topics = published_topics(context.decider.catalogue.participants)
     spoken = [(topic, number) for topic in topics for number in sorted(numbers)]
-    memory = PublishedLog()
+    memory = PublishedLog(context.decider.catalogue.kinds)
     for record in await context.archive.last(spoken, _LAST):
         memory.add(record)
     async with context.store.transaction() as transaction:
@@ -101,7 +101,7 @@ class Recovery:
         numbers = sorted({number for _, number in self.until})
         topics = published_topics(self._context.decider.catalogue.participants)
         spoken = [(topic, number) for topic in topics for number in numbers]
-        memory = PublishedLog()
+        memory = PublishedLog(self._context.decider.catalogue.kinds)
         self.records = 0
         async for records in self._context.archive.since(spoken, self._since):
             for record in records:
@@ -134,7 +134,7 @@ class Recovery:
         decider = self._context.decider
         async with self._context.store.transaction() as transaction:
             loaded = await transaction.load(keys, ())
-            limits = (limit_key_of(saga.terms) for saga in loaded.values())
+            limits = (decider.limit_of(saga) for saga in loaded.values())
             used = await transaction.limits({limit for limit in limits if limit is not None})
             decision = decider.recall(self.said, loaded, used, self._context.clock.now())
             check(decision)

@@ -312,7 +312,7 @@ class Coordinator:
                     made=made,
                     allowances=allowances,
                     aside=aside,
-                    said=said,
+                    published=said,
                 )
                 decision.outcomes = self._admission.observe(decision.changes.sagas.values())
                 decision.changes.in_flight = decision.outcomes.in_flight

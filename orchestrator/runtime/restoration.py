@@ -13,7 +13,7 @@ from functools import partial
 from orchestrator.admission.controller import AdmissionController
 from orchestrator.batch.decide import NOTHING
 from orchestrator.batch.effects import BatchResult
-from orchestrator.engine.rebuild import PublishedSaga
+from orchestrator.engine.published import PublishedSaga
 from orchestrator.ports import Partition, RecoveryRange
 from orchestrator.recovery.recovery import Recovery, RecoveryContext, behind, looks_restored
 from orchestrator.runtime.membership import MembershipGuard, Rejoin

@@ -1,10 +1,13 @@
-"""Every saga that can run, by name and version; old versions stay while rows use them."""
+"""Every kind of saga that can run, by name and version; old versions stay while rows use them.
+
+To register a kind, add it to the tuple.
+"""
 
 from typing import Final
 
-from orchestrator.engine.definition import Definition
-from orchestrator.sagas.redemption.definition import REDEMPTION
+from orchestrator.engine.codec import Kinds
+from orchestrator.sagas.redemption.kind import REDEMPTION
 
-SAGAS: Final[dict[tuple[str, int], Definition]] = {
-    (saga.name, saga.version): saga for saga in (REDEMPTION,)
-}
+__all__ = ["KINDS", "Kinds"]
+
+KINDS: Final[Kinds] = {(kind.name, kind.version): kind for kind in (REDEMPTION,)}

@@ -26,7 +26,9 @@ from orchestrator.admission.gate import (
     spent,
 )
 from orchestrator.engine.instance import Terms
-from orchestrator.sagas.redemption.definition import REDEMPTION
+from orchestrator.sagas.redemption.intake import first_legs
+from orchestrator.sagas.redemption.kind import REDEMPTION
+from orchestrator.sagas.redemption.terms import Deducted
 from tests.platform.rows import NOW, terms
 
 TERMS: Final = terms()
@@ -38,14 +40,19 @@ def gate(**allowances: Allowance) -> Gate:
     return Gate(allowances)
 
 
+def needed(agreed: Terms, deducted: Deducted | None = None) -> dict[str, int]:
+    definition = REDEMPTION.definition
+    return legs_needed(first_legs(definition, agreed, deducted), agreed, definition)
+
+
 def admit(found: Gate) -> Blocked | None:
-    return found.admit(TERMS, REDEMPTION)
+    return found.admit(needed(TERMS))
 
 
 def test_a_saga_needs_one_deduction_and_a_credit_for_each_line() -> None:
-    assert legs_needed(TERMS, REDEMPTION) == {"citi": 1, "alipayhk": 2}
-    assert legs_needed(replace(TERMS, creditor="citi"), REDEMPTION) == {"citi": 3}
-    assert legs_needed(replace(TERMS, prededucted=True), REDEMPTION) == {"alipayhk": 2}
+    assert needed(TERMS) == {"citi": 1, "alipayhk": 2}
+    assert needed(replace(TERMS, participants=("alipayhk", "citi", "citi"))) == {"citi": 3}
+    assert needed(TERMS, Deducted("D-1", TERMS.body.points)) == {"alipayhk": 2}
 
 
 def test_whoever_is_not_bounded_takes_everything() -> None:

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 
 from orchestrator.admission.breaker import Counts, HealthPolicy, State
 from orchestrator.admission.controller import DEAF_MS, AdmissionController
-from orchestrator.admission.gate import Gate
+from orchestrator.admission.gate import Gate, legs_needed
 from orchestrator.admission.outcomes import ParticipantOutcomes
 from orchestrator.admission.sync import HealthSync
 from orchestrator.errors import Unavailable
 from orchestrator.ports import Record
-from orchestrator.sagas.redemption.definition import REDEMPTION
+from orchestrator.sagas.redemption.intake import first_legs
+from orchestrator.sagas.redemption.kind import REDEMPTION
 from orchestrator.settings import LogSettings
 from orchestrator.telemetry import Metrics, configure_logs
 from tests.admission.board import Board
@@ -73,7 +74,9 @@ class Node:
     def ask(self) -> bool:
         """Begin a saga if the gate lets it through; commit it with its legs in flight."""
         gate = Gate(self.admission.allowances(self.clock.at))
-        if gate.admit(TERMS, REDEMPTION) is not None:
+        definition = REDEMPTION.definition
+        needed = legs_needed(first_legs(definition, TERMS), TERMS, definition)
+        if gate.admit(needed) is not None:
             assert not gate.taken
             return False
         self.commit(ParticipantOutcomes({WHO: Counts(asked=LEGS)}, {WHO: LEGS}), gate.taken)

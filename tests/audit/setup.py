@@ -21,12 +21,12 @@ from orchestrator.batch.decide import Decider
 from orchestrator.batch.decode import decode, routes
 from orchestrator.batch.effects import BatchResult
 from orchestrator.catalogue.loader import Catalogue, load
+from orchestrator.engine.definition import participant
 from orchestrator.engine.instance import Leg, Saga
 from orchestrator.engine.operator import Action, OperatorDecision
-from orchestrator.engine.planner import participant
 from orchestrator.engine.policy import DEFAULT, LegPolicy, Policies, Remedy, Rung, Until
 from orchestrator.ports import DecisionRow, Record
-from orchestrator.sagas import SAGAS
+from orchestrator.sagas import KINDS
 from orchestrator.sagas.redemption.programme import Programme
 from orchestrator.settings import ROOT
 from schemas import events
@@ -74,7 +74,8 @@ def offered() -> Catalogue:
         ("citi", "return"): again,
         ("harbour", "return"): again,
     }
-    programmes = {**found.programmes, channel.id: channel}
+    ours = {**found.programmes["redemption"], channel.id: channel}
+    programmes = {**found.programmes, "redemption": ours}
     return replace(found, programmes=programmes, policies=Policies(ladders))
 
 
@@ -166,7 +167,7 @@ class Scene:
     async def say(self, path: str, answer: Mapping[str, Any] = YES) -> BatchResult:
         """The participant's answer about a leg."""
         saga = await self.saga()
-        definition = SAGAS[saga.terms.definition, saga.terms.definition_version]
+        definition = KINDS[saga.terms.definition, saga.terms.definition_version].definition
         owner = participant(saga.terms, definition, Leg(path, 0).verb)
         data = {"leg_id": f"{self.saga_id}/{path}", **answer}
         return await self.stage.hear(owner, events.ANSWERED, self.key, data)

@@ -14,7 +14,7 @@ from adapters.audit.report import GUARDED, Surveyed, broken_by, judged
 from adapters.audit.shape import COLUMNS, Group, Shape
 from orchestrator.engine.machine import DECIDED, IN_FLIGHT, PARKED, Status
 from orchestrator.engine.undo import LOSS
-from orchestrator.sagas import SAGAS
+from orchestrator.sagas import KINDS
 from orchestrator.sagas.redemption.journal import SUSPENSE
 
 _WELL: Final[dict[str, Any]] = (
@@ -113,7 +113,11 @@ def test_every_promise_has_a_next_step() -> None:
 
 
 def test_the_sql_knows_every_verb_account_and_status() -> None:
-    verbs = {verb.name for definition in SAGAS.values() for verb in definition.verbs()}
+    verbs = {
+        verb.name
+        for definition in (kind.definition for kind in KINDS.values())
+        for verb in definition.verbs()
+    }
     assert verbs == {"deduct", "return", "charge", "credit", "reverse"}
     sql = statements()["survey"]
     for word in ("'deduct', 'charge'", "'/return'", "'/re'", f"'{LOSS}%'", "'credit/%'"):

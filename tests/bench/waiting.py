@@ -37,6 +37,7 @@ from orchestrator.engine.instance import Saga
 from orchestrator.engine.ladder import LegUpdate
 from orchestrator.engine.machine import Event
 from orchestrator.sagas.redemption import acceptance
+from orchestrator.sagas.redemption.intake import first_legs
 from orchestrator.settings import ROOT
 from schemas.frozen import replaced
 from schemas.requests import RedemptionRequested
@@ -104,8 +105,9 @@ def patient(folder: Path, every_s: int) -> Path:
 def waiting_sagas(deploy: Path, count: int, due: int) -> Iterator[Saga]:
     """So many sagas, half of them unknown, half pending, all due at that moment (ms)."""
     catalogue = load(deploy)
-    programme = catalogue.programmes["citi-alipayhk-coupons"]
-    engine, _ = Decider(catalogue, "bench").kits[programme.saga, programme.saga_version]
+    programme = catalogue.programmes["redemption"]["citi-alipayhk-coupons"]
+    kinds = Decider(catalogue, "bench").kinds
+    engine = kinds.version(programme.saga, programme.saga_version).engine
     begin = due - 60_000
     for number in range(count):
         request = RedemptionRequested.model_validate(
@@ -119,11 +121,11 @@ def waiting_sagas(deploy: Path, count: int, due: int) -> Iterator[Saga]:
             strict=False,
         )
         terms = acceptance.draft(request, ORIGIN, programme, begin)
-        saga = engine.start(terms, begin)
+        saga = engine.start(terms, first_legs(engine.definition, terms), begin)
         if number % 2:
             saga = _heard(engine.apply_timer(saga, begin + 5_000))
         else:
-            done = LegUpdate(event=Event.CONFIRMED, amount=terms.points, reference="R")
+            done = LegUpdate(event=Event.CONFIRMED, amount=terms.body.points, reference="R")
             saga = _heard(engine.apply_reply(saga, "deduct", done, begin + 100))
             saga = _heard(
                 engine.apply_reply(saga, "credit/1", LegUpdate(event=Event.PENDING), begin + 200)

@@ -7,15 +7,15 @@ from zoneinfo import ZoneInfo
 
 from orchestrator.catalogue import loader
 from orchestrator.engine.instance import Terms
+from orchestrator.engine.kind import Refusal
 from orchestrator.sagas.redemption import acceptance
-from orchestrator.sagas.redemption.acceptance import Refusal
 from orchestrator.sagas.redemption.programme import Programme
 from schemas.requests import RedemptionRequested
 
 DEPLOY: Final = Path(__file__).parents[2] / "deploy"
-PROGRAMMES: Final = loader.load(DEPLOY).programmes
-COUPONS: Final = PROGRAMMES["citi-alipayhk-coupons"]
-MILES: Final = PROGRAMMES["uprp-harbour-miles"]
+PROGRAMMES: Final = loader.load(DEPLOY).programmes["redemption"]
+COUPONS: Final[Programme] = PROGRAMMES["citi-alipayhk-coupons"]
+MILES: Final[Programme] = PROGRAMMES["uprp-harbour-miles"]
 NOON: Final = int(datetime(2027, 1, 15, 4, tzinfo=UTC).timestamp() * 1_000)
 HONG_KONG: Final = ZoneInfo("Asia/Hong_Kong")
 

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.engine.kind import content_digest
 from orchestrator.sagas.redemption import acceptance
 from orchestrator.sagas.redemption.programme import Rate
+from orchestrator.sagas.redemption.terms import CREDITOR, DEBTOR
 from schemas.reasons import Code
 from tests.catalogue.requests import COUPONS, HONG_KONG, MILES, NOON, asks, coupons, decide
 
@@ -18,10 +20,14 @@ AT_NOON = datetime.fromtimestamp(NOON / 1_000, UTC)
 def test_the_terms_are_those_of_the_programme() -> None:
     terms, refusal = decide(coupons(5, 0, points=25_000))
     assert refusal is None
-    assert (terms.debtor, terms.creditor, terms.programme_version) == ("citi", "alipayhk", 1)
-    assert (terms.debtor_account, terms.creditor_account) == ("card-1", "m-1")
-    assert terms.limit == "alipayhk/w-1/daily"
-    assert terms.business_date == date(2027, 1, 15)
+    assert (terms.participants[DEBTOR], terms.participants[CREDITOR], terms.programme_version) == (
+        "citi",
+        "alipayhk",
+        1,
+    )
+    assert (terms.body.debtor_account, terms.body.creditor_account) == ("card-1", "m-1")
+    assert terms.body.limit == "alipayhk/w-1/daily"
+    assert terms.body.business_date == date(2027, 1, 15)
 
 
 @pytest.mark.parametrize(
@@ -89,16 +95,16 @@ def test_the_gravest_reason_is_told_first() -> None:
 def test_the_business_date_turns_at_midnight_in_hong_kong(clock: datetime, day: date) -> None:
     now = round(clock.timestamp() * 1_000)
     terms, _ = decide(coupons(5, 0), now=now)
-    assert terms.business_date == day
+    assert terms.body.business_date == day
 
 
 def test_the_same_redemption_has_the_same_digest() -> None:
-    digest = acceptance.content_digest(coupons(5, 2))
+    digest = content_digest(coupons(5, 2))
     again = coupons(5, 2, locale="zh-Hant", expires_at=AT_NOON, context={"a": 1})
     turned = asks(COUPONS, ("hkd50", 2), ("hkd20", 5))
-    assert acceptance.content_digest(again) == acceptance.content_digest(turned) == digest
+    assert content_digest(again) == content_digest(turned) == digest
     for other in (coupons(5, 3), coupons(5, 2, points=1), coupons(5, 2, debtor_account="card-2")):
-        assert acceptance.content_digest(other) != digest
+        assert content_digest(other) != digest
 
 
 @pytest.mark.parametrize(("miles", "points"), ((500, 670), (600, 800), (1_000, 1_340)))
@@ -106,7 +112,7 @@ def test_miles_are_charged_in_steps_rounded_up(miles: int, points: int) -> None:
     """4 points for 3 miles, in steps of 10."""
     terms, refusal = decide(asks(MILES, ("miles", miles)), MILES, origin="harbour")
     assert refusal is None
-    assert terms.points == points
+    assert terms.body.points == points
 
 
 RATES = st.builds(
@@ -134,7 +140,7 @@ def test_splitting_a_redemption_gains_nothing(rate: Rate, one: int, other: int) 
 def test_there_and_back_gains_nothing(points: int, quantity: int, data: st.DataObject) -> None:
     """What is returned for the pieces that were not issued never exceeds their exact price."""
     terms, _ = decide(coupons(5, 0))
-    line = type(terms.lines[0])("i", "K", quantity, points, quantity, None)
+    line = type(terms.body.lines[0])("i", "K", quantity, points, quantity, None)
     issued = data.draw(st.integers(0, quantity))
     returned = points - line.points_for(issued)
     assert returned >= 0

@@ -99,13 +99,13 @@ def folder(tmp_path: Path) -> Path:
 
 def test_the_files_that_ship_are_right(folder: Path) -> None:
     found = load(folder)
-    assert set(found.programmes) == {
+    assert set(found.programmes["redemption"]) == {
         "citi-alipayhk-coupons",
         "uprp-harbour-coupons",
         "uprp-harbour-miles",
     }
     assert set(found.participants) == {"citi", "alipayhk", "harbour", "pacificair", "unionpay"}
-    assert found.policies.of("citi", "return").times is None
+    assert found.policies.by_leg["citi", "return"].times is None
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: f"{wrong[0]}-{wrong[2]}")
@@ -149,7 +149,7 @@ def test_the_newest_version_counts_and_each_is_there_once(folder: Path) -> None:
     text = (folder / COUPONS).read_text("utf-8")
     newer = folder / "programmes" / "newer.toml"
     newer.write_text(text.replace("version = 1", "version = 2", 1), "utf-8")
-    assert load(folder).programmes["citi-alipayhk-coupons"].version == 2
+    assert load(folder).programmes["redemption"]["citi-alipayhk-coupons"].version == 2
     newer.write_text(text, "utf-8")
     with pytest.raises(CatalogueError, match=r"newer\.toml: version: .* this version twice"):
         load(folder)

@@ -23,8 +23,8 @@ def test_every_combination_of_faces() -> None:
         else:
             expected = None
             accepted.append(dollars)
-            assert terms.worth == dollars * 100
-            assert terms.points == 5_000 * n20 + 12_500 * n50
+            assert terms.body.worth == dollars * 100
+            assert terms.body.points == 5_000 * n20 + 12_500 * n50
         assert (refusal and refusal.code) == expected, (n20, n50)
     assert len(accepted) == 533
     assert sorted(set(accepted)) == list(range(100, 1_001, 10))
@@ -49,7 +49,7 @@ def test_bounds_are_inclusive(n20: int, n50: int, code: Code | None) -> None:
 
 def test_prices_of_one_coupon_each() -> None:
     terms, _ = decide(coupons(1, 1))
-    assert [(line.item, line.points, line.face) for line in terms.lines] == [
+    assert [(line.item, line.points, line.face) for line in terms.body.lines] == [
         ("hkd20", 5_000, 2_000),
         ("hkd50", 12_500, 5_000),
     ]

@@ -155,7 +155,7 @@ def _sightings(seen: Counter[str], saga: Saga) -> None:
         seen["charged again"] += leg.verb == "charge"
         seen["loss booked"] += leg.verb == LOSS
         seen["returned"] += leg.verb == "return" and leg.moved > 0
-        seen["given back by the origin"] += saga.terms.prededucted and leg.verb == "return"
+        seen["given back by the origin"] += saga.terms.body.prededucted and leg.verb == "return"
         seen["several returns"] += leg.path.endswith("return/2")
         seen["called, and still climbing"] += leg.escalated_at > 0 and leg.status in IN_FLIGHT
     if saga.told is not None:

@@ -11,9 +11,10 @@ import pytest
 from adapters.demo.audit import Audit, audit
 from adapters.postgres.views import AccountBalance, SagaStory
 from adapters.sandbox.books import AccountBook, Books, CompanyBooks, CouponBook, LegBook
-from orchestrator.engine.instance import Leg, PricedLine, ResultRevision, Saga, Terms
+from orchestrator.engine.instance import Leg, ResultRevision, Saga, Terms
 from orchestrator.engine.machine import Status
 from orchestrator.sagas.redemption.journal import SUSPENSE
+from orchestrator.sagas.redemption.terms import PricedLine, RedemptionTerms
 from schemas.results import ResultStatus
 
 SAGA = "85b8050f-0322-5d0f-a696-f119a3945b46"
@@ -30,12 +31,13 @@ TERMS = Terms(
     request_id="r",
     content="",
     accepted_at=0,
-    debtor="citi",
-    creditor="alipayhk",
-    debtor_account="card",
-    creditor_account="wallet",
-    unit="citi-points",
-    lines=(PricedLine("hkd50", "CASH_COUPON", 2, 25_000, 10_000, 5_000),),
+    participants=("alipayhk", "citi", "alipayhk"),
+    body=RedemptionTerms(
+        debtor_account="card",
+        creditor_account="wallet",
+        unit="citi-points",
+        lines=(PricedLine("hkd50", "CASH_COUPON", 2, 25_000, 10_000, 5_000),),
+    ),
 )
 TOLD = ResultRevision(1, ResultStatus.SUCCESS, final=True, code=None, field=None, at=0)
 STORY = SagaStory(
@@ -124,7 +126,7 @@ def one_leg(leg: Leg) -> SagaStory:
 
 def prededucted(**changed: Any) -> dict[str, Any]:
     """The same redemption of points that the channel's own app took, as audit arguments."""
-    terms = replace(TERMS, prededucted=True)
+    terms = replace(TERMS, body=replace(TERMS.body, prededucted=True))
     legs = (replace(STORY.saga.legs[0], reference="APP-1"), *STORY.saga.legs[1:])
     own = replace(DEDUCTED, leg_id="app/APP-1", **changed)
     return {

@@ -12,7 +12,7 @@ import pytest
 from adapters.cli.docs import DOCUMENTS, main, renewed
 from orchestrator.engine import diagram
 from orchestrator.engine.machine import TABLE, Event, Status
-from orchestrator.sagas.redemption.definition import REDEMPTION
+from orchestrator.sagas.redemption.kind import REDEMPTION
 from orchestrator.settings import ROOT, names
 
 
@@ -31,8 +31,8 @@ def test_the_life_of_a_leg_shows_every_cell_that_moves_it_and_no_other() -> None
 
 
 def test_the_flow_names_every_verb_and_closes_every_block() -> None:
-    picture = diagram.flow(REDEMPTION)
-    for verb in REDEMPTION.verbs():
+    picture = diagram.flow(REDEMPTION.definition)
+    for verb in REDEMPTION.definition.verbs():
         assert re.search(rf"uprp->>\w+: {verb.name}\b", picture)
     words = [line.split()[0] for line in picture.splitlines()]
     assert words.count("end") == words.count("alt") + words.count("opt")

@@ -1,16 +1,19 @@
 """Terms, policies and replies that the tests of the engine share."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, Final
 
 from orchestrator.engine.engine import Engine
-from orchestrator.engine.instance import Partial, PricedLine, Terms
+from orchestrator.engine.instance import Saga, Terms
+from orchestrator.engine.messages import Messages
 from orchestrator.engine.policy import LegPolicy, Policies, Rung
-from orchestrator.sagas.redemption.definition import REDEMPTION
-from orchestrator.sagas.redemption.messages import Messages
+from orchestrator.sagas.redemption.intake import first_legs
+from orchestrator.sagas.redemption.kind import REDEMPTION
+from orchestrator.sagas.redemption.terms import Deducted, Partial, PricedLine, RedemptionTerms
 from schemas.ids import key_hash, saga_id
 from schemas.replies import LegAnswered
 
+BODY_FIELDS: Final = frozenset(field.name for field in fields(RedemptionTerms))
 NOW: Final = 1_800_000_000_000
 SAGA: Final = saga_id("wallet", "w-1", "r-1")
 LINES: Final = (
@@ -45,7 +48,7 @@ def policies(times: int = 1, pending_times: int | None = 1) -> Policies:
 
 def terms(lines: int = 1, partial: Partial = Partial.KEEP_ISSUED, **changed: Any) -> Terms:
     """A redemption of the first lines of LINES."""
-    return replace(
+    return changed_terms(
         Terms(
             saga_id=SAGA,
             key_hash=key_hash(b"wallet/w-1"),
@@ -58,17 +61,30 @@ def terms(lines: int = 1, partial: Partial = Partial.KEEP_ISSUED, **changed: Any
             request_id="r-1",
             content="digest",
             accepted_at=NOW,
-            debtor="bank",
-            creditor="issuer",
-            debtor_account="card-1",
-            creditor_account="w-1",
-            unit="bank-points",
-            currency="HKD",
-            partial=partial,
-            lines=LINES[:lines],
+            participants=("wallet", "bank", "issuer"),
+            body=RedemptionTerms(
+                debtor_account="card-1",
+                creditor_account="w-1",
+                unit="bank-points",
+                currency="HKD",
+                partial=partial,
+                lines=LINES[:lines],
+            ),
         ),
         **changed,
     )
+
+
+def changed_terms(was: Terms, **changed: Any) -> Terms:
+    """The terms with some fields changed, be they of every kind or of a redemption."""
+    own = {name for name in changed if name in BODY_FIELDS}
+    body = replace(was.body, **{name: changed[name] for name in own})
+    return replace(was, body=body, **{name: changed[name] for name in changed.keys() - own})
+
+
+def started(engine: Engine, agreed: Terms, now: int, deducted: Deducted | None = None) -> Saga:
+    """A new redemption; `deducted` is what the origin took before."""
+    return engine.start(agreed, first_legs(engine.definition, agreed, deducted), now)
 
 
 def engine(times: int = 1) -> Engine:
@@ -76,9 +92,9 @@ def engine(times: int = 1) -> Engine:
     return Engine(REDEMPTION, policies(times))
 
 
-def words(times: int = 1) -> Messages:
+def words() -> Messages:
     """Its vocabulary."""
-    return Messages(REDEMPTION, policies(times))
+    return Messages(REDEMPTION)
 
 
 def answer(path: str, outcome: str, **fields: Any) -> LegAnswered:

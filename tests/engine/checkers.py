@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import orjson
 
-from orchestrator.engine.instance import Partial
 from orchestrator.engine.policy import Rung, Until
+from orchestrator.sagas.redemption.terms import Partial
 from schemas import events
 from schemas.ids import partition_key
 from tests.engine import orders, shapes, test_hard_cases, test_hard_cases_prededucted
@@ -73,7 +73,7 @@ def check_worlds(seeds: range = range(60), kind: type[World] = World) -> Counter
             ends["corrected"] += bool(saga.told and saga.told.corrected)
             ends.update(str(leg.status) for leg in saga.legs)
             ends["decided"] += any(leg.decision for leg in saga.legs)
-            ends["prededucted"] += saga.terms.prededucted
+            ends["prededucted"] += saga.terms.body.prededucted
         ends += world.also_seen()
     return ends
 

@@ -9,12 +9,12 @@ import orjson
 
 from orchestrator.admission.breaker import Breaker, HealthPolicy, State, WhenUnavailable
 from orchestrator.admission.gate import Allowance
+from orchestrator.engine.definition import participant
 from orchestrator.engine.instance import Leg, Saga
 from orchestrator.engine.machine import IN_FLIGHT
 from orchestrator.engine.operator import Action, OperatorDecision
-from orchestrator.engine.planner import participant
 from orchestrator.ports import DecisionRow, DueDecision
-from orchestrator.sagas import SAGAS
+from orchestrator.sagas import KINDS
 from orchestrator.timers.decisions import record_of
 from schemas import events
 from schemas.ids import partition_key, saga_id
@@ -162,7 +162,9 @@ class Hostile(World):
             return False
         saga, leg = parked[0]
         truth = self._truth(saga, leg)
-        engine, _ = self.platform.decider.kits[saga.terms.definition, saga.terms.definition_version]
+        engine = self.platform.decider.kinds.version(
+            *(saga.terms.definition, saga.terms.definition_version)
+        ).engine
         wanted = OperatorDecision(self.decided + 1, Action.CONFIRM, truth)
         if not truth:
             wanted = replace(wanted, action=Action.REJECT, amount=None)
@@ -172,7 +174,7 @@ class Hostile(World):
         return True
 
     def _truth(self, saga: Saga, leg: Leg) -> int:
-        definition = SAGAS[saga.terms.definition, saga.terms.definition_version]
+        definition = KINDS[saga.terms.definition, saga.terms.definition_version].definition
         owner = self.companies[participant(saga.terms, definition, leg.verb)]
         leg_id = f"{saga.terms.saga_id}/{leg.path}"
         fact = owner.facts.get(leg_id)
@@ -232,7 +234,7 @@ class Hostile(World):
         if leg.verb == "loss" or is_parked(leg):
             return
         assert leg.status not in IN_FLIGHT, f"{leg_id} is {leg.status} at the end"
-        definition = SAGAS[saga.terms.definition, saga.terms.definition_version]
+        definition = KINDS[saga.terms.definition, saga.terms.definition_version].definition
         owner = self.companies[participant(saga.terms, definition, leg.verb)]
         fact = owner.facts.get(leg_id)
         truth = (fact.moved or 0) if fact is not None else 0

@@ -58,7 +58,7 @@ def check_forbidden(engine: Engine, was: Saga, leg: Leg, action: Action, amount:
     """A person is stopped only where a decision would contradict what is known."""
     may = is_parked(leg) and action.value in MAY_DECIDE[leg.status]
     if action is Action.RETRY and may:
-        policy = engine._policy(was.terms, leg)
+        policy = engine.policy(was.terms, leg)
         may = bool(policy.rungs or (policy.cancel and leg.cancels))
     if may and leg.status is Status.REFUSED and action is Action.REJECT:
         may = impossible(was, leg, leg.asked)
@@ -101,7 +101,7 @@ def law_undo(edge: Edge, _said: Said) -> None:
     if edge.event == "start" or not added:
         return
     verbs = {leg.verb for leg in added}
-    turned = edge.was.terms.prededucted and edge.event in ("refuse_held", "withdraw")
+    turned = edge.was.terms.body.prededucted and edge.event in ("refuse_held", "withdraw")
     # What one line's definite no sets free is not held back by another line that is late.
     late = {"tick", "pending", "unusable"}
     if not turned and edge.event not in VERDICTS | DECISIONS | late | {"release"}:
@@ -156,7 +156,7 @@ def law_order(edge: Edge, _said: Said) -> None:
         deduct = edge.now.leg("deduct")
         assert deduct is not None, edge
         assert deduct.status in KNOWN, edge
-        assert deduct.moved == edge.now.terms.points, edge
+        assert deduct.moved == edge.now.terms.body.points, edge
         assert not edge.now.withdrawn, edge
         fresh = edge.now.terms.fresh_until
         assert fresh is None or edge.at < fresh, f"built upon too late: {edge}"
@@ -174,7 +174,7 @@ def law_cancel(edge: Edge, said: Said) -> None:
         if leg.cancels:
             assert words | again <= {MessageKind.CANCEL}, edge
             assert leg.undoes is None, f"an undo was cancelled: {edge}"
-            assert edge.engine._policy(edge.now.terms, leg).cancel, edge
+            assert edge.engine.policy(edge.now.terms, leg).cancel, edge
         if leg.status in KNOWN | STOPPED | {Status.WAITING}:
             assert not words | again, f"said under a leg that is {leg.status}: {edge}"
     one = edge.now.leg(edge.path)
@@ -191,7 +191,7 @@ def law_clock(edge: Edge, said: Said) -> None:
     was, leg = edge.was.leg(edge.path), edge.now.leg(edge.path)
     if edge.event != "tick" or was is None or leg is None:
         return
-    policy = edge.engine._policy(edge.now.terms, leg)
+    policy = edge.engine.policy(edge.now.terms, leg)
     words = {one.kind for one in said if one.path == edge.path}
     if was.status is Status.CANCELLING:
         open_ = edge.at < policy.cancel_until.moment(was.sent_at)
@@ -232,7 +232,7 @@ def law_rungs(edge: Edge, said: Said) -> None:
         leg = edge.now.leg(one.path)
         if leg is None:
             continue
-        policy = edge.engine._policy(edge.now.terms, leg)
+        policy = edge.engine.policy(edge.now.terms, leg)
         if one.kind is MessageKind.INQUIRE:
             assert Rung.INQUIRE in policy.rungs, edge
         elif one.kind is MessageKind.DO and one.number > 1:
@@ -271,7 +271,7 @@ def law_late_verdict(edge: Edge, _said: Said) -> None:
     was, leg = edge.was.leg(edge.path), edge.now.leg(edge.path)
     if was is None or leg is None or edge.event not in VERDICTS or was.status not in KNOWN:
         return
-    policy = edge.engine._policy(edge.now.terms, leg)
+    policy = edge.engine.policy(edge.now.terms, leg)
     chain = policy.late_yes if edge.amount > was.moved else policy.late_no
     assert edge.amount not in {was.moved, was.first, was.claim}, f"it was known: {edge}"
     cannot = impossible(edge.was, was, edge.amount)

@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from typing import Final
 
-from orchestrator.engine import balance, results
-from orchestrator.engine.instance import Leg, Partial
+from orchestrator.engine import results
+from orchestrator.engine.instance import Leg
 from orchestrator.engine.machine import Status
+from orchestrator.engine.messages import Messages
 from orchestrator.engine.outbox import MessageKind, MessageRef
-from orchestrator.sagas.redemption import journal
-from orchestrator.sagas.redemption.messages import Messages
+from orchestrator.sagas.redemption import balance, journal
+from orchestrator.sagas.redemption.terms import Partial
 from schemas.results import ResultStatus
 from tests.engine.edge import DECISIONS, VERDICTS, Edge, Said
 from tests.engine.sums import FLYING, STOPPED, accounts, balances, is_parked, pieces
@@ -58,7 +59,7 @@ def law_corrected(edge: Edge, _said: Said) -> None:
     if not (was.ended and now.ended):
         return
     before = {leg.path: leg.moved for leg in was.legs}
-    own = [leg for leg in now.legs if leg.verb != "return" or not now.terms.prededucted]
+    own = [leg for leg in now.legs if leg.verb != "return" or not now.terms.body.prededucted]
     differs = any(leg.moved != before.get(leg.path, 0) for leg in own)
     told = now.told
     assert told is not None, edge
@@ -76,14 +77,14 @@ def law_outcome(edge: Edge, _said: Said) -> None:
     if told is None or not told.final or told == edge.was.told or told.superseded:
         return
     waits = {leg.status for leg in now.legs if leg.status in FLYING | STOPPED}
-    assert not waits or now.terms.prededucted, edge
+    assert not waits or now.terms.body.prededucted, edge
     found, has = edge.has, pieces(now)
-    gone = found.returned + found.forgone + (found.returning if now.terms.prededucted else 0)
+    gone = found.returned + found.forgone + (found.returning if now.terms.body.prededucted else 0)
     assert found.taken + found.covered == gone + found.price, edge
-    if now.terms.partial is Partial.ALL_OR_NOTHING and told.status == "PARTIAL_SUCCESS":
+    if now.terms.body.partial is Partial.ALL_OR_NOTHING and told.status == "PARTIAL_SUCCESS":
         backs = [now.leg(f"credit/{at}/reverse") for at, n in enumerate(has, 1) if n]
         assert None not in backs, f"not asked back: {edge}"
-    if has == [line.quantity for line in now.terms.lines]:
+    if has == [line.quantity for line in now.terms.body.lines]:
         expected = "SUCCESS"
     elif any(has):
         expected = "PARTIAL_SUCCESS"
@@ -115,7 +116,7 @@ def law_words(edge: Edge, said: Said) -> None:
         assert len([one for one in commands if one.path == edge.path]) <= 1, edge
     moves = edge.event in VERDICTS | DECISIONS
     if was is not None and not revised and moves:
-        words = Messages(edge.engine.definition, edge.engine.policies)
+        words = Messages(edge.engine.kind)
         told = MessageRef(MessageKind.RESULT, "", was.revision)
         before, after = words.message(edge.was, told), words.message(edge.now, told)
         assert before == after, f"another content under one revision: {edge}"

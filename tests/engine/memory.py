@@ -19,16 +19,9 @@ from orchestrator.batch.effects import BatchResult
 from orchestrator.catalogue import loader as catalogues
 from orchestrator.engine import codec, outbox
 from orchestrator.engine.instance import Saga
+from orchestrator.engine.kind import LimitKey
 from orchestrator.engine.policy import LegPolicy, Policies
-from orchestrator.ports import (
-    Case,
-    DeadLetterReason,
-    DecisionRow,
-    LimitKey,
-    Outgoing,
-    Partition,
-    Record,
-)
+from orchestrator.ports import Case, DeadLetterReason, DecisionRow, Outgoing, Partition, Record
 from schemas import events
 from schemas.dead_letters import DeadLetter
 from schemas.envelope import PLATFORM_SOURCE, Envelope, source_of
@@ -181,6 +174,7 @@ class Platform:
         named = kept.terms
         terms = codec.decode_terms(
             terms_json,
+            self.decider.catalogue.kinds,
             saga_id=saga_id,
             key_hash=named.key_hash,
             origin=named.origin,
@@ -190,7 +184,7 @@ class Platform:
             programme_version=named.programme_version,
             accepted_at=named.accepted_at,
         )
-        return codec.decode_state(state, terms, revision, wake_at)
+        return codec.decode_state(state, terms, self.decider.catalogue.kinds, revision, wake_at)
 
     def sagas(self) -> list[Saga]:
         """Every saga, in the order of their beginning."""
@@ -240,7 +234,13 @@ class Platform:
         self._check_cases()
 
     def _write(self, saga: Saga, revision: int, wake_at: int | None) -> None:
-        row = (saga, codec.encode_terms(saga.terms), codec.encode_state(saga), revision, wake_at)
+        row = (
+            saga,
+            codec.encode_terms(saga.terms, self.decider.catalogue.kinds),
+            codec.encode_state(saga),
+            revision,
+            wake_at,
+        )
         self.rows[saga.terms.saga_id] = row
 
     # -- the way out --------------------------------------------------------------------------
@@ -257,7 +257,7 @@ class Platform:
 
     def names(self, saga: Saga) -> set[str]:
         """The topics and event ids of all that a saga's state implies must have been said."""
-        _, words = self.decider.kits[saga.terms.definition, saga.terms.definition_version]
+        words = self.decider.kinds.of(saga.terms).messages
         found = set()
         for one in outbox.outstanding(saga):
             message = words.message(saga, one)
@@ -293,12 +293,12 @@ class Platform:
         for saga, *_ in self.rows.values():
             terms = saga.terms
             if issued_late(saga):
-                late.add(terms.limit)
-            if terms.limit and terms.business_date and saga.legs:
-                key = (terms.key_hash, terms.limit, terms.business_date)
-                kept = zip(terms.lines, pieces(saga), strict=True)
+                late.add(terms.body.limit)
+            if terms.body.limit and terms.body.business_date and saga.legs:
+                key = (terms.key_hash, terms.body.limit, terms.body.business_date)
+                kept = zip(terms.body.lines, pieces(saga), strict=True)
                 issued = sum(line.worth * n // line.quantity for line, n in kept)
-                expected[key] += issued if saga.ended else terms.worth
+                expected[key] += issued if saga.ended else terms.body.worth
         assert +self.used == +expected, f"limits: {+self.used}, should be {+expected}"
         if any(used > LIMIT and key[1] not in late for key, used in self.used.items()):
             raise TooMuch(self.used)

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from orchestrator.engine.instance import Partial
 from orchestrator.engine.policy import Rung, Until
+from orchestrator.sagas.redemption.terms import Partial
 from tests.engine.cases import LINES, NOW
 from tests.engine.search import Explored, Search
 from tests.engine.shapes import (

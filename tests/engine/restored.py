@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from orchestrator.batch.decode import InboundEvent
-from orchestrator.batch.effects import BatchResult, limit_key_of
+from orchestrator.batch.effects import BatchResult
 from orchestrator.engine.machine import Status
-from orchestrator.engine.rebuild import PublishedSaga
+from orchestrator.engine.published import PublishedSaga
 from orchestrator.ports import Partition, Record
 from orchestrator.recovery.published import PublishedLog
+from orchestrator.sagas.redemption.books import limit_key_of
 from schemas.frozen import replaced
 from schemas.ids import SagaId, partition_key, saga_id
 from tests.engine.memory import LIMIT, Platform, TooMuch
@@ -95,7 +96,7 @@ class LosingPlatform(Platform):
         wanted = {saga for _, saga in needs.keys}.union(needs.strays)
         loaded = {saga_id: self.saga(saga_id) for saga_id in wanted if saga_id in self.rows}
         used = {key: self.used[key] for key in needs.limits if key in self.used}
-        decision = self.decider.decide(arrivals, loaded, used, self.now, said=self.said)
+        decision = self.decider.decide(arrivals, loaded, used, self.now, published=self.said)
         self.recalled += len(decision.recalled)
         return decision
 

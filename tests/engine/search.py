@@ -101,8 +101,8 @@ class Search:
         begun = self.shape.begun()
         said = _orders_of(outstanding(begun))
         start = World(self._number(begun), said=said, lies=self.lies, errors=self.errors)
-        done = {"deduct": self.shape.terms.points}
-        if begun.terms.prededucted:
+        done = {"deduct": self.shape.terms.body.points}
+        if begun.terms.body.prededucted:
             return start.knowing("deduct", true(done["deduct"]))
         done |= {f"credit/{line}": moved for line, moved in enumerate(self.given, 1)}
         for path, moved in done.items() if self.deducted else ():
@@ -166,7 +166,7 @@ class Search:
         return Step(step.what, step.world._replace(misled=misled))
 
     def _moments(self, saga: Saga, leg: Leg) -> Iterator[int]:
-        policy = self.shape.engine._policy(saga.terms, leg)
+        policy = self.shape.engine.policy(saga.terms, leg)
         yield SOON
         if self.told and saga.told is None and leg.status is not Status.SENT:
             yield NOW + TOLD

@@ -6,10 +6,12 @@ from itertools import product
 from typing import Any, Final
 
 from orchestrator.engine.engine import Engine
-from orchestrator.engine.instance import Deducted, Partial, PricedLine, Saga, Terms
+from orchestrator.engine.instance import Saga, Terms
 from orchestrator.engine.policy import LegPolicy, Policies, Remedy, Rung, Until
-from orchestrator.sagas.redemption.definition import REDEMPTION
-from tests.engine.cases import LINES, NOW, terms
+from orchestrator.sagas.redemption.intake import first_legs
+from orchestrator.sagas.redemption.kind import REDEMPTION
+from orchestrator.sagas.redemption.terms import Deducted, Partial, PricedLine
+from tests.engine.cases import LINES, NOW, changed_terms, started, terms
 
 HOUR: Final = 3_600_000
 TOLD: Final = 60_000  # When an origin is told PENDING.
@@ -56,15 +58,18 @@ class Shape:
     @property
     def deducted(self) -> Deducted | None:
         """What the origin took before it asked."""
-        if not self.terms.prededucted:
+        if not self.terms.body.prededucted:
             return None
-        return Deducted("D-1", self.terms.points, ({"lot": "2026", "points": self.terms.points},))
+        return Deducted(
+            "D-1", self.terms.body.points, ({"lot": "2026", "points": self.terms.body.points},)
+        )
 
     def begun(self) -> Saga:
         """The saga when its request was accepted."""
         if self.held:
-            return self.engine.hold(self.terms, NOW, NOW + HOUR, self.deducted)
-        return self.engine.start(self.terms, NOW, self.deducted)
+            legs = first_legs(self.engine.definition, self.terms, self.deducted)
+            return self.engine.hold(self.terms, legs, NOW, NOW + HOUR)
+        return started(self.engine, self.terms, NOW, self.deducted)
 
 
 def policies(policy: LegPolicy) -> Policies:
@@ -92,8 +97,8 @@ def shape(
 ) -> Shape:
     """A redemption of so many lines under that policy."""
     if changed.get("prededucted"):
-        changed |= {"debtor": "wallet", "debtor_account": "w-1"}
-    agreed = replace(terms(1, partial, **changed), lines=lines)
+        changed |= {"participants": ("wallet", "wallet", "issuer"), "debtor_account": "w-1"}
+    agreed = changed_terms(terms(1, partial, **changed), lines=lines)
     return Shape(name, Engine(REDEMPTION, policies(policy)), agreed, held)
 
 

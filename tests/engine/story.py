@@ -9,13 +9,13 @@ import orjson
 from orchestrator.batch.decide import Decider
 from orchestrator.batch.effects import BatchResult
 from orchestrator.catalogue import loader as catalogues
+from orchestrator.engine.definition import participant
 from orchestrator.engine.instance import Saga
 from orchestrator.engine.operator import Action, OperatorDecision
-from orchestrator.engine.planner import participant
 from orchestrator.engine.policy import Policies, Remedy
 from orchestrator.engine.postings import Transfer
 from orchestrator.ports import DecisionRow, DueDecision
-from orchestrator.sagas.redemption.definition import REDEMPTION
+from orchestrator.sagas.redemption.kind import REDEMPTION
 from orchestrator.sagas.redemption.programme import Programme
 from orchestrator.timers.decisions import record_of
 from schemas import events
@@ -47,11 +47,12 @@ def on_offer(
     for leg, policy in found.policies.by_leg.items():
         yes, no = late_yes or policy.late_yes, late_no or policy.late_no
         ladders[leg] = replace(policy, late_yes=yes, late_no=no, times=policy.times and 2)
-    programmes = dict(found.programmes)
+    ours = dict(found.programmes["redemption"])
     if prededucted:
-        coupons = programmes[COUPONS]
+        coupons = ours[COUPONS]
         mode = {"debtor": None, "deduction": "prededucted", "partial": partial or coupons.partial}
-        programmes[COUPONS] = Programme.model_validate(coupons.model_dump() | mode, strict=False)
+        ours[COUPONS] = Programme.model_validate(coupons.model_dump() | mode, strict=False)
+    programmes = {**found.programmes, "redemption": ours}
     return replace(found, programmes=programmes, policies=Policies(ladders))
 
 
@@ -100,7 +101,7 @@ class Story:
         """An answer arrives, and nobody has worked on it."""
         leg = self.saga.leg(path)
         assert leg is not None, path
-        owner = participant(self.saga.terms, REDEMPTION, leg.verb)
+        owner = participant(self.saga.terms, REDEMPTION.definition, leg.verb)
         if outcome == "CONFIRMED":
             fields = {"reference": f"{owner}-1"} | fields
         if outcome == "REJECTED":
@@ -189,7 +190,7 @@ class Story:
     @property
     def books(self) -> dict[str, int]:
         """What each account holds of the points, where it is not nothing."""
-        unit = self.saga.terms.unit
+        unit = self.saga.terms.body.unit
         found = {name: n for (name, its), n in self.platform.books.items() if its == unit and n}
         assert sum(found.values()) == 0
         return found

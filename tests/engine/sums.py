@@ -8,6 +8,7 @@ from typing import Final
 from orchestrator.engine.instance import Leg, Saga
 from orchestrator.engine.machine import Status
 from orchestrator.engine.postings import Transfer
+from orchestrator.sagas.redemption.terms import CREDITOR, DEBTOR
 
 FLYING: Final = {Status.SENT, Status.UNKNOWN, Status.PENDING, Status.CANCELLING}
 STOPPED: Final = {Status.SILENT, Status.DISPUTED, Status.REFUSED}
@@ -58,7 +59,7 @@ def sums(saga: Saga) -> Sums:
 
 def _reserved(saga: Saga) -> int:
     total = 0
-    for number, line in enumerate(saga.terms.lines, 1):
+    for number, line in enumerate(saga.terms.body.lines, 1):
         credit = saga.leg(f"credit/{number}")
         back = saga.leg(f"credit/{number}/reverse")
         if credit is None or credit.status is Status.WAITING:
@@ -72,7 +73,7 @@ def _reserved(saga: Saga) -> int:
 
 def pieces(saga: Saga) -> list[int]:
     """For each line, what was confirmed and not taken back."""
-    found = [0] * len(saga.terms.lines)
+    found = [0] * len(saga.terms.body.lines)
     for leg in saga.legs:
         if leg.verb in ("credit", "reverse"):
             line = int(leg.path.split("/")[1]) - 1
@@ -82,7 +83,7 @@ def pieces(saga: Saga) -> list[int]:
 
 def price(saga: Saga) -> int:
     """What those pieces cost, each line rounded up to a whole point."""
-    lines = zip(saga.terms.lines, pieces(saga), strict=True)
+    lines = zip(saga.terms.body.lines, pieces(saga), strict=True)
     return sum(_cost(line.points, n, line.quantity) for line, n in lines)
 
 
@@ -94,18 +95,18 @@ def accounts(saga: Saga, now: Sums) -> Counter[tuple[str, str]]:
     """What every account must have got by then, in each unit."""
     terms = saga.terms
     found: Counter[tuple[str, str]] = Counter()
-    member = f"{terms.debtor}/member/{terms.debtor_account}"
-    found[member, terms.unit] = now.returned - now.taken
-    found[f"{terms.loss_bearer}/loss", terms.unit] = -now.covered
-    found[f"{terms.debtor}/forgone", terms.unit] = now.forgone
-    found[f"{terms.debtor}/redeemed", terms.unit] = now.price
-    found["uprp/suspense", terms.unit] = (
+    member = f"{terms.participants[DEBTOR]}/member/{terms.body.debtor_account}"
+    found[member, terms.body.unit] = now.returned - now.taken
+    found[f"{terms.body.loss_bearer}/loss", terms.body.unit] = -now.covered
+    found[f"{terms.participants[DEBTOR]}/forgone", terms.body.unit] = now.forgone
+    found[f"{terms.participants[DEBTOR]}/redeemed", terms.body.unit] = now.price
+    found["uprp/suspense", terms.body.unit] = (
         now.taken + now.covered - now.returned - now.forgone - now.price
     )
-    for line, n in zip(terms.lines, pieces(saga), strict=True):
-        unit = f"{terms.creditor}:{line.item}"
-        found[f"{terms.creditor}/member/{terms.creditor_account}", unit] = n
-        found[f"{terms.creditor}/issued", unit] = -n
+    for line, n in zip(terms.body.lines, pieces(saga), strict=True):
+        unit = f"{terms.participants[CREDITOR]}:{line.item}"
+        found[f"{terms.participants[CREDITOR]}/member/{terms.body.creditor_account}", unit] = n
+        found[f"{terms.participants[CREDITOR]}/issued", unit] = -n
     return found
 
 

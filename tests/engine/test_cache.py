@@ -8,6 +8,7 @@ import pytest
 from orchestrator.batch.decide import Needs
 from orchestrator.batch.effects import BatchResult
 from orchestrator.engine.instance import Saga
+from orchestrator.engine.kind import LimitKey
 from orchestrator.errors import Conflict
 from orchestrator.ports import (
     Change,
@@ -15,7 +16,6 @@ from orchestrator.ports import (
     DeadLetterReason,
     DecisionKey,
     DecisionRow,
-    LimitKey,
     RecordPosition,
     SagaKey,
 )

@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.engine.codec import decode_state, decode_terms, encode_state, encode_terms
-from orchestrator.engine.instance import Leg, Partial, PricedLine, ResultRevision, Saga, Terms
+from orchestrator.engine.instance import Leg, ResultRevision, Saga, Terms
 from orchestrator.engine.machine import Status
+from orchestrator.sagas import KINDS
+from orchestrator.sagas.redemption.terms import Partial, PricedLine, RedemptionTerms
 from schemas.ids import saga_id
 from schemas.reasons import Code
 from schemas.results import ResultStatus
@@ -73,30 +75,32 @@ COLUMNS: dict[str, Any] = {
 TERMS = st.builds(
     Terms,
     **{name: st.just(column) for name, column in COLUMNS.items()},
-    definition=IDS,
-    definition_version=COUNTS,
+    definition=st.just("redemption"),
+    definition_version=st.just(1),
     content=IDS,
     locale=IDS,
-    debtor=IDS,
-    creditor=IDS,
-    debtor_account=IDS,
-    creditor_account=IDS,
-    unit=IDS,
-    currency=IDS,
-    partial=st.sampled_from(Partial),
-    lines=st.lists(LINES, max_size=4).map(tuple),
-    limit=IDS,
-    business_date=st.none() | st.dates(date(2000, 1, 1), date(2100, 1, 1)),
+    participants=st.tuples(st.just("o"), IDS, IDS),
     traceparent=st.none() | IDS,
-    prededucted=st.booleans(),
-    loss_bearer=IDS,
     fresh_until=st.none() | NUMBERS,
+    body=st.builds(
+        RedemptionTerms,
+        debtor_account=IDS,
+        creditor_account=IDS,
+        unit=IDS,
+        currency=IDS,
+        partial=st.sampled_from(Partial),
+        lines=st.lists(LINES, max_size=4).map(tuple),
+        limit=IDS,
+        business_date=st.none() | st.dates(date(2000, 1, 1), date(2100, 1, 1)),
+        prededucted=st.booleans(),
+        loss_bearer=IDS,
+    ),
 )
 
 
 @given(TERMS)
 def test_terms_come_back(terms: Terms) -> None:
-    assert decode_terms(encode_terms(terms), **COLUMNS) == terms
+    assert decode_terms(encode_terms(terms, KINDS), KINDS, **COLUMNS) == terms
 
 
 @given(
@@ -113,16 +117,22 @@ def test_a_state_comes_back(
 ) -> None:
     legs, told, wake_at = state
     saga = Saga(terms, 4, legs, told, withdrawn, wake_at, held)
-    back = decode_state(encode_state(saga), terms, 4, wake_at)
+    back = decode_state(encode_state(saga), terms, KINDS, 4, wake_at)
     assert back == saga
     assert all(isinstance(leg.status, Status) for leg in back.legs)
 
 
 def test_what_was_written_before_a_field_was_added_can_be_read() -> None:
-    terms = Terms(**COLUMNS, definition="redemption", definition_version=1, content="")
+    terms = Terms(
+        **COLUMNS,
+        definition="redemption",
+        definition_version=1,
+        content="",
+        participants=("o", "", ""),
+    )
     leg = Leg("deduct", 5, Status.SENT, 1, 0, 10, 10, 5_010)
     old = '[[["deduct",5,"sent",1,0,10,10,5010]],[1,"PENDING",false,"ACCEPTED",null,9],false,0]'
-    saga = decode_state(old, terms, 2, 5_010)
+    saga = decode_state(old, terms, KINDS, 2, 5_010)
     told = ResultRevision(
         1, ResultStatus.PENDING, final=False, code=Code.ACCEPTED, field=None, at=9
     )
@@ -148,6 +158,7 @@ def test_rows_of_the_first_version_are_read_for_as_long_as_they_exist() -> None:
     """Written down as that version wrote them: what is read is compared with what it meant."""
     terms = decode_terms(
         FIRST_TERMS,
+        KINDS,
         saga_id=saga_id("alipayhk", "w-1", "r-1"),
         key_hash=7,
         origin="alipayhk",
@@ -157,9 +168,13 @@ def test_rows_of_the_first_version_are_read_for_as_long_as_they_exist() -> None:
         programme_version=1,
         accepted_at=1_000,
     )
-    assert (terms.points, terms.prededucted, terms.loss_bearer) == (25_000, False, "platform")
-    assert terms.business_date == date(2026, 11, 22)
-    pending = decode_state(FIRST_PENDING, terms, 5, 12_000)
+    assert (terms.body.points, terms.body.prededucted, terms.body.loss_bearer) == (
+        25_000,
+        False,
+        "platform",
+    )
+    assert terms.body.business_date == date(2026, 11, 22)
+    pending = decode_state(FIRST_PENDING, terms, KINDS, 5, 12_000)
     deduct, credit = pending.legs
     assert (deduct.status, deduct.moved, deduct.reference) == (Status.CONFIRMED, 25_000, "C-1")
     assert (deduct.expires_at, deduct.rungs, deduct.inquiries) == (91_000, 0, 0)
@@ -169,8 +184,8 @@ def test_rows_of_the_first_version_are_read_for_as_long_as_they_exist() -> None:
     assert pending.told is not None
     assert pending.told.superseded == (25_000, 0)
     assert not pending.told.corrected
-    waiting = decode_state(FIRST_WAITING, terms, 1, 4_000)
+    waiting = decode_state(FIRST_WAITING, terms, KINDS, 1, 4_000)
     assert [leg.status for leg in waiting.legs] == [Status.SENT, Status.WAITING]
     for saga in (pending, waiting):
-        again = decode_state(encode_state(saga), terms, saga.revision, saga.wake_at)
+        again = decode_state(encode_state(saga), terms, KINDS, saga.revision, saga.wake_at)
         assert again == saga

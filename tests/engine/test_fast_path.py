@@ -11,19 +11,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.engine.engine import Engine
-from orchestrator.engine.instance import Deducted, Leg, Partial, Saga, Terms, next_wake
+from orchestrator.engine.instance import Leg, Saga, Terms, next_wake
+from orchestrator.engine.kind import Transition
 from orchestrator.engine.ladder import LegUpdate
 from orchestrator.engine.machine import Event, NoChange, Status
 from orchestrator.engine.operator import Action, OperatorDecision
 from orchestrator.engine.outbox import MessageKind, MessageRef, new_messages
 from orchestrator.engine.policy import Policies, Remedy, Until
-from orchestrator.engine.rebuild import PublishedLeg, PublishedSaga
+from orchestrator.engine.published import PublishedLeg, PublishedSaga
 from orchestrator.engine.results import phase
-from orchestrator.sagas.redemption.definition import REDEMPTION
-from orchestrator.sagas.redemption.fast_path import FastPath, Transition
+from orchestrator.sagas.redemption.fast_path import RedemptionFastPath
 from orchestrator.sagas.redemption.journal import transfers
+from orchestrator.sagas.redemption.kind import REDEMPTION
+from orchestrator.sagas.redemption.terms import Deducted, Partial
 from schemas.reasons import Code
-from tests.engine.cases import NOW, policies, terms
+from tests.engine.cases import NOW, policies, started, terms
 
 HOUR = 3_600_000
 DETAIL = {"lots": [{"lot": "l-1", "points": 5}]}
@@ -154,9 +156,9 @@ def reached(engine: Engine, start: Saga, steps: list[Step]) -> Iterator[tuple[Sa
 def test_whatever_happened_both_say_the_same(
     agreed_on: Terms, steps: list[Step], ladders: Policies, lag: int
 ) -> None:
-    engine, way = Engine(REDEMPTION, ladders), FastPath(REDEMPTION, ladders)
-    taken = Deducted("d-1", agreed_on.points) if agreed_on.prededucted else None
-    begun = engine.start(agreed_on, NOW, taken)
+    engine, way = Engine(REDEMPTION, ladders), RedemptionFastPath(ladders)
+    taken = Deducted("d-1", agreed_on.body.points) if agreed_on.body.prededucted else None
+    begun = started(engine, agreed_on, NOW, taken)
     first = way.begun(agreed_on, NOW)
     assert first in (None, general(engine, None, begun, NOW))
     start = general(engine, None, begun, NOW).saga
@@ -190,7 +192,7 @@ def test_whatever_happened_both_say_the_same(
 def test_the_straight_way_is_taken_from_the_request_to_the_result(
     lines: int, partial: Partial
 ) -> None:
-    way = FastPath(REDEMPTION, policies())
+    way = RedemptionFastPath(policies())
     transition = way.begun(terms(lines, partial, fresh_until=NOW + HOUR), NOW)
     for path in ("deduct", *(f"credit/{number}" for number in range(lines, 0, -1))):
         assert transition is not None
@@ -208,8 +210,8 @@ def test_the_straight_way_is_taken_from_the_request_to_the_result(
 def test_what_has_to_wait_takes_the_straight_way_too(pending: bool) -> None:
     """From when the origin knows of it until the ladder leads somewhere else."""
     ladders = policies(3, None)
-    engine, way = Engine(REDEMPTION, ladders), FastPath(REDEMPTION, ladders)
-    saga: Saga | NoChange = engine.apply_timer(engine.start(terms(), NOW), NOW + 5_000)
+    engine, way = Engine(REDEMPTION, ladders), RedemptionFastPath(ladders)
+    saga: Saga | NoChange = engine.apply_timer(started(engine, terms(), NOW), NOW + 5_000)
     assert isinstance(saga, Saga)
     if pending:
         saga = engine.apply_reply(saga, "deduct", LegUpdate(event=Event.PENDING), NOW + 5_100)
@@ -231,7 +233,7 @@ def test_what_has_to_wait_takes_the_straight_way_too(pending: bool) -> None:
 
 def test_the_rows_timer_is_kept_while_it_is_early_enough_and_does_not_ring() -> None:
     """Kept, the index is left alone; one that rings already would ring again, and in vain."""
-    was = replace(Engine(REDEMPTION, policies()).start(terms(), NOW), wake_at=NOW + 5_000)
+    was = replace(started(Engine(REDEMPTION, policies()), terms(), NOW), wake_at=NOW + 5_000)
     assert next_wake(was, NOW + 9_000, NOW + 4_999) == NOW + 5_000
     assert next_wake(was, NOW + 9_000, NOW + 5_000) == NOW + 9_000
     assert next_wake(was, NOW + 3_000, NOW) == NOW + 3_000

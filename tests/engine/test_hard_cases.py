@@ -381,11 +381,11 @@ def test_a_result_that_was_not_heard_is_said_again_and_undoes_nothing() -> None:
 def test_a_new_rate_does_not_touch_what_was_accepted() -> None:
     story = Story()
     story.asks(ONE)
-    dearer = story.offer.programmes[COUPONS].model_dump()
+    ours = story.offer.programmes["redemption"]
+    dearer = ours[COUPONS].model_dump()
     dearer["rate"]["points"] = 50
-    programmes = {
-        COUPONS: type(story.offer.programmes[COUPONS]).model_validate(dearer, strict=False)
-    }
+    new = {COUPONS: type(ours[COUPONS]).model_validate(dearer, strict=False)}
+    programmes = {**story.offer.programmes, "redemption": new}
     offer = type(story.offer)(programmes, story.offer.participants, story.offer.policies)
     story.platform.decider = Decider(offer, "uprp")
     story.says("deduct", "CONFIRMED")

@@ -5,12 +5,13 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.engine.instance import Partial, Saga
+from orchestrator.engine.instance import Saga
 from orchestrator.engine.machine import IN_FLIGHT
 from orchestrator.engine.postings import Transfer
-from orchestrator.sagas.redemption.definition import REDEMPTION
 from orchestrator.sagas.redemption.journal import SUSPENSE, transfers
-from tests.engine.cases import NOW, engine, terms
+from orchestrator.sagas.redemption.kind import REDEMPTION
+from orchestrator.sagas.redemption.terms import Partial
+from tests.engine.cases import NOW, engine, started, terms
 from tests.engine.sums import balances
 from tests.engine.walk import update
 
@@ -23,13 +24,13 @@ STORY = st.lists(
 def story(partial: Partial, events: list[tuple[int, str, bool]]) -> tuple[Saga, list[Transfer]]:
     """A saga of two lines after those events, and everything that was booked."""
     run = engine()
-    saga, booked = run.start(terms(2, partial), NOW), list[Transfer]()
+    saga, booked = started(run, terms(2, partial), NOW), list[Transfer]()
     for at, reply, short in events:
         leg = saga.legs[at % len(saga.legs)]
         amount = 1 if short and leg.verb == "credit" else leg.asked
         now = run.apply_reply(saga, leg.path, update(reply, amount), NOW)
         if isinstance(now, Saga):
-            booked += transfers(REDEMPTION, saga, now)
+            booked += transfers(REDEMPTION.definition, saga, now)
             saga = now
     return saga, booked
 

@@ -6,15 +6,17 @@ from typing import Any
 
 import pytest
 
-from orchestrator.engine.instance import Partial, Saga
+from orchestrator.engine.instance import Saga
 from orchestrator.engine.ladder import LegUpdate
 from orchestrator.engine.machine import Event
+from orchestrator.engine.messages import Message
 from orchestrator.engine.outbox import MessageKind, MessageRef, new_messages, outstanding
-from orchestrator.sagas.redemption.messages import Message, read_reply
+from orchestrator.sagas.redemption.messages import read_reply
+from orchestrator.sagas.redemption.terms import Partial
 from schemas import events
 from schemas.events import Channel
 from schemas.reasons import Code
-from tests.engine.cases import NOW, SAGA, answer, engine, terms, words
+from tests.engine.cases import NOW, SAGA, answer, engine, started, terms, words
 
 COUPON = {
     "coupon_id": "c-1",
@@ -26,7 +28,7 @@ MODELS = {event.name: event.data for event in events.EVENTS}
 
 def after(*replies: tuple[str, dict[str, Any]], lines: int = 2, **changed: Any) -> Saga:
     """A saga after those replies."""
-    saga = engine().start(terms(lines, **changed), NOW)
+    saga = started(engine(), terms(lines, **changed), NOW)
     for path, fields in replies:
         leg = saga.leg(path)
         assert leg is not None, path
@@ -220,7 +222,7 @@ def test_an_interim_result_stays_as_it_was_told() -> None:
     ),
 )
 def test_what_a_reply_means(path: str, fields: dict[str, Any], event: Event, amount: int) -> None:
-    saga = engine().start(terms(3 if path == "credit/3" else 2), NOW)
+    saga = started(engine(), terms(3 if path == "credit/3" else 2), NOW)
     leg = saga.leg(path)
     assert leg is not None
     update = read_reply(saga, leg, answer(path, **fields))

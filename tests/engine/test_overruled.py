@@ -1,11 +1,12 @@
 """Replies and people who contradict each other: no one overrules the other in silence."""
 
-from orchestrator.engine.balance import points
-from orchestrator.engine.instance import Leg, Partial, ResultRevision, Saga
+from orchestrator.engine.instance import Leg, ResultRevision, Saga
 from orchestrator.engine.ladder import LegUpdate
 from orchestrator.engine.machine import Event, Status
 from orchestrator.engine.operator import Action
 from orchestrator.engine.policy import Remedy
+from orchestrator.sagas.redemption.balance import points
+from orchestrator.sagas.redemption.terms import Partial
 from schemas.results import ResultStatus
 from tests.engine import shapes
 from tests.engine.cases import LINES, NOW
@@ -108,7 +109,7 @@ def test_a_call_ends_with_what_was_missing() -> None:
     (shape,) = (
         one
         for one in shapes.several(LINES[:2])
-        if one.terms.partial is Partial.ALL_OR_NOTHING and not one.terms.prededucted
+        if one.terms.body.partial is Partial.ALL_OR_NOTHING and not one.terms.body.prededucted
     )
     legs = (
         Leg("deduct", 5_005, Status.CONFIRMED, 1, moved=5_005, reference="D"),

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from orchestrator.engine.instance import Partial
+from orchestrator.sagas.redemption.terms import Partial
 from tests.engine import shapes
 from tests.engine.cases import LINES
 from tests.engine.shapes import Shape
@@ -65,7 +65,7 @@ def test_several_lines() -> None:
 def test_a_contradiction_where_all_is_taken_back() -> None:
     """All or nothing: reversals and returns that cross, and a late verdict on any of them."""
     every = shapes.several(LINES[:2])
-    taken_back = (one for one in every if one.terms.partial is Partial.ALL_OR_NOTHING)
+    taken_back = (one for one in every if one.terms.body.partial is Partial.ALL_OR_NOTHING)
     assert walked("all or nothing", taken_back, VERDICTS, 1, 0).ends["SUCCESS"] > 1
 
 
@@ -79,5 +79,7 @@ def test_what_follows_every_contradiction() -> None:
 @pytest.mark.timeout(3_600)
 def test_contradictions_of_several_lines() -> None:
     """Where what was issued is kept; of all or nothing this has more states than can be held."""
-    kept = (one for one in shapes.several(LINES[:2]) if one.terms.partial is Partial.KEEP_ISSUED)
+    kept = (
+        one for one in shapes.several(LINES[:2]) if one.terms.body.partial is Partial.KEEP_ISSUED
+    )
     walked("lines, followed", kept, RULED, 1, 1)

@@ -131,7 +131,7 @@ def folded(engine: Engine, saga: Saga) -> Saga:
     """The state without what grows for ever; of what people decided, with one leg of it."""
     ruled = next((leg for leg in saga.legs if leg.decision and leg.status in RULED), None)
     legs = tuple(
-        [_folded(leg, engine._policy(saga.terms, leg), ruled=leg is ruled) for leg in saga.legs]
+        [_folded(leg, engine.policy(saga.terms, leg), ruled=leg is ruled) for leg in saga.legs]
     )
     held = NOW if saga.held else 0
     return Saga(saga.terms, 1, legs, _as_told(saga.told, legs), saga.withdrawn, None, held)
@@ -227,7 +227,7 @@ def update(reply: str, amount: int = 0) -> LegUpdate:
 
 
 def _timers(engine: Engine, was: Saga, leg: Leg) -> Iterator[Edge]:
-    policy = engine._policy(was.terms, leg)
+    policy = engine.policy(was.terms, leg)
     moments = [SOON]
     if was.told is None and leg.status is not Status.SENT:
         moments.append(NOW + TOLD)

@@ -11,11 +11,11 @@ from typing import Any, Final
 
 import orjson
 
+from orchestrator.engine.definition import participant
 from orchestrator.engine.instance import Saga
 from orchestrator.engine.machine import IN_FLIGHT, Status
-from orchestrator.engine.planner import participant
 from orchestrator.ports import Outgoing
-from orchestrator.sagas import SAGAS
+from orchestrator.sagas import KINDS
 from schemas import events
 from schemas.ids import partition_key
 from tests.engine.companies import Company, garbled
@@ -239,7 +239,7 @@ class World:
         return sum(fact.moved or 0 for fact in facts if fact is not None)
 
     def _check_leg(self, saga: Saga, path: str, status: Status, moved: int) -> None:
-        definition = SAGAS[saga.terms.definition, saga.terms.definition_version]
+        definition = KINDS[saga.terms.definition, saga.terms.definition_version].definition
         leg = saga.leg(path)
         assert leg is not None, path
         owner = participant(saga.terms, definition, leg.verb)
@@ -268,7 +268,7 @@ class World:
         assert saga_id in self.finals, f"{saga_id}: the origin never heard"
         issued = [
             self._moved(saga_id, f"credit/{n}") - self._moved(saga_id, f"credit/{n}/reverse")
-            for n in range(1, len(saga.terms.lines) + 1)
+            for n in range(1, len(saga.terms.body.lines) + 1)
         ]
         assert issued == pieces(saga), (issued, pieces(saga))
         kept = self._moved(saga_id, "deduct") - self._returned(saga_id)

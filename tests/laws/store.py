@@ -14,17 +14,10 @@ from uuid import uuid4
 import pytest
 
 from orchestrator.engine.instance import ResultRevision, Saga
+from orchestrator.engine.kind import LimitKey
 from orchestrator.engine.machine import Status
 from orchestrator.errors import Conflict, Fenced
-from orchestrator.ports import (
-    Change,
-    Changes,
-    DeadLetterReason,
-    LimitChange,
-    LimitKey,
-    PartitionShare,
-    Store,
-)
+from orchestrator.ports import Change, Changes, DeadLetterReason, LimitChange, PartitionShare, Store
 from schemas.reasons import Code
 from schemas.results import ResultStatus
 from tests.platform.rows import DAY, NOW, PLACE, created, everything, letter, moved, saga, terms

@@ -6,18 +6,26 @@ from typing import Any
 
 import pytest
 
-from orchestrator.batch import effects, events
-from orchestrator.engine import balance, ladder, outbox, planner, results, transition
+from orchestrator.batch.effects import EffectRecorder
+from orchestrator.batch.events import BatchProcessor
+from orchestrator.batch.requests import RequestHandler
 from orchestrator.engine import engine as engines
+from orchestrator.engine import ladder, outbox, planner, results, transition
 from orchestrator.engine.definition import Definition, Step
 from orchestrator.engine.engine import Engine
-from orchestrator.engine.instance import Leg, PricedLine, Saga
+from orchestrator.engine.instance import Leg, Saga
 from orchestrator.engine.ladder import LegUpdate
 from orchestrator.engine.machine import DECIDED, PARKED, TABLE, Cell, Event, NoChange, Status
+from orchestrator.engine.messages import Message, Messages
+from orchestrator.engine.planner import Planner
 from orchestrator.engine.policy import LegPolicy
 from orchestrator.engine.postings import Transfer
 from orchestrator.engine.undo import LOSS
-from orchestrator.sagas.redemption import journal, messages
+from orchestrator.sagas.redemption import balance, journal, plan
+from orchestrator.sagas.redemption import messages as wording
+from orchestrator.sagas.redemption.books import limit_key_of
+from orchestrator.sagas.redemption.plan import RedemptionPlan
+from orchestrator.sagas.redemption.terms import PricedLine
 
 Patch = pytest.MonkeyPatch
 
@@ -134,31 +142,31 @@ def a_cancelled_leg_may_be_called_pending(patch: Patch) -> None:
 
 
 def nonsense_is_a_yes(patch: Patch) -> None:
-    def read(saga: Saga, leg: Leg, reply: Any) -> LegUpdate:
-        update = messages.read_reply(saga, leg, reply)
+    def read(self: Any, saga: Saga, leg: Leg, reply: Any) -> LegUpdate:
+        update = wording.read_reply(saga, leg, reply)
         if update.event is Event.UNUSABLE:
             return LegUpdate(event=Event.CONFIRMED, amount=leg.asked, reference="X")
         return update
 
-    patch.setattr(events, "read_reply", read)
+    patch.setattr(wording.RedemptionWording, "read_reply", read)
 
 
 def undo_on_silence(patch: Patch) -> None:
-    for module in (planner, balance):
+    for module in (planner, plan, balance):
         patch.setattr(module, "DECIDED", DECIDED | {Status.SILENT})
 
 
 def undone_twice(patch: Patch) -> None:
-    patch.setattr(planner, "undo_legs", lambda saga, leg: [])
+    patch.setattr(plan, "undo_legs", lambda saga, leg: [])
 
 
 def returns_the_whole_price(patch: Patch) -> None:
-    right = Engine._return
+    right = RedemptionPlan._return
 
-    def give_back(self: Engine, saga: Saga, _owed: int, now: int) -> Saga:
-        return right(self, saga, saga.terms.points, now)
+    def give_back(self: RedemptionPlan, saga: Saga, _owed: int, *rest: Any) -> Saga:
+        return right(self, saga, saga.terms.body.points, *rest)
 
-    patch.setattr(Engine, "_return", give_back)
+    patch.setattr(RedemptionPlan, "_return", give_back)
 
 
 def a_loss_is_not_booked(patch: Patch) -> None:
@@ -171,7 +179,7 @@ def a_loss_is_not_booked(patch: Patch) -> None:
 
 
 def a_loss_stays_though_it_was_none(patch: Patch) -> None:
-    patch.setattr(planner, "_reduce_loss", lambda saga, owed: saga)
+    patch.setattr(plan, "_reduce_loss", lambda saga, owed: saga)
 
 
 def a_correction_has_the_old_revision(patch: Patch) -> None:
@@ -198,7 +206,6 @@ def a_written_off_return_is_returned(patch: Patch) -> None:
         return (one for one in right(*found) if not one.credit.endswith("/forgone"))
 
     patch.setattr(journal, "transfers", transfers)
-    patch.setattr(effects, "transfers", transfers)
 
 
 def people_are_called_and_nobody_knows(patch: Patch) -> None:
@@ -232,25 +239,26 @@ def rounds_for_the_member(patch: Patch) -> None:
 
 
 def final_said_twice(patch: Patch) -> None:
-    right = Engine._plan
+    right = Planner.plan
 
-    def settle(self: Engine, saga: Saga, now: int) -> Saga:
+    def settle(self: Planner, saga: Saga, now: int) -> Saga:
         if saga.told is not None and saga.ended:
-            return results.add_result(saga, saga.told.status, saga.told.code, now)
+            told, statuses = saga.told, self.kind.statuses
+            return results.add_result(saga, statuses, told.status, told.code, now)
         return right(self, saga, now)
 
-    patch.setattr(Engine, "_plan", settle)
+    patch.setattr(Planner, "plan", settle)
 
 
 def a_return_may_be_refused(patch: Patch) -> None:
-    patch.setattr(Engine, "_may_only_be_late", lambda self, leg: False)
+    patch.setattr(Definition, "only_late", lambda self, verb: False)
 
 
 def withdrawn_after_the_pivot(patch: Patch) -> None:
     def withdraw(self: Engine, saga: Saga, now: int) -> Saga | NoChange:
         if saga.ended or saga.withdrawn:
             return NoChange.STALE
-        return self._plan(replace(saga, withdrawn=True, revision=saga.revision + 1), now)
+        return self.planner.plan(replace(saga, withdrawn=True, revision=saga.revision + 1), now)
 
     patch.setattr(Engine, "withdraw", withdraw)
 
@@ -262,7 +270,6 @@ def booked_again(patch: Patch) -> None:
         return right(definition, None, now)
 
     patch.setattr(journal, "transfers", transfers)
-    patch.setattr(effects, "transfers", transfers)
 
 
 def pending_is_forgotten(patch: Patch) -> None:
@@ -293,78 +300,83 @@ def the_clock_steps_back_into_freshness(patch: Patch) -> None:
 
 
 def the_limit_is_kept(patch: Patch) -> None:
-    patch.setattr(events.Batch, "_release", lambda self, engine, was, saga: None)
+    patch.setattr(EffectRecorder, "_count", lambda self, bound, was, saga: None)
 
 
 def the_limit_is_freed_in_doubt(patch: Patch) -> None:
-    right = events.Batch._accept
+    right = EffectRecorder.accept
 
-    def accept(self: Any, arrival: Any, was: Any, now: Saga, event: str, **detail: Any) -> None:
-        right(self, arrival, was, now, event, **detail)
+    def accept(self: Any, arrival: Any, was: Any, now: Saga, *rest: Any, **detail: Any) -> None:
+        right(self, arrival, was, now, *rest, **detail)
         unsure = any(leg.status is Status.UNKNOWN for leg in now.legs)
         if unsure and not any(leg.status is Status.UNKNOWN for leg in was.legs):
-            limit = effects.limit_key_of(now.terms)
+            limit = limit_key_of(now.terms)
             if limit is not None:
-                self._use(limit, -now.terms.worth)
+                self.use(limit, -now.terms.body.worth)
 
-    patch.setattr(events.Batch, "_accept", accept)
+    patch.setattr(EffectRecorder, "accept", accept)
 
 
 def a_correction_leaves_the_limit(patch: Patch) -> None:
-    right = events.Batch._release
+    right = EffectRecorder._count
 
-    def release(self: Any, engine: Engine, was: Saga, saga: Saga) -> None:
+    def count(self: Any, bound: Any, was: Saga, saga: Saga) -> None:
         if not was.ended:
-            right(self, engine, was, saga)
+            right(self, bound, was, saga)
 
-    patch.setattr(events.Batch, "_release", release)
+    patch.setattr(EffectRecorder, "_count", count)
 
 
 def a_batch_is_blind(patch: Patch) -> None:
-    right = events.Batch._use
+    right = EffectRecorder.use
 
     def use(self: Any, limit: Any, delta: int, **more: Any) -> None:
         right(self, limit, delta, **more)
         self.used[limit] -= delta
 
-    patch.setattr(events.Batch, "_use", use)
+    patch.setattr(EffectRecorder, "use", use)
 
 
 def redelivery_is_ignored(patch: Patch) -> None:
-    patch.setattr(events.Batch, "_resend", lambda self, arrival, saga: None)
+    patch.setattr(EffectRecorder, "resend", lambda self, arrival, saga: None)
 
 
 def redelivery_is_new(patch: Patch) -> None:
-    right = events.Batch.apply
+    right = BatchProcessor.apply
     patch.setattr(
-        events.Batch, "apply", lambda self, found: right(self, replace(found, redelivered=False))
+        BatchProcessor, "apply", lambda self, found: right(self, replace(found, redelivered=False))
     )
 
 
 def a_duplicate_is_new(patch: Patch) -> None:
-    patch.setattr(events.Batch, "_requested", events.Batch._begin)
+    def requested(self: Any, arrival: Any, request: Any) -> None:
+        self._begin(self._recorder.kinds.by_request[type(request)], arrival, request)
+
+    patch.setattr(RequestHandler, "requested", requested)
 
 
 def an_echo_is_answered(patch: Patch) -> None:
-    right = events.Batch._answered
+    right = BatchProcessor.answered
 
-    def answered(self: Any, arrival: Any, reply: Any) -> None:
-        before = self.sagas.get(arrival.saga)
-        right(self, arrival, reply)
-        if before is not None and self.sagas[arrival.saga] is before:
-            self._resend(arrival, before)
+    def answered(self: Any, arrival: Any, reply: Any) -> bool:
+        sagas = self.recorder.sagas
+        before = sagas.get(arrival.saga)
+        inconclusive = right(self, arrival, reply)
+        if before is not None and sagas[arrival.saga] is before:
+            self.recorder.resend(arrival, before)
+        return inconclusive
 
-    patch.setattr(events.Batch, "_answered", answered)
+    patch.setattr(BatchProcessor, "answered", answered)
 
 
 def repeats_say_the_time(patch: Patch) -> None:
-    right = messages.Messages.message
+    right = Messages.message
 
-    def message(self: messages.Messages, saga: Saga, said: outbox.MessageRef) -> messages.Message:
+    def message(self: Messages, saga: Saga, said: outbox.MessageRef) -> Message:
         fresh = tuple(replace(leg, sent_at=leg.said_at) for leg in saga.legs)
         return right(self, replace(saga, legs=fresh), said)
 
-    patch.setattr(messages.Messages, "message", message)
+    patch.setattr(Messages, "message", message)
 
 
 def a_repeat_counts_what_began_since(patch: Patch) -> None:

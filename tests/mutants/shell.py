@@ -15,7 +15,7 @@ import pytest
 
 from orchestrator.batch.decide import Decider
 from orchestrator.batch.decode import InboundEvent
-from orchestrator.batch.effects import BatchResult, Consequences
+from orchestrator.batch.effects import BatchResult, EffectRecorder
 from orchestrator.engine import engine, transition
 from orchestrator.engine.machine import TABLE, Event, Status
 from orchestrator.errors import Unavailable
@@ -119,7 +119,7 @@ def _redelivery_is_not_noticed(patch: Patch) -> None:
 
 
 def _redelivery_is_skipped(patch: Patch) -> None:
-    patch.setattr(Consequences, "_resend", lambda self, arrival, saga: None)
+    patch.setattr(EffectRecorder, "resend", lambda self, arrival, saga: None)
 
 
 def _a_failed_publish_is_forgotten(patch: Patch) -> None:

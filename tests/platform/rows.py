@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 from uuid import UUID
 
-from orchestrator.engine.instance import Leg, Partial, PricedLine, ResultRevision, Saga, Terms
+from orchestrator.engine.instance import Leg, ResultRevision, Saga, Terms
 from orchestrator.engine.machine import Status
 from orchestrator.engine.postings import Transfer
 from orchestrator.ports import (
@@ -18,6 +18,7 @@ from orchestrator.ports import (
     Partition,
     TimelineEntry,
 )
+from orchestrator.sagas.redemption.terms import Partial, PricedLine, RedemptionTerms
 from schemas.dead_letters import DeadLetter, Disposition
 from schemas.ids import key_hash, partition_key, saga_id
 from schemas.reasons import Code
@@ -44,19 +45,20 @@ def terms(request_id: str = "r-1", account: str = "w-1") -> Terms:
         content="digest",
         accepted_at=NOW,
         locale="zh-Hant-HK",
-        debtor="citi",
-        creditor="alipayhk",
-        debtor_account="card-1",
-        creditor_account=account,
-        unit="citi-points",
-        currency="HKD",
-        partial=Partial.ALL_OR_NOTHING,
-        lines=(
-            PricedLine("hkd50", "CASH_COUPON", 2, 25_000, 10_000, 5_000),
-            PricedLine("miles", "MILES", 3, 9, 3, None),
+        participants=("alipayhk", "citi", "alipayhk"),
+        body=RedemptionTerms(
+            debtor_account="card-1",
+            creditor_account=account,
+            unit="citi-points",
+            currency="HKD",
+            partial=Partial.ALL_OR_NOTHING,
+            lines=(
+                PricedLine("hkd50", "CASH_COUPON", 2, 25_000, 10_000, 5_000),
+                PricedLine("miles", "MILES", 3, 9, 3, None),
+            ),
+            limit=f"alipayhk/{account}/daily",
+            business_date=DAY,
         ),
-        limit=f"alipayhk/{account}/daily",
-        business_date=DAY,
         traceparent="00-" + "a" * 32 + "-" + "b" * 16 + "-01",
     )
 
@@ -108,7 +110,7 @@ def moved(was: Saga) -> Changes:
 def everything(one: Saga, *, positions: tuple[int | None, int] = (None, 5)) -> Changes:
     """Changes that write a row into every table."""
     key = (one.terms.key_hash, one.terms.saga_id)
-    limit = (one.terms.key_hash, one.terms.limit, DAY)
+    limit = (one.terms.key_hash, one.terms.body.limit, DAY)
     return Changes(
         sagas={one.terms.saga_id: Change(None, one)},
         timeline=[TimelineEntry(key, one.revision, NOW, "requested", '{"points":25009}')],

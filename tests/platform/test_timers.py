@@ -70,7 +70,7 @@ def short_ladders(folder: Path) -> Path:
             f'id = "{name}"\nversion = 1\nname = "{name}"\n'
             f"[legs.{asked}]\n{SHORT}times = {TIMES}\n[legs.{undone}]\n{SHORT}{rest}"
         )
-    assert load(deploy).policies.of("citi", "return").rungs == (Rung.RESEND,)
+    assert load(deploy).policies.by_leg["citi", "return"].rungs == (Rung.RESEND,)
     return deploy
 
 

@@ -13,6 +13,7 @@ from orchestrator.admission.board import HealthReport
 from orchestrator.admission.breaker import Breaker
 from orchestrator.engine import codec
 from orchestrator.engine.instance import Saga
+from orchestrator.engine.kind import LimitKey
 from orchestrator.engine.operator import OperatorDecision
 from orchestrator.errors import Unavailable
 from orchestrator.ports import (
@@ -20,13 +21,13 @@ from orchestrator.ports import (
     DecisionOutcome,
     DecisionRow,
     DueDecision,
-    LimitKey,
     Movement,
     Partition,
     PartitionShare,
     RecoveryRange,
     TimelineEntry,
 )
+from orchestrator.sagas import KINDS
 from schemas.dead_letters import DeadLetter
 from schemas.ids import SagaId
 from tests.simulation.line import Server
@@ -68,6 +69,7 @@ class Row:
         named = self.named.terms
         terms = codec.decode_terms(
             self.terms,
+            KINDS,
             saga_id=named.saga_id,
             key_hash=named.key_hash,
             origin=named.origin,
@@ -77,7 +79,7 @@ class Row:
             programme_version=named.programme_version,
             accepted_at=named.accepted_at,
         )
-        return codec.decode_state(self.state, terms, self.revision, self.due)
+        return codec.decode_state(self.state, terms, KINDS, self.revision, self.due)
 
 
 @dataclass(slots=True)

@@ -57,9 +57,11 @@ def decider(flavour: int) -> Decider:
         (participant, verb): policy if verb == "return" else replace(policy, **changes)
         for (participant, verb), policy in found.policies.by_leg.items()
     }
-    miles = found.programmes["uprp-harbour-miles"]
+    ours = found.programmes["redemption"]
+    miles = ours["uprp-harbour-miles"]
     own = {"id": PREDEDUCTED, "debtor": None, "deduction": DeductionMode.PREDEDUCTED}
-    programmes = dict(found.programmes) | {PREDEDUCTED: miles.model_copy(update=own)}
+    more = {**ours, PREDEDUCTED: miles.model_copy(update=own)}
+    programmes = {**found.programmes, "redemption": more}
     return Decider(replace(found, programmes=programmes, policies=Policies(by_leg)), "uprp")
 
 
@@ -73,6 +75,6 @@ def health(flavour: int) -> Mapping[str, HealthPolicy]:
 
 def price(programme: str, lines: tuple[tuple[str, int], ...]) -> int:
     """What a channel that deducts itself takes."""
-    found: Programme = decider(0).catalogue.programmes[programme]
+    found: Programme = decider(0).catalogue.programmes["redemption"][programme]
     items = [(found.item(item), quantity) for item, quantity in lines]
     return sum(found.rate.points_for(item.worth * n) for item, n in items if item is not None)

@@ -13,8 +13,8 @@ from typing import Any
 
 from orchestrator.admission.outcomes import in_flight
 from orchestrator.engine.instance import Saga
+from orchestrator.engine.kind import LimitKey
 from orchestrator.engine.undo import LOSS
-from orchestrator.ports import LimitKey
 from orchestrator.sagas.redemption.journal import SUSPENSE
 from schemas.events import DEAD_LETTER_TOPIC
 from tests.engine.sums import issued_late
@@ -121,9 +121,11 @@ def members_have_what_they_were_told(rest: Rest) -> Iterator[str]:
         paid = rest.moved(saga_id, "deduct") - rest.moved(saga_id, "return")
         issued = [
             rest.moved(saga_id, "credit", at) - rest.moved(saga_id, "reverse", at)
-            for at in range(len(saga.terms.lines))
+            for at in range(len(saga.terms.body.lines))
         ]
-        price = sum(line.points_for(n) for line, n in zip(saga.terms.lines, issued, strict=True))
+        price = sum(
+            line.points_for(n) for line, n in zip(saga.terms.body.lines, issued, strict=True)
+        )
         covered = rest.losses[saga_id] - rest.forgone[saga_id]
         if told["points"]["charged"] != paid or paid + covered != price:
             yield f"{saga_id}: told {told['points']}, paid {paid}, worth {price}: {told}"
@@ -136,14 +138,14 @@ def limits_are_what_counts(rest: Rest) -> Iterator[str]:
     expected: Counter[LimitKey] = Counter()
     for saga in rest.sagas.values():
         terms = saga.terms
-        if terms.limit and terms.business_date is not None and saga.legs:
-            key = (terms.key_hash, terms.limit, terms.business_date)
-            expected[key] += _issued_worth(saga) if saga.ended else terms.worth
+        if terms.body.limit and terms.body.business_date is not None and saga.legs:
+            key = (terms.key_hash, terms.body.limit, terms.body.business_date)
+            expected[key] += _issued_worth(saga) if saga.ended else terms.body.worth
     used = {key: n for key, n in rest.world.database.used.items() if n}
     if used != +expected:
         yield f"limits: {used} is used, {+expected} counts"
     # The correction that says so may wait for a person who decides something else of it.
-    late = {saga.terms.limit for saga in rest.sagas.values() if _given_after_all(saga)}
+    late = {saga.terms.body.limit for saga in rest.sagas.values() if _given_after_all(saga)}
     for key, n in used.items():
         # What was given after all is honoured, though others used the room (`domain.md` 7).
         if n > 100_000 and key[1] not in late:
@@ -156,11 +158,11 @@ def _given_after_all(saga: Saga) -> bool:
 
 
 def _issued_worth(saga: Saga) -> int:
-    pieces = [0] * len(saga.terms.lines)
+    pieces = [0] * len(saga.terms.body.lines)
     for leg in saga.legs:
         if leg.line is not None:
             pieces[leg.line] += leg.moved if leg.verb == "credit" else -leg.moved
-    return sum(line.worth_of(n) for line, n in zip(saga.terms.lines, pieces, strict=True))
+    return sum(line.worth_of(n) for line, n in zip(saga.terms.body.lines, pieces, strict=True))
 
 
 def the_books_balance(rest: Rest) -> Iterator[str]:

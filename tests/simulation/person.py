@@ -7,10 +7,10 @@ from random import Random
 from typing import Final
 
 from orchestrator.batch.decide import Decider
+from orchestrator.engine.definition import participant
 from orchestrator.engine.instance import Leg, Saga
 from orchestrator.engine.machine import Status
 from orchestrator.engine.operator import Action, OperatorDecision
-from orchestrator.engine.planner import participant
 from tests.simulation.companies import Company, Fact, Reach
 from tests.simulation.database import Database, StoredDecision
 
@@ -44,7 +44,7 @@ class Person:
         made = 0
         for saga_id, row in sorted(self._database.sagas.items()):
             saga = row.saga()
-            engine, _ = self._decider.kits[_version(saga)]
+            engine = self._decider.kinds.of(saga.terms).engine
             for leg in saga.legs:
                 allowed = engine.allowed(saga, leg)
                 ruling = self._rule(saga, leg, allowed) if allowed else None
@@ -68,7 +68,7 @@ class Person:
             return OperatorDecision(number, Action.CONFIRM, done, reference or None)
         if not done and Action.REJECT in allowed:
             # What the company tells a person it will not do, it does not do.
-            definition = self._decider.kits[_version(saga)][0].definition
+            definition = self._decider.kinds.of(saga.terms).kind.definition
             owner = participant(saga.terms, definition, leg.verb)
             self._companies[owner].cancel(f"{saga.terms.saga_id}/{leg.path}")
             return OperatorDecision(number, Action.REJECT)
@@ -80,7 +80,3 @@ class Person:
     def _fact(self, leg_id: str) -> Fact | None:
         found = (company.facts.get(leg_id) for company in self._companies.values())
         return next((fact for fact in found if fact is not None), None)
-
-
-def _version(saga: Saga) -> tuple[str, int]:
-    return saga.terms.definition, saga.terms.definition_version

@@ -17,6 +17,7 @@ from orchestrator.admission.breaker import Breaker
 from orchestrator.admission.gate import Slot
 from orchestrator.engine import codec
 from orchestrator.engine.instance import Saga
+from orchestrator.engine.kind import LimitKey
 from orchestrator.errors import Conflict, Fenced, Unavailable
 from orchestrator.ports import (
     Changes,
@@ -24,13 +25,13 @@ from orchestrator.ports import (
     DecisionKey,
     DecisionRow,
     DueDecision,
-    LimitKey,
     Partition,
     PartitionShare,
     RecordPosition,
     RecoveryRange,
     SagaKey,
 )
+from orchestrator.sagas import KINDS
 from schemas.ids import SagaId
 from tests.engine.memory import why_of
 from tests.simulation.database import Database, LockKey, Row
@@ -213,7 +214,7 @@ class MemoryTransaction:
             state = codec.encode_state(saga)
             row = database.sagas.get(saga_id)
             if row is None:
-                terms = codec.encode_terms(saga.terms)
+                terms = codec.encode_terms(saga.terms, KINDS)
                 database.sagas[saga_id] = Row(saga, terms, state, saga.revision, saga.wake_at)
             else:
                 row.state, row.revision, row.due = state, saga.revision, saga.wake_at

@@ -9,9 +9,10 @@ from random import Random
 from typing import Any, Final
 
 from orchestrator.errors import Stop
+from orchestrator.sagas.redemption.terms import PricedLine
 from orchestrator.settings import CoordinatorSettings
 from schemas.events import Channel, topic_of
-from schemas.ids import SagaId
+from schemas.ids import SagaId, split_leg_id
 from tests.simulation.broker import Broker
 from tests.simulation.companies import Company
 from tests.simulation.database import Database, Row
@@ -126,9 +127,9 @@ class World:
 
     def _reserved(self, leg_id: str, pieces: int | None) -> int:
         """What so many pieces of a credit leg's line cost; None: all that were asked for."""
-        saga_id = leg_id[:36]
+        saga_id, path = split_leg_id(leg_id)
         row = self.database.sagas.get(saga_id) or self.gone[saga_id]
-        line = row.named.terms.lines[int(leg_id[37:].split("/")[1]) - 1]
+        line: PricedLine = row.named.terms.body.lines[int(path.split("/")[1]) - 1]
         return line.points if pieces is None else line.points_for(pieces)
 
     def _lines(self) -> dict[tuple[str, str, int], str]:

@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import lru_cache
-from hashlib import blake2b
 from zoneinfo import ZoneInfo
 
-from orchestrator.engine.instance import Deducted, PricedLine, ResultRevision, Saga, Terms
+from orchestrator.engine.instance import ResultRevision, Saga, Terms
+from orchestrator.engine.kind import Refusal, content_digest
+from orchestrator.sagas.redemption.definition import DEFINITION
 from orchestrator.sagas.redemption.programme import Programme
+from orchestrator.sagas.redemption.terms import Deducted, PricedLine, RedemptionTerms
 from schemas.ids import SagaId, saga_key
 from schemas.reasons import Code
 from schemas.requests import RedemptionRequested, RedemptionWithdrawn
 from schemas.results import ResultStatus
 from schemas.values import Lot
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A definite no by the rules: nothing was asked of anybody."""
-
-    code: Code
-    field: str | None = None
-
-
-def content_digest(request: RedemptionRequested) -> str:
-    """A digest of what is asked; equal for two sendings of the same redemption (`domain.md` I9)."""
-    return blake2b(repr(request.content()).encode(), digest_size=12).hexdigest()
 
 
 def business_date(now: int, zone: str) -> date:
@@ -68,34 +56,36 @@ def draft(
     account = request.account
     debtor = programme.debtor if request.deduction is None else None
     fresh = programme.fresh_for
+    body = RedemptionTerms(
+        debtor_account=request.debtor_account or (account if debtor is None else ""),
+        creditor_account=_creditor_account(request, origin, programme),
+        unit=programme.unit,
+        currency=programme.currency or "",
+        partial=programme.partial,
+        lines=tuple([_priced(programme, line.item, line.quantity) for line in request.lines]),
+        limit=limit_scope(programme, origin, account) if programme.limit else "",
+        business_date=business_date(now, programme.zone),
+        # Also where it should not have: what the origin took, it must give back.
+        prededucted=request.deduction is not None,
+        loss_bearer=programme.loss_bearer,
+    )
     return Terms(
         saga_id=key[1],
         key_hash=key[0],
+        programme=request.programme,
         origin=origin,
         account=account,
         request_id=request.request_id,
         content=content_digest(request),
         accepted_at=now,
-        locale=request.locale,
-        lines=tuple([_priced(programme, line.item, line.quantity) for line in request.lines]),
-        programme=request.programme,
-        traceparent=traceparent,
-        # Also where it should not have: what the origin took, it must give back.
-        prededucted=request.deduction is not None,
         definition=programme.saga,
         definition_version=programme.saga_version,
         programme_version=programme.version,
-        debtor=origin if debtor is None else debtor,
-        creditor=programme.creditor,
-        debtor_account=request.debtor_account or (account if debtor is None else ""),
-        loss_bearer=programme.loss_bearer,
+        locale=request.locale,
+        participants=(origin, origin if debtor is None else debtor, programme.creditor),
+        traceparent=traceparent,
         fresh_until=now + fresh if fresh is not None else None,
-        creditor_account=_creditor_account(request, origin, programme),
-        unit=programme.unit,
-        currency=programme.currency or "",
-        partial=programme.partial,
-        limit=limit_scope(programme, origin, account) if programme.limit else "",
-        business_date=business_date(now, programme.zone),
+        body=body,
     )
 
 
@@ -107,22 +97,27 @@ def _of_nothing_on_offer(
     key: tuple[int, SagaId],
 ) -> Terms:
     """The terms of a request for a programme that there is not: it will be refused."""
+    body = RedemptionTerms(
+        debtor_account=request.debtor_account or request.account,
+        unit=f"{origin}-points",
+        lines=tuple([_priced(None, line.item, line.quantity) for line in request.lines]),
+        prededucted=request.deduction is not None,
+    )
     return Terms(
         saga_id=key[1],
         key_hash=key[0],
+        programme=request.programme,
         origin=origin,
         account=request.account,
         request_id=request.request_id,
         content=content_digest(request),
         accepted_at=now,
+        definition=DEFINITION.name,
+        definition_version=DEFINITION.version,
         locale=request.locale,
-        lines=tuple([_priced(None, line.item, line.quantity) for line in request.lines]),
-        programme=request.programme,
+        participants=(origin, origin, ""),
         traceparent=traceparent,
-        prededucted=request.deduction is not None,
-        debtor=origin,
-        debtor_account=request.debtor_account or request.account,
-        unit=f"{origin}-points",
+        body=body,
     )
 
 
@@ -146,6 +141,7 @@ def refusals(
     request: RedemptionRequested, terms: Terms, programme: Programme | None, now: int
 ) -> Iterator[Refusal]:
     """Why the rules say no, the gravest first; nothing when they do not."""
+    body: RedemptionTerms = terms.body
     if programme is None:
         yield Refusal(Code.UNKNOWN_PRODUCT, "programme")
         return
@@ -159,22 +155,23 @@ def refusals(
             yield Refusal(programme.unknown_item, f"lines.{at}.item")
         elif line.quantity > item.quantity_max:
             yield Refusal(Code.ABOVE_MAXIMUM, f"lines.{at}.quantity")
-    if terms.worth < programme.redemption.minimum:
+    if body.worth < programme.redemption.minimum:
         yield Refusal(Code.BELOW_MINIMUM, "lines")
-    if terms.worth > programme.redemption.maximum:
+    if body.worth > programme.redemption.maximum:
         yield Refusal(Code.ABOVE_MAXIMUM, "lines")
-    if request.points is not None and request.points != terms.points:
+    if request.points is not None and request.points != body.points:
         yield Refusal(Code.RATE_CHANGED, "points")
     yield from _deduction_refusals(request, terms, programme)
-    if not terms.debtor_account:
+    if not body.debtor_account:
         yield Refusal(Code.ACCOUNT_MISSING, "debtor_account")
-    if not terms.creditor_account:
+    if not body.creditor_account:
         yield Refusal(Code.ACCOUNT_MISSING, "creditor_account")
 
 
 def over_limit(terms: Terms, programme: Programme, used: int) -> Refusal | None:
     """Whether the account's limit has no room for the request, given what counts already."""
-    if programme.limit is not None and used + terms.worth > programme.limit.worth:
+    body: RedemptionTerms = terms.body
+    if programme.limit is not None and used + body.worth > programme.limit.worth:
         return Refusal(Code.DAILY_LIMIT_EXCEEDED, "lines")
     return None
 
@@ -186,7 +183,7 @@ def _deduction_refusals(
     found = request.deduction
     if (found is None) == (programme.debtor is None):
         yield Refusal(Code.DEDUCTION_MISMATCH, "deduction")
-    elif found is not None and found.points != terms.points:
+    elif found is not None and found.points != terms.body.points:
         yield Refusal(Code.RATE_CHANGED, "deduction.points")
     elif found is not None and found.lots is not None and _total(found.lots) != found.points:
         yield Refusal(Code.DEDUCTION_MISMATCH, "deduction.lots")
@@ -208,20 +205,25 @@ def deducted(request: RedemptionRequested) -> Deducted | None:
 def tombstone(request: RedemptionWithdrawn, origin: str, now: int) -> Saga:
     """A saga for a request that was withdrawn before it came; whatever comes later finds this."""
     key = saga_key(origin, request.account, request.request_id)
+    body = RedemptionTerms(
+        debtor_account=request.account,
+        unit=f"{origin}-points",
+        # If the request brings a deduction after all, that is given back.
+        prededucted=True,
+    )
     terms = Terms(
         saga_id=key[1],
         key_hash=key[0],
+        programme="",
         origin=origin,
         account=request.account,
         request_id=request.request_id,
         content="",
         accepted_at=now,
-        programme="",
-        # If the request brings a deduction after all, that is given back.
-        prededucted=True,
-        debtor=origin,
-        debtor_account=request.account,
-        unit=f"{origin}-points",
+        definition=DEFINITION.name,
+        definition_version=DEFINITION.version,
+        participants=(origin, origin, ""),
+        body=body,
     )
     told = ResultRevision(1, ResultStatus.CANCELLED, True, Code.WITHDRAWN, None, now)
     return Saga(terms=terms, revision=1, told=told)

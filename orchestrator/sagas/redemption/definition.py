@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from typing import Final
 
-from orchestrator.engine.definition import Definition, Role, Verb, compensable, pivot
+from orchestrator.engine.definition import Definition, Verb, compensable, pivot
+from orchestrator.sagas.redemption.terms import Role
 from schemas import events
 
 DEDUCT: Final = Verb(name="deduct", command=events.DEDUCT)
-RETURN: Final = Verb(name="return", command=events.RETURN)
-CHARGE: Final = Verb(name="charge", command=events.DEDUCT)
+RETURN: Final = Verb(name="return", command=events.RETURN, for_ever=True)
+CHARGE: Final = Verb(name="charge", command=events.DEDUCT, ladder="deduct")
 CREDIT: Final = Verb(name="credit", command=events.CREDIT)
 REVERSE: Final = Verb(name="reverse", command=events.REVERSE)
 
-REDEMPTION: Final = Definition(
+DEFINITION: Final = Definition(
     name="redemption",
     version=1,
+    roles=Role,
     steps=(
         compensable(DEDUCT, to=Role.DEBTOR, undo=RETURN, redo=CHARGE),
         # The partner's credit is the pivot: coupons are usable at once, miles cannot be taken back

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final
 
-from orchestrator.engine.definition import Definition, Kind
+from orchestrator.engine.definition import Definition, Kind, participant
 from orchestrator.engine.instance import Leg, ResultRevision, Saga, Terms, next_wake
+from orchestrator.engine.kind import Transition
 from orchestrator.engine.ladder import (
     LegUpdate,
     TransitionContext,
@@ -28,12 +29,12 @@ from orchestrator.engine.ladder import next_look as due_of
 from orchestrator.engine.machine import Event, Status
 from orchestrator.engine.outbox import MessageKind as Word
 from orchestrator.engine.outbox import MessageRef
-from orchestrator.engine.planner import participant
 from orchestrator.engine.policy import LegPolicy, Policies
 from orchestrator.engine.postings import Transfer
 from orchestrator.engine.results import phase, phase_of
+from orchestrator.sagas.redemption.definition import DEFINITION
 from orchestrator.sagas.redemption.journal import SUSPENSE, member
-from schemas.frozen import value
+from orchestrator.sagas.redemption.terms import RedemptionTerms
 from schemas.reasons import Code
 from schemas.results import ResultStatus
 
@@ -44,22 +45,12 @@ _SETTLED: Final = frozenset({Status.WAITING, Status.CONFIRMED})
 """What a leg is that has no timer, while nothing special happened to the saga."""
 
 
-@value
-class Transition:
-    """A step on the straight way: the saga at its next revision and all that follows from it."""
-
-    saga: Saga  # With its timer.
-    messages: tuple[MessageRef, ...]
-    transfers: tuple[Transfer, ...]
-    phase: str
-
-
 @dataclass(frozen=True, slots=True)
-class FastPath:
-    """The straight way through a definition of one compensable step and a pivot. Pure."""
+class RedemptionFastPath:
+    """The common transitions of one compensable step and a pivot that has lines. Pure."""
 
-    definition: Definition
     policies: Policies
+    definition: Definition = DEFINITION
     _takes: str = field(init=False)
     _gives: str = field(init=False)
     _first: tuple[MessageRef, ...] = field(init=False)
@@ -76,12 +67,13 @@ class FastPath:
     def begun(self, terms: Terms, now: int) -> Transition | None:
         """A new saga, with its first leg asked; `now` in milliseconds."""
         fresh = terms.fresh_until
-        if terms.prededucted or (fresh is not None and now >= fresh):
+        if terms.body.prededucted or (fresh is not None and now >= fresh):
             return None
         takes = self._takes
         policy = self._policy(terms, takes)
-        legs = [sent(Leg(takes, terms.points), policy, now)]
-        for number, line in enumerate(terms.lines, 1):
+        body: RedemptionTerms = terms.body
+        legs = [sent(Leg(takes, body.points), policy, now)]
+        for number, line in enumerate(body.lines, 1):
             legs.append(Leg(f"{self._gives}/{number}", line.quantity))
         saga = Saga(terms, 1, tuple(legs), None, False, legs[0].due)
         return Transition(saga, self._first, (), phase_of(takes, _SENT))
@@ -95,7 +87,7 @@ class FastPath:
         now: int,
     ) -> Transition | None:
         """The saga with that leg confirmed in full."""
-        other = len(saga.legs) != 1 + len(saga.terms.lines)
+        other = len(saga.legs) != 1 + len(saga.terms.body.lines)
         if other or saga.told is not None or saga.withdrawn or leg.status is not _SENT:
             return None
         first = saga.legs[0]
@@ -184,7 +176,7 @@ class FastPath:
         due = now + policy.response_timeout
         after = Saga(terms, saga.revision + 1, tuple(legs), None, False, next_wake(saga, due, now))
         to = self.definition.steps[0].to
-        taken = Transfer(member(terms, to), SUSPENSE, terms.unit, done.moved)
+        taken = Transfer(member(terms, to), SUSPENSE, terms.body.unit, done.moved)
         return Transition(after, tuple(said), (taken,), phase_of(self._gives, _SENT))
 
     def _given(
@@ -192,11 +184,12 @@ class FastPath:
     ) -> Transition:
         """One line is given; with the last one, the redemption has succeeded."""
         terms = saga.terms
-        line = terms.lines[done.line or 0]
+        body: RedemptionTerms = terms.body
+        line = body.lines[done.line or 0]
         to = self.definition.steps[1].to
-        debtor, creditor = terms.debtor, terms.creditor
+        _, debtor, creditor = terms.participants
         moved = (
-            Transfer(SUSPENSE, f"{debtor}/redeemed", terms.unit, line.points),
+            Transfer(SUSPENSE, f"{debtor}/redeemed", body.unit, line.points),
             Transfer(
                 f"{creditor}/issued", member(terms, to), f"{creditor}:{line.item}", done.moved
             ),
@@ -209,7 +202,8 @@ class FastPath:
         return Transition(after, (), moved, phase_of(self._gives, _SENT))
 
     def _policy(self, terms: Terms, verb: str) -> LegPolicy:
-        return self.policies.of(participant(terms, self.definition, verb), verb)
+        definition = self.definition
+        return self.policies.of(participant(terms, definition, verb), definition.verb(verb))
 
 
 _LAST: Final = (MessageRef(Word.RESULT, "", 1),)

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from orchestrator.engine.definition import Definition, Kind, Role, Step
+from orchestrator.engine.definition import Definition, Kind, Step
 from orchestrator.engine.instance import Leg, Saga, Terms
 from orchestrator.engine.machine import Status
 from orchestrator.engine.postings import Transfer
 from orchestrator.engine.undo import LOSS
+from orchestrator.sagas.redemption.terms import CREDITOR, DEBTOR, RedemptionTerms
 
 SUSPENSE: Final = "uprp/suspense"
 """Points that were deducted and neither consumed nor returned yet (`domain.md` I11)."""
@@ -34,7 +35,8 @@ def transfers(definition: Definition, was: Saga | None, now: Saga) -> Iterator[T
                     yield transfer if transfer.amount > 0 else _turned(transfer)
         gave_up = prior is not None and prior.status is Status.WRITTEN_OFF
         if (leg.status is Status.WRITTEN_OFF) is not gave_up:
-            forgone = Transfer(SUSPENSE, f"{now.terms.debtor}/forgone", now.terms.unit, leg.asked)
+            debtor, unit = now.terms.participants[DEBTOR], now.terms.body.unit
+            forgone = Transfer(SUSPENSE, f"{debtor}/forgone", unit, leg.asked)
             yield _turned(forgone) if gave_up else forgone
 
 
@@ -47,22 +49,24 @@ def _of_leg(
 ) -> Iterator[Transfer]:
     """What the leg moved `more` than before; amounts may be negative."""
     terms = now.terms
+    body: RedemptionTerms = terms.body
     if leg.verb == LOSS:
-        yield Transfer(f"{terms.loss_bearer}/loss", SUSPENSE, terms.unit, more)
+        yield Transfer(f"{body.loss_bearer}/loss", SUSPENSE, body.unit, more)
         return
     step = definition.step_of(leg.verb)
     way = -1 if leg.undoes is not None else 1
     if step.kind is Kind.COMPENSABLE:
-        yield Transfer(member(terms, step.to), SUSPENSE, terms.unit, way * more)
+        yield Transfer(member(terms, step.to), SUSPENSE, body.unit, way * more)
         return
-    line = terms.lines[leg.line or 0]
+    line = body.lines[leg.line or 0]
     # By what the member has of the line: parts of it priced one by one would not add up.
     worth = line.points_for(_pieces(step, now, leg))
     if was is not None:
         worth -= line.points_for(_pieces(step, was, leg))
-    yield Transfer(SUSPENSE, f"{terms.debtor}/redeemed", terms.unit, worth)
-    unit = f"{terms.creditor}:{line.item}"
-    yield Transfer(f"{terms.creditor}/issued", member(terms, step.to), unit, way * more)
+    _, debtor, creditor = terms.participants
+    yield Transfer(SUSPENSE, f"{debtor}/redeemed", body.unit, worth)
+    unit = f"{creditor}:{line.item}"
+    yield Transfer(f"{creditor}/issued", member(terms, step.to), unit, way * more)
 
 
 def _pieces(step: Step, saga: Saga, of: Leg) -> int:
@@ -73,8 +77,9 @@ def _pieces(step: Step, saga: Saga, of: Leg) -> int:
     return pieces - sum([leg.moved for leg in saga.legs_of(step.undo.name) if leg.line == of.line])
 
 
-def member(terms: Terms, role: Role) -> str:
+def member(terms: Terms, role: int) -> str:
     """The member's account at the participant of that role."""
-    if role is Role.CREDITOR:
-        return f"{terms.creditor}/member/{terms.creditor_account}"
-    return f"{terms.debtor}/member/{terms.debtor_account}"
+    body: RedemptionTerms = terms.body
+    if role == CREDITOR:
+        return f"{terms.participants[CREDITOR]}/member/{body.creditor_account}"
+    return f"{terms.participants[DEBTOR]}/member/{body.debtor_account}"

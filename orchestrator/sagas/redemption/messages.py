@@ -1,24 +1,18 @@
-"""How a redemption speaks and listens: utterances become commands, replies become news."""
+"""How a redemption speaks and listens: what its commands and results say, what replies mean."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from orchestrator.engine.balance import issued, points, price
 from orchestrator.engine.definition import Definition
 from orchestrator.engine.instance import Leg, Saga
 from orchestrator.engine.ladder import LegUpdate
 from orchestrator.engine.machine import Event
-from orchestrator.engine.outbox import MessageKind, MessageRef
-from orchestrator.engine.planner import participant
-from orchestrator.engine.policy import Policies
 from orchestrator.engine.undo import undo_legs
-from schemas import events
-from schemas.events import Channel
-from schemas.frozen import value
-from schemas.ids import command_event_id, result_event_id
+from orchestrator.sagas.redemption.balance import issued, points, price
+from orchestrator.sagas.redemption.terms import RedemptionTerms
 from schemas.reasons import Code, is_definite_no, reason
 from schemas.replies import Coupon, LegAnswered, Outcome
 from schemas.results import ResultStatus
@@ -26,61 +20,30 @@ from schemas.times import text_of
 from schemas.values import Lot
 
 
-@value
-class Message:
-    """What to publish about a saga: to whose channel, under which event id and type."""
-
-    participant: str
-    channel: Channel
-    event_id: str
-    type: str
-    data: dict[str, Any]  # As of the contract's model of that type, which a test holds it to.
-
-
 @dataclass(frozen=True, slots=True)
-class Messages:
-    """The vocabulary of one definition under the participants' policies."""
+class RedemptionWording:
+    """What a redemption says and hears, in one version of its definition."""
 
     definition: Definition
-    policies: Policies
 
-    def owner(self, saga: Saga, leg: Leg) -> str:
-        """The participant whose leg it is; only its replies count."""
-        return participant(saga.terms, self.definition, leg.verb)
+    def command(self, saga: Saga, leg: Leg) -> dict[str, Any]:
+        """The fields of a command beyond those that every command has."""
+        return _COMMANDS[leg.verb](saga, leg, text_of(leg.expires_at))
 
-    def message(self, saga: Saga, utterance: MessageRef) -> Message:
-        """The words of an utterance; the same whenever it is said."""
-        if utterance.kind is MessageKind.RESULT:
-            return self._result(saga)
-        leg = saga.leg(utterance.path)
-        assert leg is not None, (saga.terms.saga_id, utterance)
-        verb = leg.verb
-        leg_id = f"{saga.terms.saga_id}/{leg.path}"
-        to = participant(saga.terms, self.definition, verb)
-        number = utterance.number
-        if utterance.kind is MessageKind.INQUIRE:
-            event_id = command_event_id(leg_id, "inquire", number)
-            data = _common(saga, leg_id, number, leg.said_at)
-            return Message(to, Channel.COMMANDS, event_id, events.INQUIRE, data)
-        if utterance.kind is MessageKind.CANCEL:
-            event_id = command_event_id(leg_id, "cancel", number)
-            data = _common(saga, leg_id, number, leg.said_at) | {"reason": Code.TIMEOUT}
-            return Message(to, Channel.COMMANDS, event_id, events.CANCEL, data)
-        event_id = command_event_id(leg_id, "do", number)
-        data = _common(saga, leg_id, number, leg.sent_at)
-        data.update(_COMMANDS[verb](saga, leg, text_of(leg.expires_at)))
-        type_ = self.definition.verb(verb).command
-        return Message(to, Channel.COMMANDS, event_id, type_, data)
+    def read_reply(self, saga: Saga, leg: Leg, reply: LegAnswered) -> LegUpdate:
+        """What a reply says about a leg; whatever does not fit what was asked is unusable."""
+        return read_reply(saga, leg, reply)
 
-    def _result(self, latest: Saga) -> Message:
-        saga = latest.as_told
+    def read_command(self, data: Mapping[str, Any]) -> tuple[int, Mapping[str, Any] | None]:
+        """How much a command asked for, and into which lots it gives back."""
+        lots = data.get("lots")
+        return data.get("points") or data["quantity"], {"lots": list(lots)} if lots else None
+
+    def result(self, saga: Saga) -> dict[str, Any]:
+        """The data of the latest result; the same whenever it is said."""
         told = saga.told
         assert told is not None, saga.terms.saga_id
-        terms = saga.terms
-        event_id = result_event_id(terms.saga_id, told.revision)
-        if told.as_published is not None:
-            again = dict(told.as_published)
-            return Message(terms.origin, Channel.RESULTS, event_id, self.definition.answer, again)
+        terms, body = saga.terms, _agreed(saga)
         pieces = issued(saga, self.definition.pivot)
         charged, returned = self._points(saga, pieces)
         result: dict[str, Any] = {
@@ -94,30 +57,28 @@ class Messages:
             "points": {"charged": charged, "returned": returned},
             "lines": [
                 {"item": line.item, "quantity": line.quantity, "issued": n, "coupons": coupons}
-                for line, n, coupons in zip(
-                    terms.lines, pieces, _coupons(saga, pieces), strict=True
-                )
+                for line, n, coupons in zip(body.lines, pieces, _coupons(saga, pieces), strict=True)
             ],
             "at": text_of(told.at),
         }
         if told.code:
             why = reason(told.code, terms.locale, told.field)
             result["reason"] = why.model_dump(exclude_none=True)
-        if terms.business_date is not None:
-            result["business_date"] = terms.business_date.isoformat()
-        if terms.prededucted and told.final and returned:
+        if body.business_date is not None:
+            result["business_date"] = body.business_date.isoformat()
+        if body.prededucted and told.final and returned:
             result["return_required"] = _return_required(saga, returned)
-        return Message(terms.origin, Channel.RESULTS, event_id, self.definition.answer, result)
+        return result
 
     def _points(self, saga: Saga, pieces: tuple[int, ...]) -> tuple[int, int]:
         """What the member paid, and what was given back of what was deducted."""
         assert saga.told is not None, saga.terms.saga_id
         plain = len(saga.legs) == 1 + len(pieces)  # Nothing was charged again, returned or lost.
-        if saga.told.status is ResultStatus.SUCCESS and plain and not saga.told.corrected:
+        if saga.told.status == ResultStatus.SUCCESS and plain and not saga.told.corrected:
             return price(saga.terms, pieces), 0
         now = points(saga, self.definition)
         # What an origin took itself it is told to give back: to the member, that is returned.
-        returning = now.returning if saga.terms.prededucted and saga.told.final else 0
+        returning = now.returning if _agreed(saga).prededucted and saga.told.final else 0
         returned = now.returned + returning
         return now.taken - returned, returned
 
@@ -130,14 +91,10 @@ def _return_required(saga: Saga, returned: int) -> dict[str, Any]:
     return found | {"lots": _lots_back(lots, returned, 0)} if lots else found
 
 
-def _common(saga: Saga, leg_id: str, attempt: int, at: int) -> dict[str, Any]:
-    return {
-        "leg_id": leg_id,
-        "saga_id": leg_id[:36],
-        "programme": saga.terms.programme or (saga.legs[0].detail or {}).get("programme", ""),
-        "attempt": attempt,
-        "issued_at": text_of(at),
-    }
+def _agreed(saga: Saga) -> RedemptionTerms:
+    """What a redemption has of its own in its terms."""
+    body: RedemptionTerms = saga.terms.body
+    return body
 
 
 def _coupons(saga: Saga, pieces: tuple[int, ...]) -> list[list[Any]]:
@@ -163,14 +120,14 @@ def _why(saga: Saga) -> Code:
 
 
 def _deduct(saga: Saga, leg: Leg, expires: str) -> dict[str, Any]:
-    account = saga.terms.debtor_account
+    account = _agreed(saga).debtor_account
     return {"account": account, "points": leg.asked, "expires_at": expires}
 
 
 def _return(saga: Saga, leg: Leg, _expires: str) -> dict[str, Any]:
     done = _undone(saga, leg)
     found: dict[str, Any] = {
-        "account": saga.terms.debtor_account,
+        "account": _agreed(saga).debtor_account,
         "points": leg.asked,
         "deduction_leg_id": f"{saga.terms.saga_id}/{done.path}",
         "reference": done.reference,
@@ -203,24 +160,24 @@ def _lots_back(taken: list[dict[str, Any]], points: int, before: int) -> list[di
 
 
 def _credit(saga: Saga, leg: Leg, expires: str) -> dict[str, Any]:
-    terms = saga.terms
-    line = terms.lines[leg.line or 0]
+    body = _agreed(saga)
+    line = body.lines[leg.line or 0]
     found: dict[str, Any] = {
-        "account": terms.creditor_account,
+        "account": body.creditor_account,
         "item": line.item,
         "kind": line.kind,
         "quantity": leg.asked,
         "expires_at": expires,
     }
     if line.face is not None:
-        found["face"] = {"amount": line.face, "currency": terms.currency}
+        found["face"] = {"amount": line.face, "currency": body.currency}
     return found
 
 
 def _reverse(saga: Saga, leg: Leg, _expires: str) -> dict[str, Any]:
     done = _undone(saga, leg)
     return {
-        "account": saga.terms.creditor_account,
+        "account": _agreed(saga).creditor_account,
         "credit_leg_id": f"{saga.terms.saga_id}/{done.path}",
         "reference": done.reference,
         "quantity": leg.asked,
@@ -274,8 +231,8 @@ def _confirmed(saga: Saga, leg: Leg, reply: LegAnswered) -> LegUpdate:
             return _MISMATCH
         detail["lots"] = [_lot(lot) for lot in reply.lots]
     if reply.coupons and leg.verb == "credit":
-        face = saga.terms.lines[leg.line or 0].face
-        currency = saga.terms.currency
+        face = _agreed(saga).lines[leg.line or 0].face
+        currency = _agreed(saga).currency
         faces = [coupon.face for coupon in reply.coupons if coupon.face is not None]
         if len(reply.coupons) != amount or any(
             face is not None and (shown.amount, shown.currency) != (face, currency)

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from orchestrator.engine import programme
 from orchestrator.engine.durations import Duration, known_zone
-from orchestrator.engine.instance import Partial
+from orchestrator.engine.programme import Data, Needed
+from orchestrator.sagas.redemption.terms import Partial
 from schemas.base import refuse
 from schemas.reasons import Code
 from schemas.values import INTEGER_MAX, Currency, Slug
 
 Worth = Annotated[int, Field(ge=1, le=10**12)]
 """What pieces are worth: minor units of money, or miles."""
-
-
-class _Data(BaseModel):
-    """Read from TOML: frozen, and nothing that is not known."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class DeductionMode(StrEnum):
@@ -30,7 +27,7 @@ class DeductionMode(StrEnum):
     PREDEDUCTED = "prededucted"  # The channel deducted before it asked.
 
 
-class Rate(_Data):
+class Rate(Data):
     """`points` buy `worth`: a rational number, never a float (`domain.md` 2.5)."""
 
     points: Annotated[int, Field(ge=1, le=10**9)]
@@ -42,7 +39,7 @@ class Rate(_Data):
         return -(-worth * self.points // (self.worth * self.step)) * self.step
 
 
-class Item(_Data):
+class Item(Data):
     """One thing that can be redeemed."""
 
     id: Annotated[Slug, Field(max_length=64)]
@@ -52,14 +49,14 @@ class Item(_Data):
     quantity_max: Annotated[int, Field(ge=1, le=1_000_000_000)] = 1_000
 
 
-class Redemption(_Data):
+class Redemption(Data):
     """The bounds of one redemption, inclusive, in worth."""
 
     minimum: Worth = 1
     maximum: Worth = 10**12
 
 
-class Limit(_Data):
+class Limit(Data):
     """How much one account may redeem in a period, inclusive, in worth (`domain.md` C11)."""
 
     name: Slug
@@ -68,15 +65,11 @@ class Limit(_Data):
     worth: Worth
 
 
-class Programme(_Data):
+class Programme(programme.Programme):
     """Who the three are, what is on offer, at which rate, within which limits."""
 
-    id: Slug
-    version: Annotated[int, Field(ge=1)]
     title: Annotated[str, Field(min_length=1, max_length=200)]
     saga: Literal["redemption"] = "redemption"
-    saga_version: Annotated[int, Field(ge=1)] = 1
-    origins: Annotated[tuple[Slug, ...], Field(min_length=1)]
     debtor: Slug | None = None  # None in prededucted programmes: whoever asks.
     creditor: Slug
     deduction: DeductionMode
@@ -129,3 +122,21 @@ class Programme(_Data):
             if item.id == item_id:
                 return item
         return None
+
+    def needs(self) -> Iterator[Needed]:
+        """Whoever deducts must be able to return; whoever credits, to reverse."""
+        if self.debtor is not None:
+            yield Needed("debtor", self.debtor, ("deduct", "return"))
+        yield Needed("creditor", self.creditor, ("credit", "reverse"))
+        if self.debtor is None:  # Whoever asks has deducted already; it may have to return.
+            for origin in self.origins:
+                yield Needed("origins", origin, ("return",))
+
+    def problems(
+        self,
+        others: Mapping[str, Mapping[str, programme.Programme]],  # noqa: ARG002
+        participants: frozenset[str],
+    ) -> Iterator[tuple[str, str]]:
+        """A loss is borne by a participant, or by the platform."""
+        if self.loss_bearer not in participants | {"platform"}:
+            yield "loss_bearer", f"there is no participant {self.loss_bearer!r}"

@@ -9,15 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from orchestrator.engine.definition import Definition, Kind, Step
-from orchestrator.engine.instance import Leg, Partial, Saga, Terms
+from orchestrator.engine.instance import Leg, Saga, Terms
 from orchestrator.engine.machine import DECIDED, Status
 from orchestrator.engine.undo import LOSS, undo_legs
+from orchestrator.sagas.redemption.terms import Partial, RedemptionTerms
 from schemas.frozen import value
 
 
-def issued(saga: Saga, pivot: Step) -> tuple[int, ...]:
+def issued(saga: Saga, pivot: Step | None) -> tuple[int, ...]:
     """For each line, how many pieces the member has: issued and not taken back."""
-    pieces = [0] * len(saga.terms.lines)
+    assert pivot is not None, saga.terms.definition
+    body: RedemptionTerms = saga.terms.body
+    pieces = [0] * len(body.lines)
     for leg in saga.legs_of(pivot.name):
         pieces[leg.line or 0] += leg.moved
     for leg in _reversals(saga, pivot):
@@ -27,12 +30,14 @@ def issued(saga: Saga, pivot: Step) -> tuple[int, ...]:
 
 def price(terms: Terms, pieces: tuple[int, ...]) -> int:
     """What so many pieces of each line cost, in points."""
-    return sum([line.points_for(n) for line, n in zip(terms.lines, pieces, strict=True)])
+    body: RedemptionTerms = terms.body
+    return sum([line.points_for(n) for line, n in zip(body.lines, pieces, strict=True)])
 
 
 def worth(terms: Terms, pieces: tuple[int, ...]) -> int:
     """What so many pieces of each line are worth, in minor units: what an account limit counts."""
-    return sum([line.worth_of(n) for line, n in zip(terms.lines, pieces, strict=True)])
+    body: RedemptionTerms = terms.body
+    return sum([line.worth_of(n) for line, n in zip(body.lines, pieces, strict=True)])
 
 
 def deductions(saga: Saga, definition: Definition) -> Iterator[Leg]:
@@ -88,15 +93,17 @@ def in_suspense(saga: Saga, definition: Definition) -> int:
     return now.taken + now.covered - now.returned - now.forgone - spent
 
 
-def _reserved(saga: Saga, pivot: Step) -> tuple[int, bool]:
+def _reserved(saga: Saga, pivot: Step | None) -> tuple[int, bool]:
     """The most that the lines may cost; whether that stands for now.
 
     A line that is not decided is reserved whole, so one unknown line holds back its own points and
     no others; while its answer is not even late, nothing is returned bit by bit.
     """
+    assert pivot is not None, saga.terms.definition
+    body: RedemptionTerms = saga.terms.body
     reserved, certain = 0, True
     for leg in saga.legs_of(pivot.name):
-        line = saga.terms.lines[leg.line or 0]
+        line = body.lines[leg.line or 0]
         undo = undo_legs(saga, leg)
         if leg.status is Status.WAITING:
             continue
@@ -113,7 +120,8 @@ def _reserved(saga: Saga, pivot: Step) -> tuple[int, bool]:
 
 def to_reverse(saga: Saga, pivot: Step) -> list[Leg]:
     """The credits that an all-or-nothing redemption must take back, once a line fell short."""
-    if saga.terms.partial is Partial.KEEP_ISSUED:
+    body: RedemptionTerms = saga.terms.body
+    if body.partial is Partial.KEEP_ISSUED:
         return []
     legs = saga.legs_of(pivot.name)
     if not any(leg.status in DECIDED and _left(saga, leg) < leg.asked for leg in legs):
