@@ -8,7 +8,7 @@ from typing import Final, cast
 
 from pydantic import BaseModel, ValidationError
 
-from schemas import commands, decisions, replies, requests, results
+from schemas import balance, commands, decisions, replies, requests, results
 from schemas.base import Inbound, Outbound
 from schemas.envelope import Unreadable, json_object, proper_id
 from schemas.frozen import TextEnum
@@ -57,19 +57,25 @@ RESULT: Final = "uprp.redemption.result.v1"
 REFUSED: Final = "uprp.request.refused.v1"
 TIMERS: Final = "uprp.timers.fired.v1"
 DECIDED: Final = "uprp.operator.decided.v1"
+BALANCE_INQUIRED: Final = "uprp.balance.inquired.v1"
+READ_BALANCE: Final = "uprp.points.balance.v1"
+BALANCE: Final = "uprp.balance.result.v1"
 
 EVENTS: Final = (
     EventType(REQUESTED, requests.RedemptionRequested, Channel.REQUESTS),
     EventType(INQUIRED, requests.RedemptionInquired, Channel.REQUESTS),
     EventType(WITHDRAWN, requests.RedemptionWithdrawn, Channel.REQUESTS),
+    EventType(BALANCE_INQUIRED, balance.BalanceInquired, Channel.REQUESTS),
     EventType(DEDUCT, commands.DeductPoints, Channel.COMMANDS),
     EventType(RETURN, commands.ReturnPoints, Channel.COMMANDS),
     EventType(CREDIT, commands.CreditValue, Channel.COMMANDS),
     EventType(REVERSE, commands.ReverseValue, Channel.COMMANDS),
+    EventType(READ_BALANCE, balance.ReadBalance, Channel.COMMANDS),
     EventType(INQUIRE, commands.InquireLeg, Channel.COMMANDS),
     EventType(CANCEL, commands.CancelLeg, Channel.COMMANDS),
     EventType(ANSWERED, replies.LegAnswered, Channel.REPLIES),
     EventType(RESULT, results.RedemptionResult, Channel.RESULTS),
+    EventType(BALANCE, balance.BalanceResult, Channel.RESULTS),
     EventType(REFUSED, results.RequestRefused, Channel.RESULTS),
     EventType(TIMERS, results.TimersFired, Channel.INTERNAL),
     EventType(DECIDED, decisions.OperatorDecided, Channel.INTERNAL),
@@ -79,6 +85,7 @@ Event = (
     requests.RedemptionRequested
     | requests.RedemptionInquired
     | requests.RedemptionWithdrawn
+    | balance.BalanceInquired
     | replies.LegAnswered
     | results.TimersFired
     | decisions.OperatorDecided

@@ -9,7 +9,17 @@ from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from schemas.base import Inbound, refuse
 from schemas.frozen import TextEnum
 from schemas.reasons import ReasonHeard
-from schemas.values import Id, LegRef, Lot, MomentText, MoneyHeard, Points, Quantity, Word
+from schemas.values import (
+    INTEGER_MAX,
+    Id,
+    LegRef,
+    Lot,
+    MomentText,
+    MoneyHeard,
+    Points,
+    Quantity,
+    Word,
+)
 
 
 class Outcome(TextEnum):
@@ -94,6 +104,15 @@ class LegAnswered(Inbound):
 
     coupons: Annotated[tuple[Coupon, ...], Field(max_length=1_000)] | None = None
     """Credit: the coupons that were issued."""
+
+    available: Annotated[int, Field(ge=0, le=INTEGER_MAX, title="Points, 0 or more")] | None = None
+    """Balance: the points that may be redeemed now."""
+
+    held: Annotated[int, Field(ge=0, le=INTEGER_MAX, title="Points, 0 or more")] | None = None
+    """Balance: the points held for what is under way; not in `available`."""
+
+    as_of: MomentText | None = None
+    """Balance: when that was so."""
 
     @property
     def stated(self) -> Outcome | None:

@@ -37,6 +37,12 @@ from unnest($1::smallint[], $2::uuid[], $3::integer[], $4::integer[], $5::timest
   as v (key_hash, saga_id, expected, revision, due_at, status, state)
 where s.key_hash = v.key_hash and s.saga_id = v.saga_id and s.revision = v.expected
 
+-- forget_sagas (hot) --
+-- Delete sagas of kinds that are not kept, at the revision that was read; what is gone is seen by the count.
+delete from saga s
+using unnest($1::smallint[], $2::uuid[], $3::integer[]) as gone (key_hash, saga_id, revision)
+where s.key_hash = gone.key_hash and s.saga_id = gone.saga_id and s.revision = gone.revision;
+
 -- begin_limits (hot) --
 -- Limits that were read as unused, or not read; the new usage tells whether they were.
 insert into account_limit as l (key_hash, scope, business_date, used)

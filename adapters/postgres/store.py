@@ -266,6 +266,7 @@ class PostgresTransaction:
         )
         await self._insert([change for change in ordered if change.was is None])
         await self._update([change for change in ordered if change.was is not None])
+        await self._forget(changes.forgotten)
         await self._limits(changes.limits)
         await self._copy(
             "timeline",
@@ -314,6 +315,11 @@ class PostgresTransaction:
         moved = [moved_row(change.was, change.now) for change in changes if change.was is not None]
         if await self._many("saga", "update_sagas", moved) != len(moved):
             raise Conflict("a saga is at another revision than was read")
+
+    async def _forget(self, forgotten: Mapping[SagaKey, int]) -> None:
+        rows = [(*key, revision) for key, revision in sorted(forgotten.items())]
+        if await self._many("saga", "forget_sagas", rows) != len(rows):
+            raise Conflict("a saga that was to be forgotten is at another revision than was read")
 
     async def _limits(self, limits: Mapping[LimitKey, LimitChange]) -> None:
         """Compare and set, as for a saga; what was not read moves whatever it is."""

@@ -89,11 +89,11 @@ class Allowance:
             return Limiter.RATE
         return None
 
-    def after(self, legs: int) -> Allowance:
-        """What is left once a saga with so many legs was let through."""
+    def after(self, legs: int, probes: int = 1) -> Allowance:
+        """What is left once a saga with so many legs was let through, and so many probes."""
         return replaced(
             self,
-            probes=None if self.probes is None else self.probes - 1,
+            probes=None if self.probes is None else self.probes - probes,
             room=None if self.room is None else self.room - legs,
             tokens=None if self.tokens is None else self.tokens - legs * MICRO,
         )
@@ -142,9 +142,10 @@ class Gate:
         """Whether anybody is bounded at all; most of the time nobody is."""
         return bool(self._left)
 
-    def admit(self, legs: Mapping[str, int]) -> Blocked | None:
+    def admit(self, legs: Mapping[str, int], probes: int = 1) -> Blocked | None:
         """Let a saga through that needs so many legs of each participant, or say who objects.
 
+        It counts as so many probes of a participant that may be back; 0 if it tells nothing of it.
         Nothing is taken from anybody unless everybody agrees. Of several objections the one that
         refuses counts before those that hold, and the shorter patience before the longer.
         """
@@ -163,9 +164,9 @@ class Gate:
         if objections:
             return min(objections, key=_strictness)
         for name in concerned:
-            left[name] = left[name].after(legs[name])
+            left[name] = left[name].after(legs[name], probes)
             was = self.taken.get(name, Admitted())
-            self.taken[name] = Admitted(was.sagas + 1, was.legs + legs[name])
+            self.taken[name] = Admitted(was.sagas + probes, was.legs + legs[name])
         return None
 
 

@@ -179,7 +179,7 @@ class RequestHandler:
             return
         # Asked last: what the gate lets through counts at the participants.
         blocked = self._admit(bound, terms, None, request)
-        if blocked is not None and not blocked.holds(now, terms):
+        if blocked is not None and not (bound.kind.waits and blocked.holds(now, terms)):
             self._refuse(bound, arrival, request, terms, Refusal(Code.PARTNER_UNAVAILABLE))
             return
         self._reserve(bound, terms)
@@ -240,8 +240,10 @@ class RequestHandler:
             return None
         if legs is None:
             legs = bound.kind.intake.legs(terms, request)
-        needed = legs_needed(legs, terms, bound.kind.definition)
-        blocked = self._gate.admit(needed)
+        definition = bound.kind.definition
+        # What only reads is no sample of a participant's health, and so no probe of it.
+        probes = int(any(not definition.changes_nothing(leg.verb) for leg in legs))
+        blocked = self._gate.admit(legs_needed(legs, terms, definition), probes)
         if blocked is not None:
             self._recorder.result.counts[f"unavailable_{blocked.why}"] += 1
         return blocked

@@ -153,6 +153,7 @@ class ReadingLadder(Ladder):
     """A question that changes nothing: when its time is up, it is over and nobody looks at it."""
 
     response_timeout: Duration = 3_000
+    expires_after: Duration = 10_000
     rungs: tuple[Literal[Rung.RESEND], ...] = ()
     times: Times | None = 0
     cancel: Literal[False] = False

@@ -311,6 +311,7 @@ class SagaKind:
     books: Books | None = None  # None: it moves nothing.
     fast_path: Callable[[Policies], FastPath] | None = None
     keep_for: int | None = None  # Milliseconds after its end until it is forgotten; None: never.
+    waits: bool = True  # Held while a participant cannot take it, where that one says so.
 
     @property
     def name(self) -> str:

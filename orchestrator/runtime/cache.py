@@ -87,6 +87,8 @@ class SagaCache:
         for _, saga_id in self._at_hand:
             if saga_id not in changed:
                 rung.pop(saga_id, None)
+        for _, saga_id in decision.changes.forgotten:
+            in_flight.pop(saga_id, None)
         for saga_id, change in changed.items():
             kept = in_flight if rung.pop(saga_id, None) is None else rung
             kept.pop(saga_id, None)

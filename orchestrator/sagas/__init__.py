@@ -6,8 +6,9 @@ To register a kind, add it to the tuple.
 from typing import Final
 
 from orchestrator.engine.codec import Kinds
+from orchestrator.sagas.balance.kind import BALANCE
 from orchestrator.sagas.redemption.kind import REDEMPTION
 
 __all__ = ["KINDS", "Kinds"]
 
-KINDS: Final[Kinds] = {(kind.name, kind.version): kind for kind in (REDEMPTION,)}
+KINDS: Final[Kinds] = {(kind.name, kind.version): kind for kind in (REDEMPTION, BALANCE)}

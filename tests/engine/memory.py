@@ -5,7 +5,7 @@ every commit.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +21,15 @@ from orchestrator.engine import codec, outbox
 from orchestrator.engine.instance import Saga
 from orchestrator.engine.kind import LimitKey
 from orchestrator.engine.policy import LegPolicy, Policies
-from orchestrator.ports import Case, DeadLetterReason, DecisionRow, Outgoing, Partition, Record
+from orchestrator.ports import (
+    Case,
+    Changes,
+    DeadLetterReason,
+    DecisionRow,
+    Outgoing,
+    Partition,
+    Record,
+)
 from schemas import events
 from schemas.dead_letters import DeadLetter
 from schemas.envelope import PLATFORM_SOURCE, Envelope, source_of
@@ -204,6 +212,7 @@ class Platform:
                 assert self.rows[saga_id][3] == change.was.revision, "another revision"
             now = change.now
             self._write(now, now.revision, now.wake_at)
+        self._forget(changes)
         for entry in changes.timeline:
             assert (entry.key[1], entry.revision) not in self.timeline, "a revision twice"
             self.timeline.add((entry.key[1], entry.revision))
@@ -232,6 +241,16 @@ class Platform:
         self._check_limits()
         self._check_books()
         self._check_cases()
+
+    def _forget(self, changes: Changes) -> None:
+        for (_, saga_id), revision in changes.forgotten.items():
+            assert self.rows.pop(saga_id)[3] == revision, "another revision"
+
+    def _redemptions(self) -> Iterator[Saga]:
+        """The sagas that move points; others have neither lines nor a place in the books."""
+        for saga, *_ in self.rows.values():
+            if saga.terms.definition == "redemption":
+                yield saga
 
     def _write(self, saga: Saga, revision: int, wake_at: int | None) -> None:
         row = (
@@ -290,7 +309,7 @@ class Platform:
         """
         expected: Counter[LimitKey] = Counter()
         late: set[str] = set()
-        for saga, *_ in self.rows.values():
+        for saga in self._redemptions():
             terms = saga.terms
             if issued_late(saga):
                 late.add(terms.body.limit)
@@ -306,7 +325,7 @@ class Platform:
     def _check_books(self) -> None:
         """I10, I11: every account holds what the legs of all sagas add up to."""
         expected: Counter[tuple[str, str]] = Counter()
-        for saga, *_ in self.rows.values():
+        for saga in self._redemptions():
             expected.update(accounts(saga, sums(saga)))
         names = set(expected) | set(self.books)
         wrong = {name for name in names if self.books[name] != expected[name]}

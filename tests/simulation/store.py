@@ -218,6 +218,9 @@ class MemoryTransaction:
                 database.sagas[saga_id] = Row(saga, terms, state, saga.revision, saga.wake_at)
             else:
                 row.state, row.revision, row.due = state, saga.revision, saga.wake_at
+        for (_, saga_id), revision in changes.forgotten.items():
+            assert database.sagas[saga_id].revision == revision, "another revision"
+            del database.sagas[saga_id]
         for entry in changes.timeline:
             at = (entry.key[1], entry.revision)
             assert at not in database.timeline, f"a second event at revision {at}"
