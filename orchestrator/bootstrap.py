@@ -22,6 +22,7 @@ from orchestrator.admission.controller import AdmissionController
 from orchestrator.batch.decide import Decider
 from orchestrator.catalogue.loader import load
 from orchestrator.errors import Unavailable
+from orchestrator.pacing import Backoff, periodically, retry
 from orchestrator.runtime.coordinator import Coordinator
 from orchestrator.runtime.dependencies import Dependencies
 from orchestrator.runtime.process import assembled
@@ -69,7 +70,7 @@ async def run_coordinator(settings: Settings) -> None:
         await _patiently(partial(admin.check, topics), settings.coordinator)
         _drain_on_signals(process.coordinator)
         _collect_seldom()
-        await process.run(_collect_now_and_then)
+        await process.run(partial(periodically, _collect, _COLLECT_S, wait_first=True))
         log.info("coordinator.stopped")
 
 
@@ -111,11 +112,9 @@ def _collect_seldom() -> None:
     gc.disable()
 
 
-async def _collect_now_and_then() -> None:
-    while True:
-        await asyncio.sleep(_COLLECT_S)
-        gc.collect()
-        gc.freeze()
+async def _collect() -> None:
+    gc.collect()
+    gc.freeze()
 
 
 async def _connected(store: PostgresStore) -> None:
@@ -130,14 +129,16 @@ async def _connected(store: PostgresStore) -> None:
 
 async def _patiently(act: Callable[[], Awaitable[None]], settings: CoordinatorSettings) -> None:
     """Act, again while what it needs is away, for as long as progress may take."""
-    deadline = asyncio.get_running_loop().time() + settings.progress_s
-    while True:
-        try:
-            return await act()
-        except Unavailable:
-            if asyncio.get_running_loop().time() > deadline:
-                raise
-            await asyncio.sleep(settings.backoff_max_s / 4)
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + settings.progress_s
+
+    def give_up_after_deadline(error: Unavailable) -> None:
+        if loop.time() > deadline:
+            raise error
+
+    # The wait does not grow: a server that is started together with this process is there soon.
+    pause_s = settings.backoff_max_s / 4
+    await retry(act, Backoff(pause_s, pause_s), give_up_after_deadline)
 
 
 def _drain_on_signals(coordinator: Coordinator) -> None:

@@ -6,13 +6,13 @@ database is away nothing is committed anyway.
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
 
 from orchestrator.admission.board import HealthBoard
 from orchestrator.admission.breaker import Breaker, Counts, State
 from orchestrator.admission.controller import AdmissionController
 from orchestrator.errors import Unavailable
+from orchestrator.pacing import periodically
 from orchestrator.ports import Clock
 from orchestrator.telemetry import Log, LogEvent, Metrics
 
@@ -54,17 +54,15 @@ class HealthSync:
         """Learn what is known before anything is decided; without the database, begin anyway."""
         try:
             await self.run_once()
-        except Unavailable as away:
-            self._log.warning("health.retried", why=str(away))
+        except Unavailable as error:
+            self._log_retry(error)
 
     async def run(self) -> None:
         """Share for ever; what fails is tried again."""
-        while True:
-            try:
-                await self.run_once()
-            except Unavailable as away:
-                self._log.warning("health.retried", why=str(away))
-            await asyncio.sleep(self._every_s)
+        await periodically(self.run_once, self._every_s, on_unavailable=self._log_retry)
+
+    def _log_retry(self, error: Unavailable) -> None:
+        self._log.warning("health.retried", why=str(error))
 
     async def run_once(self) -> None:
         """Share and learn once, and move breakers by what is known now."""

@@ -262,7 +262,7 @@ class Coordinator:
 
     async def _commit(self, arrivals: Sequence[InboundEvent]) -> Committed:
         """Decide a batch and commit it, however often that takes."""
-        backoff = self._settings.backoff_min_s
+        backoff = self._guard.backoff()
         while True:
             self._guard.check_mine()
             try:
@@ -271,12 +271,11 @@ class Coordinator:
                 self._cache.forget()
                 self._metrics.retries.labels("conflict").inc()
                 self._log.warning("batch.retried", why=str(conflict), records=len(arrivals))
-            except Unavailable as away:
+            except Unavailable as error:
                 self._metrics.retries.labels("unavailable").inc()
                 self._guard.set_ready(False)
-                self._log.warning("batch.retried", why=str(away), records=len(arrivals))
-                await asyncio.sleep(backoff)
-                backoff = min(backoff * 2, self._settings.backoff_max_s)
+                self._log.warning("batch.retried", why=str(error), records=len(arrivals))
+                await backoff.wait()
             except Fenced as fenced:
                 self._log.warning("batch.dropped", why=str(fenced), records=len(arrivals))
                 raise Rejoin(str(fenced)) from fenced

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from orchestrator.errors import Unavailable
+from orchestrator.pacing import Backoff, periodically, retry
 from orchestrator.ports import Clock
 from orchestrator.settings import CoordinatorSettings
 from orchestrator.telemetry import Log, Metrics
 
 T = TypeVar("T")
+_HEARTBEAT_S: Final = 0.1
 
 
 class Rejoin(Exception):
@@ -55,10 +56,11 @@ class MembershipGuard:
 
     async def heartbeat(self) -> None:
         """Notice that the process stood still: then others may own its partitions by now."""
-        while True:
-            await asyncio.sleep(0.1)
-            self.check_pulse()
-            self._pulse = self._clock.monotonic()
+        await periodically(self._beat, _HEARTBEAT_S, wait_first=True)
+
+    async def _beat(self) -> None:
+        self.check_pulse()
+        self._pulse = self._clock.monotonic()
 
     def check_mine(self) -> None:
         """Whether what is in hand may be finished. Raises Rejoin."""
@@ -74,12 +76,12 @@ class MembershipGuard:
 
     async def until_available(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Repeat what heals by waiting; the watchdog ends it when it does not."""
-        backoff = self._settings.backoff_min_s
-        while True:
-            try:
-                return await attempt()
-            except Unavailable as away:
-                self.set_ready(False)
-                self._log.warning("batch.retried", why=str(away), records=0)
-                await asyncio.sleep(backoff)
-                backoff = min(backoff * 2, self._settings.backoff_max_s)
+        return await retry(attempt, self.backoff(), self._log_retry)
+
+    def backoff(self) -> Backoff:
+        """A new back-off with the limits of the settings."""
+        return Backoff(self._settings.backoff_min_s, self._settings.backoff_max_s)
+
+    def _log_retry(self, error: Unavailable) -> None:
+        self.set_ready(False)
+        self._log.warning("batch.retried", why=str(error), records=0)

@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from orchestrator.errors import Unavailable
+from orchestrator.pacing import retry
 from orchestrator.ports import Bus, Outgoing, Partition, Source
 from orchestrator.runtime.membership import MembershipGuard
 from orchestrator.settings import CoordinatorSettings, Phase
@@ -83,21 +85,21 @@ class Publisher:
             del batch  # Before the wait for the next one.
 
     async def _publish(self, batch: Committed) -> None:
-        backoff = self._settings.backoff_min_s
+        backoff = self._guard.backoff()
         for part in self._parts(batch.outgoing):
-            while True:
-                self._guard.check_mine()
-                try:
-                    await self._bus.publish(part)
-                    break
-                except Unavailable as away:
-                    self._guard.set_ready(False)
-                    self._log.warning("publish.retried", why=str(away), records=len(part))
-                    await asyncio.sleep(backoff)
-                    backoff = min(backoff * 2, self._settings.backoff_max_s)
+            attempt, log_retry = partial(self._attempt, part), partial(self._log_retry, part)
+            await retry(attempt, backoff, log_retry)
             self._probe("half_published")
         self._metrics.published.inc(len(batch.outgoing))
         self._guard.set_ready(True)
+
+    async def _attempt(self, part: list[Outgoing]) -> None:
+        self._guard.check_mine()
+        await self._bus.publish(part)
+
+    def _log_retry(self, part: list[Outgoing], error: Unavailable) -> None:
+        self._guard.set_ready(False)
+        self._log.warning("publish.retried", why=str(error), records=len(part))
 
     def _parts(self, outgoing: list[Outgoing]) -> Sequence[list[Outgoing]]:
         """All at once; in two halves when a crash test listens, so that there is a middle."""

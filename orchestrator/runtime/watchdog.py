@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 
 from orchestrator.errors import NoProgress, Unavailable
+from orchestrator.pacing import periodically
 from orchestrator.ports import Clock, Source
 from orchestrator.runtime.coordinator import Coordinator
 from orchestrator.telemetry import Metrics
@@ -39,10 +40,7 @@ class Watchdog:
         Raises:
             NoProgress: records wait, or the broker is away, and nothing was done for too long.
         """
-        every = min(self._progress_s / 10, 5.0)
-        while True:
-            await asyncio.sleep(every)
-            await self.run_once()
+        await periodically(self.run_once, min(self._progress_s / 10, 5.0), wait_first=True)
 
     async def run_once(self) -> None:
         """Look once."""

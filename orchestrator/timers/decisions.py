@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-
-from orchestrator.errors import Unavailable
+from orchestrator.pacing import periodically
 from orchestrator.ports import Bus, Clock, DueDecision, Outgoing, Store
 from orchestrator.settings import CoordinatorSettings
 from orchestrator.telemetry import Log
@@ -31,12 +29,12 @@ class DecisionPublisher:
 
     async def run(self) -> None:
         """Look for ever; what fails is tried again."""
-        while True:
-            await asyncio.sleep(self._settings.decisions_s)
-            try:
-                await self.run_once()
-            except Unavailable as away:
-                self._log.warning("decisions.retried", why=str(away))
+        await periodically(
+            self.run_once,
+            self._settings.decisions_s,
+            on_unavailable=lambda error: self._log.warning("decisions.retried", why=str(error)),
+            wait_first=True,
+        )
 
     async def run_once(self) -> int:
         """Lease what is to be published now and publish it; how many there were."""

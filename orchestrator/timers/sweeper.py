@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from orchestrator.batch import encode
 from orchestrator.engine.instance import Saga
-from orchestrator.errors import Unavailable
+from orchestrator.pacing import periodically
 from orchestrator.ports import Bus, Clock, Outgoing, PartitionShare, Store
 from orchestrator.settings import CoordinatorSettings
 from orchestrator.telemetry import Log
@@ -58,16 +57,17 @@ class Sweeper:
 
     async def run(self) -> None:
         """Sweep for ever; what fails is tried again."""
-        while True:
-            if self._should_wait():
-                await asyncio.sleep(self._settings.sweep_s)
-                continue
-            try:
-                await self.run_once()
-            except Unavailable as away:
-                self._log.warning("sweep.retried", why=str(away))
-            # Also when more are due: what lay for long is not to come all at once, before all else.
-            await asyncio.sleep(self._settings.sweep_s)
+        # The interval passes also when more timers are due than one sweep takes: a backlog of
+        # timers must not come all at once and hold up everything else.
+        await periodically(
+            self._run_unless_behind,
+            self._settings.sweep_s,
+            on_unavailable=lambda error: self._log.warning("sweep.retried", why=str(error)),
+        )
+
+    async def _run_unless_behind(self) -> None:
+        if not self._should_wait():
+            await self.run_once()
 
     def _should_wait(self) -> bool:
         """Whether answers may lie unread: then a time-out is news about us, and asking adds load.
