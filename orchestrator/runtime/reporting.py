@@ -54,7 +54,7 @@ class BatchReport:
             parked += moved.parked
             if moved.ended and saga.told is not None:
                 ended[saga.told.status] += 1
-            if self._log.says_moves:
+            if self._log.logs_moves:
                 self._log.moved(
                     at,
                     saga_id=saga.terms.saga_id,
