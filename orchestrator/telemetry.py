@@ -169,6 +169,10 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         known: dict[str, Any] = {"registry": self.registry}
+        self._add_counters(known)
+        self._add_histograms_and_gauges(known)
+
+    def _add_counters(self, known: dict[str, Any]) -> None:
         self.records = Counter(
             "uprp_records_total", "Records committed, by channel.", ["channel"], **known
         )
@@ -196,6 +200,8 @@ class Metrics:
         )
         self.dropped = Counter("uprp_batches_dropped_total", "Batches dropped as fenced.", **known)
         self.rebalances = Counter("uprp_rebalances_total", "Assignments received.", **known)
+
+    def _add_histograms_and_gauges(self, known: dict[str, Any]) -> None:
         self.batch_records = Histogram(
             "uprp_batch_records", "Records a batch.", buckets=(1, 4, 16, 64, 256, 1024), **known
         )

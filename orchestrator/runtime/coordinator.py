@@ -254,7 +254,7 @@ class Coordinator:
             if position is not None and position > end:
                 self._stop = BrokerRefuses(
                     f"{partition[0]}/{partition[1]} ends at {end}, but {position} records of it are"
-                    " in the database: the topic was made anew, or this is another broker"
+                    " in the database: the topic was recreated, or this is another broker"
                 )
                 self._assigned.set()
                 return

@@ -74,7 +74,7 @@ class MembershipGuard:
         """
         self.check_heartbeat()
         if self.lost:
-            raise Rejoin("the partitions were given away while a batch was in hand")
+            raise Rejoin("the partitions were revoked before the batch was finished")
 
     def check_heartbeat(self) -> None:
         """Check that the process was not paused for too long since the last heartbeat.
@@ -84,7 +84,7 @@ class MembershipGuard:
         """
         paused_s = self._clock.monotonic() - self._heartbeat_at
         if paused_s > self._pause_max_s:
-            raise Rejoin(f"the process stood still for {paused_s:.1f} s")
+            raise Rejoin(f"the process was paused for {paused_s:.1f} s")
 
     async def until_available(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Repeat an attempt while it raises Unavailable; only the watchdog limits how long."""

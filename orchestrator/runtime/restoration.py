@@ -132,7 +132,9 @@ class RestoreMonitor:
                     for at, (first, end) in bounds.items()
                 }
                 await retry(lambda: self._store.begin_recovery(found))
-                raise Rejoin("what was said is newer than the database: it was restored")
+                raise Rejoin(
+                    "the last published records are newer than the database: it was restored"
+                )
 
     async def _recall(self, recovery: Recovery) -> None:
         """Read back what was published since the backup; update the surviving sagas with it."""
