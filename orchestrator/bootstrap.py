@@ -1,4 +1,4 @@
-"""The composition root: the one place that knows both the shell and the world."""
+"""The composition root: the only module that knows both the orchestrator and its adapters."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from adapters.postgres.health import PostgresHealth
 from adapters.postgres.store import PostgresStore
 from orchestrator.admission.controller import AdmissionController
 from orchestrator.batch.decide import Decider
-from orchestrator.catalogue.loader import load
+from orchestrator.catalogue.loader import Catalogue, load
 from orchestrator.errors import Unavailable
+from orchestrator.pacing import Backoff, periodically, retry
 from orchestrator.runtime.coordinator import Coordinator
 from orchestrator.runtime.dependencies import Dependencies
 from orchestrator.runtime.process import assembled
@@ -42,7 +43,7 @@ async def run_coordinator(settings: Settings) -> None:
     catalogue, kafka = load(settings.deploy), settings.kafka
     log, metrics = configure_logs(settings.log), Metrics()
     store, bus = _store(settings, metrics), KafkaBus(kafka, log)
-    world = Dependencies(
+    dependencies = Dependencies(
         store=store,
         board=PostgresHealth(store),
         source=KafkaSource(kafka, catalogue.inbound_topics(), last=catalogue.request_topics()),
@@ -56,7 +57,7 @@ async def run_coordinator(settings: Settings) -> None:
         session_timeout_s=kafka.session_timeout_s,
     )
     decider, admission = Decider(catalogue, kafka.group), AdmissionController(catalogue.health)
-    process = assembled(world, decider, admission, settings.coordinator)
+    process = assembled(dependencies, decider, admission, settings.coordinator)
     health = _health(settings, process.coordinator, metrics)
     async with AsyncExitStack() as stack:
         port = await health.start()
@@ -64,12 +65,10 @@ async def run_coordinator(settings: Settings) -> None:
         stack.push_async_callback(bus.close)
         stack.push_async_callback(store.close)
         log.info("coordinator.starting", port=port, pid=os.getpid())
-        topics, admin = wanted(catalogue, kafka.partitions), TopicAdmin(kafka)
-        await _patiently(partial(_connected, store), settings.coordinator)
-        await _patiently(partial(admin.check, topics), settings.coordinator)
+        await _wait_for_servers(store, catalogue, settings)
         _drain_on_signals(process.coordinator)
-        _collect_seldom()
-        await process.run(_collect_now_and_then)
+        _disable_automatic_collection()
+        await process.run(partial(periodically, _collect, _COLLECT_S, wait_first=True))
         log.info("coordinator.stopped")
 
 
@@ -85,7 +84,7 @@ def _store(settings: Settings, metrics: Metrics) -> PostgresStore:
 
 def _health(settings: Settings, coordinator: Coordinator, metrics: Metrics) -> HealthServer:
     async def live() -> str | None:
-        return None  # It answers, so the event loop turns; the watchdog ends what does not move.
+        return None  # An answer shows that the event loop runs; the watchdog checks progress.
 
     async def ready() -> str | None:
         return None if coordinator.ready else "no assignment, or the last attempt failed"
@@ -99,26 +98,31 @@ def _health(settings: Settings, coordinator: Coordinator, metrics: Metrics) -> H
     )
 
 
-def _collect_seldom() -> None:
-    """Let the collector alone.
+def _disable_automatic_collection() -> None:
+    """Disable the automatic garbage collection of cycles.
 
-    A batch makes thousands of objects that die with it; looking through those that live as long as
-    the process, again and again, costs a tenth of the time and finds nothing. Cycles are rare here:
-    they are looked for once a minute instead.
+    A batch creates thousands of objects, which triggers collections; each one scans all objects
+    that live as long as the process and finds nothing. That costs a tenth of the time. Cycles are
+    rare here, so that a collection once a minute is enough.
     """
     gc.collect()
     gc.freeze()
     gc.disable()
 
 
-async def _collect_now_and_then() -> None:
-    while True:
-        await asyncio.sleep(_COLLECT_S)
-        gc.collect()
-        gc.freeze()
+async def _collect() -> None:
+    gc.collect()
+    gc.freeze()  # The survivors are long-lived: the next collection need not scan them.
 
 
-async def _connected(store: PostgresStore) -> None:
+async def _wait_for_servers(store: PostgresStore, catalogue: Catalogue, settings: Settings) -> None:
+    """Check the schema and the topics as soon as the database and the broker can be reached."""
+    topics, admin = wanted(catalogue, settings.kafka.partitions), TopicAdmin(settings.kafka)
+    await _retried(partial(_connect, store), settings.coordinator)
+    await _retried(partial(admin.check, topics), settings.coordinator)
+
+
+async def _connect(store: PostgresStore) -> None:
     """Connect to the database and check its schema."""
     try:
         await store.open()
@@ -128,20 +132,22 @@ async def _connected(store: PostgresStore) -> None:
         raise
 
 
-async def _patiently(act: Callable[[], Awaitable[None]], settings: CoordinatorSettings) -> None:
-    """Act, again while what it needs is away, for as long as progress may take."""
-    deadline = asyncio.get_running_loop().time() + settings.progress_s
-    while True:
-        try:
-            return await act()
-        except Unavailable:
-            if asyncio.get_running_loop().time() > deadline:
-                raise
-            await asyncio.sleep(settings.backoff_max_s / 4)
+async def _retried(act: Callable[[], Awaitable[None]], settings: CoordinatorSettings) -> None:
+    """Try until it succeeds; give up when servers are unavailable for `progress_s`."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + settings.progress_s
+
+    def give_up_after_deadline(error: Unavailable) -> None:
+        if loop.time() > deadline:
+            raise error
+
+    # The wait does not grow: a server that is started together with this process is there soon.
+    pause_s = settings.backoff_max_s / 4
+    await retry(act, Backoff(pause_s, pause_s), give_up_after_deadline)
 
 
 def _drain_on_signals(coordinator: Coordinator) -> None:
-    """The first signal drains; a second one stops at once."""
+    """On the first signal, drain; on the second, stop at once."""
     loop = asyncio.get_running_loop()
 
     def on_signal() -> None:
@@ -154,7 +160,7 @@ def _drain_on_signals(coordinator: Coordinator) -> None:
 
 
 def _probe(fault: FaultSettings) -> Probe:
-    """In crash tests, a probe that sends this very process a signal at the phase asked for."""
+    """In crash tests, a probe that sends this process the signal of the settings at their phase."""
     if fault.phase is None:
         return no_probe
     passes = 0

@@ -1,15 +1,15 @@
-"""What can go wrong in the shell. Refusals are values; these are not.
+"""The exceptions that the orchestrator raises. Refused requests are return values instead.
 
 UprpError
-├── Conflict            a row is not at the revision that was read: read again, decide again
-├── Fenced              the positions moved: another coordinator owns the partition
-├── Unavailable         the database or the broker is away: wait and repeat
-└── Stop                the process must not go on; its exit code says why
-    ├── TooManyDeadLetters
+├── Conflict            a row is not at the revision that was read: read and decide again
+├── Fenced              the stored positions moved: another coordinator owns the partition
+├── Unavailable         the database or the broker cannot be reached: wait and try again
+└── Stop                the process must end; its exit code says why
     ├── SchemaTooOld
+    ├── TooManyDeadLetters
     ├── NoProgress
     ├── BrokerRefuses
-    └── SaidOtherwise
+    └── PublishedMismatch
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from typing import ClassVar
 
 
 class UprpError(Exception):
-    """The root of what the shell raises on purpose."""
+    """The base class of all of them."""
 
 
 class Conflict(UprpError):
-    """A compare-and-set found another revision; the batch is read and decided again."""
+    """A compare-and-set found another revision; the batch is loaded and decided again."""
 
 
 class Fenced(UprpError):
-    """The stored positions are not where this coordinator left them; its batch is dropped."""
+    """Another coordinator moved the stored positions; the batch of this one is dropped."""
 
 
 class Unavailable(UprpError):
-    """The database or the broker cannot be reached now; what failed may be repeated."""
+    """The database or the broker cannot be reached now; the operation may be repeated."""
 
 
 class Stop(UprpError):
-    """The coordinator must stop and say why."""
+    """The coordinator must end, with an exit code that says why."""
 
     exit_code: ClassVar[int] = 1
 
@@ -46,24 +46,24 @@ class SchemaTooOld(Stop):
 
 
 class TooManyDeadLetters(Stop):
-    """Most of a batch cannot be read: the fault is systemic, so nothing is set aside."""
+    """Most of a batch cannot be read: the fault is systemic, so no record becomes a dead letter."""
 
     exit_code = 5
 
 
 class NoProgress(Stop):
-    """Records wait and nothing was committed for too long; a restart is the cure."""
+    """Records wait and no batch was committed for too long; a restart should help."""
 
     exit_code = 6
 
 
 class BrokerRefuses(Stop):
-    """The broker's topics or offsets are not what the stored positions need."""
+    """The broker's topics are not as needed, or its offsets contradict the stored positions."""
 
     exit_code = 7
 
 
 class PublishedMismatch(Stop):
-    """What was said before the database was lost is not what the catalogue says now."""
+    """Records published before the database was restored contradict the catalogue of now."""
 
     exit_code = 8

@@ -1,4 +1,4 @@
-"""What operators see: a closed list of log events and metrics, and how they are written."""
+"""Logs and metrics: closed lists of all log events and metrics, and how they are written."""
 
 from __future__ import annotations
 
@@ -16,12 +16,10 @@ from orchestrator.settings import LogSettings
 
 LogEvent = Literal[
     "coordinator.starting",
-    "coordinator.ready",
     "coordinator.assigned",
     "coordinator.revoked",
     "coordinator.draining",
     "coordinator.stopped",
-    "coordinator.stopping_now",
     "batch.retried",
     "batch.dropped",
     "publish.retried",
@@ -29,7 +27,6 @@ LogEvent = Literal[
     "consumer.remade",
     "saga.moved",
     "record.set_aside",
-    "reply.disputed",
     "sweep.retried",
     "decisions.retried",
     "offsets.not_committed",
@@ -43,13 +40,13 @@ LogEvent = Literal[
     "recovery.unexplained",
     "recovery.done",
 ]
-"""Every event that may be logged; a typo does not type-check."""
+"""Every event that may be logged, so that a misspelt one is a type error."""
 
 _MOVED: Final[LogEvent] = "saga.moved"
 
 
 class _Lines:
-    """A logger for structlog that keeps lines until they are flushed: one write for a batch."""
+    """A logger for structlog that buffers lines until a flush, so that a batch needs one write."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -69,15 +66,15 @@ class _Lines:
 
 
 class Log:
-    """A structured logger whose event names are a closed list."""
+    """A structured logger that accepts only the events in LogEvent."""
 
     def __init__(self, logger: Any, lines: _Lines | None = None) -> None:
         self._logger = logger
         self._lines = lines
-        self.says_moves = True
+        self.logs_moves = True  # False when the level suppresses saga.moved.
 
     def flush(self) -> None:
-        """Write what was kept back."""
+        """Write the buffered lines."""
         if self._lines is not None:
             self._lines.flush()
 
@@ -92,14 +89,15 @@ class Log:
         outcome: str | None,
         status: str,
     ) -> None:
-        """The canonical line of one event of a saga; the caller flushes after its batch.
+        """Log one event of a saga. The line is buffered; the caller flushes after its batch.
 
-        In JSON it is written as structlog would write it, without its way there: there are three
-        such lines for every redemption. What partners say is quoted, what we say needs no escapes.
+        As JSON, the line is formatted here and equals what structlog would write: there are three
+        such lines for every redemption, and structlog is slower. Only text that comes from partners
+        is escaped; our own needs no escapes.
         """
         if self._lines is None:
-            said: dict[str, Any] = {"saga_id": saga_id, "revision": revision, "on": on, "leg": leg}
-            self._logger.info(_MOVED, **said, outcome=outcome, status=status)
+            fields: dict[str, Any] = {"saga_id": saga_id, "revision": revision, "on": on}
+            self._logger.info(_MOVED, **fields, leg=leg, outcome=outcome, status=status)
         else:
             self._lines.msg(
                 f'{{"saga_id":"{saga_id}","revision":{revision},"on":"{on}","leg":{_quoted(leg)},'
@@ -108,24 +106,24 @@ class Log:
             )
 
     def info(self, event: LogEvent, **fields: Any) -> None:
-        """Something that an operator may want to follow."""
+        """Log an event of normal operation."""
         self._logger.info(event, **fields)
         self.flush()
 
     def warning(self, event: LogEvent, **fields: Any) -> None:
-        """Something that heals itself and should not last."""
+        """Log a problem that should resolve itself soon."""
         self._logger.warning(event, **fields)
         self.flush()
 
     def error(self, event: LogEvent, **fields: Any) -> None:
-        """Something that a person must look at."""
+        """Log a problem that an operator must look at."""
         self._logger.error(event, **fields)
         self.flush()
 
 
 @lru_cache(maxsize=1_024)
 def _quoted(text: str | None) -> str:
-    """The text in JSON, or null."""
+    """The text as a JSON string, or null."""
     return orjson.dumps(text).decode()
 
 
@@ -134,7 +132,7 @@ def _dumps(fields: Mapping[str, Any], **_: Any) -> bytes:
 
 
 def configure_logs(settings: LogSettings) -> Log:
-    """Set structlog up: JSON lines on stderr, or readable lines on a terminal."""
+    """Configure structlog: JSON lines on stderr, or readable lines on a terminal."""
     level = getattr(logging, settings.level.upper())
     as_json = settings.format == "json" or (settings.format == "auto" and not sys.stderr.isatty())
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts")
@@ -154,11 +152,11 @@ def configure_logs(settings: LogSettings) -> Log:
             logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
             cache_logger_on_first_use=True,
         )
-    # The drivers' own loggers: what they warn of is worth a line, the rest is noise.
+    # The drivers have loggers of their own, of which only warnings and errors are useful.
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("aiokafka").setLevel(logging.ERROR)
     log = Log(structlog.get_logger(), lines if as_json else None)
-    log.says_moves = level <= logging.INFO
+    log.logs_moves = level <= logging.INFO
     return log
 
 
@@ -166,11 +164,15 @@ _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2
 
 
 class Metrics:
-    """Every metric of the coordinator; labels are bounded, never ids."""
+    """Every metric of the coordinator. Labels have few values and are never ids."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         known: dict[str, Any] = {"registry": self.registry}
+        self._add_counters(known)
+        self._add_histograms_and_gauges(known)
+
+    def _add_counters(self, known: dict[str, Any]) -> None:
         self.records = Counter(
             "uprp_records_total", "Records committed, by channel.", ["channel"], **known
         )
@@ -198,6 +200,8 @@ class Metrics:
         )
         self.dropped = Counter("uprp_batches_dropped_total", "Batches dropped as fenced.", **known)
         self.rebalances = Counter("uprp_rebalances_total", "Assignments received.", **known)
+
+    def _add_histograms_and_gauges(self, known: dict[str, Any]) -> None:
         self.batch_records = Histogram(
             "uprp_batch_records", "Records a batch.", buckets=(1, 4, 16, 64, 256, 1024), **known
         )

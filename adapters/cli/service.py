@@ -19,7 +19,8 @@ from orchestrator.catalogue.loader import CatalogueError, load
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 COORDINATOR_EXITS: Final = (
     "Exit codes: 0 drained, 1 failed, 2 wrong settings, 4 schema too old, 5 too many dead letters,"
-    " 6 no progress, 7 topics not as needed, 130 stopped by a second signal."
+    " 6 no progress, 7 topics not as needed, 8 published records contradict the catalogue,"
+    " 130 stopped by a second signal."
 )
 
 

@@ -1,25 +1,28 @@
-"""Coordinators tell each other what they see of the participants, twice a second.
+"""Shares what each coordinator observes of the participants' health, through the database.
 
-No record waits for it: what was last heard stands until there is something newer, and while the
-database is away nothing is committed anyway.
+No record waits for it: the health last read is used until there is a newer one. While the database
+is away nothing is committed anyway.
 """
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
 
 from orchestrator.admission.board import HealthBoard
 from orchestrator.admission.breaker import Breaker, Counts, State
 from orchestrator.admission.controller import AdmissionController
 from orchestrator.errors import Unavailable
+from orchestrator.pacing import periodically
 from orchestrator.ports import Clock
 from orchestrator.telemetry import Log, LogEvent, Metrics
 
 _ALIVE_ROUNDS: Final = 6
+"""How many rounds a coordinator may miss before the others count it as gone."""
 _ALIVE_MS_MIN: Final = 3_000
 _TIDY_MS: Final = 600_000
+"""Interval of removing the rows of coordinators that are gone."""
 _FORGET_MS: Final = 3_600_000
+"""How long a coordinator must be silent before its row is removed."""
 _GAUGE: Final = {State.CLOSED: 0, State.HALF_OPEN: 1, State.OPEN: 2}
 _EVENTS: Final[dict[State, LogEvent]] = {
     State.CLOSED: "breaker.closed",
@@ -29,7 +32,7 @@ _EVENTS: Final[dict[State, LogEvent]] = {
 
 
 class HealthSync:
-    """One loop: share, learn, and move the breakers that must move."""
+    """Periodically shares observations, reads those of others and moves breakers that must move."""
 
     def __init__(
         self,
@@ -51,41 +54,39 @@ class HealthSync:
         self._tidied_at: int | None = None
 
     async def begin(self) -> None:
-        """Learn what is known before anything is decided; without the database, begin anyway."""
+        """Read the shared health before anything is decided; if the database is away, go on."""
         try:
             await self.run_once()
-        except Unavailable as away:
-            self._log.warning("health.retried", why=str(away))
+        except Unavailable as error:
+            self._log_retry(error)
 
     async def run(self) -> None:
-        """Share for ever; what fails is tried again."""
-        while True:
-            try:
-                await self.run_once()
-            except Unavailable as away:
-                self._log.warning("health.retried", why=str(away))
-            await asyncio.sleep(self._every_s)
+        """Share periodically, until cancelled; while the database is away, try again."""
+        await periodically(self.run_once, self._every_s, on_unavailable=self._log_retry)
+
+    def _log_retry(self, error: Unavailable) -> None:
+        self._log.warning("health.retried", why=str(error))
 
     async def run_once(self) -> None:
-        """Share and learn once, and move breakers by what is known now."""
+        """Share and read once, then move the breakers that must move."""
         admission, now = self._admission, self._clock.now()
-        sights, mark = admission.unshared(), admission.snapshot()
-        shared = await self._board.share(sights, now, now - self._alive_ms)
-        admission.mark_shared(sights)
+        reports, mark = admission.unshared(), admission.snapshot()
+        shared = await self._board.share(reports, now, now - self._alive_ms)
+        admission.mark_shared(reports)
         admission.merge(shared, mark, now)
         for name, to, seen in list(admission.due_transitions(now)):
             if await self._board.move(name, to.revision - 1, to):
                 admission.adopt(name, to)
-                self._tell(name, to, seen)
+                self._log_move(name, to, seen)
         self._measure(now)
         if self._tidied_at is None or now - self._tidied_at > _TIDY_MS:
             await self._board.tidy(now - _FORGET_MS)
             self._tidied_at = now
 
-    def _tell(self, name: str, to: Breaker, seen: Counts) -> None:
-        """Once for all coordinators: only one of them moves a breaker."""
-        tell = self._log.warning if to.state is State.OPEN else self._log.info
-        tell(
+    def _log_move(self, name: str, to: Breaker, seen: Counts) -> None:
+        """Log a breaker's move. Only the coordinator that moved it does, so it is logged once."""
+        log = self._log.warning if to.state is State.OPEN else self._log.info
+        log(
             _EVENTS[to.state],
             participant=name,
             answered=seen.answered,

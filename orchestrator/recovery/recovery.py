@@ -1,8 +1,8 @@
-"""What a coordinator does first when its database is older than Kafka's offsets: it was restored.
+"""Recovers a database that was restored from a backup and is older than Kafka's offsets.
 
-What was said since the backup is read back, the sagas that survived are brought up to it, those
-that were lost begin again as their requests are read; replies are read when the requests are, and
-timers when the replies are (`docs/decisions/0017`).
+First, the records that the platform published since the backup are read back, and the sagas that
+survived are updated to them. Then the lost records are read again: all requests, from which lost
+sagas begin again, then all replies, then all timers (`docs/decisions/0017`).
 """
 
 from __future__ import annotations
@@ -23,10 +23,13 @@ from schemas.events import Channel
 from schemas.ids import SagaId
 
 MARGIN_MS: Final = 300_000
-"""How far clocks may differ, and a batch may last, for nothing that was said to be missed."""
+"""How much earlier to start reading back, as clocks differ and a batch takes time."""
 _PORTION: Final = 500
-_LAST: Final = 5  # Records of each partition: what ends one need not be about a saga.
-_TURNS: Final = (Channel.REQUESTS, Channel.REPLIES, Channel.INTERNAL)
+"""How many sagas to update in one transaction."""
+_LAST_RECORDS: Final = 5
+"""How many records at the end of each partition to check, as the last may not be about a saga."""
+_ORDER: Final = (Channel.REQUESTS, Channel.REPLIES, Channel.INTERNAL)
+"""The order in which channels are read again."""
 
 
 def behind(
@@ -34,9 +37,9 @@ def behind(
     committed: Mapping[Partition, int | None],
     bounds: Mapping[Partition, tuple[int, int]],
 ) -> dict[Partition, tuple[int, int]]:
-    """The partitions whose position lies behind Kafka's offset: where, and where they end.
+    """The partitions whose position is behind Kafka's offset, each with its position and its end.
 
-    Offsets are committed after positions, so that only a restored database is behind them.
+    Offsets are committed after positions, so only a restored database can be behind them.
     """
     found = {}
     for partition, (first, end) in bounds.items():
@@ -49,7 +52,7 @@ def behind(
 
 @dataclass(frozen=True, slots=True)
 class RecoveryContext:
-    """What it works with."""
+    """What recovery needs of the process."""
 
     decider: Decider
     store: Store
@@ -60,23 +63,24 @@ class RecoveryContext:
 
 
 async def looks_restored(context: RecoveryContext, numbers: Iterable[int]) -> bool:
-    """Whether the last that was said in these partitions is not what the database implies.
+    """Whether the last records published in these partitions are newer than the database.
 
-    Offsets tell of a restored database unless the very first batch after its backup was the last
-    one, and died before them; what was lost then stands at the end of what was said.
+    `behind` finds a restored database by its offsets, unless the first batch after the backup was
+    also the last one and its offsets were not committed. The messages of that batch are then the
+    last ones published.
     """
     topics = published_topics(context.decider.catalogue.participants)
-    spoken = [(topic, number) for topic in topics for number in sorted(numbers)]
-    memory = PublishedLog(context.decider.catalogue.kinds)
-    for record in await context.archive.last(spoken, _LAST):
-        memory.add(record)
+    partitions = [(topic, number) for topic in topics for number in sorted(numbers)]
+    published = PublishedLog(context.decider.catalogue.kinds)
+    for record in await context.archive.last(partitions, _LAST_RECORDS):
+        published.add(record)
     async with context.store.transaction() as transaction:
-        loaded = await transaction.load(memory.keys(), ())
-    return context.decider.is_behind(memory.said(), loaded, context.clock.now())
+        loaded = await transaction.load(published.keys(), ())
+    return context.decider.is_behind(published.said(), loaded, context.clock.now())
 
 
 class Recovery:
-    """The way of one membership through what was lost."""
+    """The recovery of the partitions of one membership."""
 
     def __init__(
         self,
@@ -85,10 +89,10 @@ class Recovery:
         held: Iterable[Partition],
     ) -> None:
         self.until = {partition: one.until for partition, one in lost.items()}
-        self.said: Mapping[SagaId, PublishedSaga] = {}
-        self.recalled = False  # Whether what survived was brought up to what was said.
-        self.records = 0  # How many were read back.
-        self.survived = 0  # How many sagas were there, and behind what was said of them.
+        self.published: Mapping[SagaId, PublishedSaga] = {}  # Since the backup.
+        self.recalled = False  # Whether the surviving sagas are updated to what was published.
+        self.records = 0  # How many published records were read back.
+        self.survived = 0  # How many sagas were in the backup and had to be updated.
         self._since = max(0, min(one.since for one in lost.values()) - MARGIN_MS)
         self._context = context
         self._keys: list[SagaKey] = []
@@ -96,36 +100,39 @@ class Recovery:
         self._explained: set[SagaId] = set()
         context.source.pause(self._paused)
 
-    async def remember(self, still: Callable[[], Awaitable[bool]]) -> bool:
-        """Read back what was said to anybody in the partitions held; false once they are not."""
+    async def read_back(self, is_current: Callable[[], Awaitable[bool]]) -> bool:
+        """Read back what was published in the lost partitions.
+
+        Stops and returns False when `is_current` says that they are not held any more.
+        """
         numbers = sorted({number for _, number in self.until})
         topics = published_topics(self._context.decider.catalogue.participants)
-        spoken = [(topic, number) for topic in topics for number in numbers]
-        memory = PublishedLog(self._context.decider.catalogue.kinds)
+        partitions = [(topic, number) for topic in topics for number in numbers]
+        published = PublishedLog(self._context.decider.catalogue.kinds)
         self.records = 0
-        async for records in self._context.archive.since(spoken, self._since):
+        async for records in self._context.archive.since(partitions, self._since):
             for record in records:
-                memory.add(record)
+                published.add(record)
             self.records += len(records)
-            if not await still():
+            if not await is_current():
                 return False
-        self.said, self._keys = memory.said(), memory.keys()
+        self.published, self._keys = published.said(), published.keys()
         return True
 
     def portions(self) -> Iterator[Sequence[SagaKey]]:
-        """The sagas that were spoken of, so many at a time."""
+        """The keys of the sagas that records were published about, one portion at a time."""
         for at in range(0, len(self._keys), _PORTION):
             yield self._keys[at : at + _PORTION]
 
     async def bring_up(
         self, keys: Sequence[SagaKey], check: Callable[[BatchResult], None]
     ) -> BatchResult:
-        """Bring those that survived up to what was said of them, in one transaction.
+        """Update those of the sagas that survived to what was published, in one transaction.
 
-        `check` is called before it is saved and before it is committed.
+        `check` is called before the sagas are saved, and again before the commit.
         """
         while True:
-            with suppress(Conflict):  # Somebody else moved one of them meanwhile: read it again.
+            with suppress(Conflict):  # Another coordinator changed one of them: load them again.
                 return await self._bring_up(keys, check)
 
     async def _bring_up(
@@ -136,7 +143,7 @@ class Recovery:
             loaded = await transaction.load(keys, ())
             limits = (decider.limit_of(saga) for saga in loaded.values())
             used = await transaction.limits({limit for limit in limits if limit is not None})
-            decision = decider.recall(self.said, loaded, used, self._context.clock.now())
+            decision = decider.recall(self.published, loaded, used, self._context.clock.now())
             check(decision)
             await transaction.save(decision.changes)
             check(decision)
@@ -145,36 +152,39 @@ class Recovery:
         return decision
 
     def explain(self, sagas: Iterable[SagaId]) -> None:
-        """These sagas exist now."""
+        """Record that these sagas exist in the database."""
         self._explained.update(sagas)
 
     def unexplained(self) -> list[SagaId]:
-        """The sagas that were spoken of and whose requests are not on the topics any more."""
-        return sorted(self.said.keys() - self._explained)
+        """The sagas that were published about and whose requests are no longer on the topics."""
+        return sorted(self.published.keys() - self._explained)
 
     async def advance(self, done: Mapping[Partition, int | None]) -> Channel | None:
-        """Resume what may be read now; the channel whose turn begins, if one's does."""
-        begins: Channel | None = None
-        for channel in _TURNS:
-            waits = {one for one in self._paused if self._channel(one) is channel}
-            if waits:
-                self._context.source.resume(waits)
-                self._paused -= waits
-                begins = channel
+        """Resume the partitions that may be read now; the last channel resumed, if any was."""
+        resumed: Channel | None = None
+        for channel in _ORDER:
+            paused = {
+                partition for partition in self._paused if self._channel(partition) is channel
+            }
+            if paused:
+                self._context.source.resume(paused)
+                self._paused -= paused
+                resumed = channel
             if await self._lacks(channel, done):
                 break
-        return begins
+        return resumed
 
     async def finished(self, done: Mapping[Partition, int | None]) -> bool:
-        """Whether everything that was lost has been read again."""
-        return not self._paused and not any([await self._lacks(c, done) for c in _TURNS])
+        """Whether all lost records have been read again."""
+        return not self._paused and not any([await self._lacks(c, done) for c in _ORDER])
 
     async def _lacks(self, channel: Channel, done: Mapping[Partition, int | None]) -> bool:
-        """Whether something of a channel that was lost has not been read again."""
+        """Whether lost records of a channel have not been read again yet."""
         for partition, until in self.until.items():
             if self._channel(partition) is not channel or (done.get(partition) or 0) >= until:
                 continue
-            # Past the last record there may be a transaction's marker, which is no record.
+            # The offsets after the last record may belong to a transaction marker, which is not a
+            # record: the consumer's position passes it, our position does not.
             if await self._context.source.position(partition) < until:
                 return True
         return False

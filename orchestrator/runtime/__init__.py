@@ -1,1 +1,1 @@
-"""The one loop and what runs beside it in a coordinator process."""
+"""The main loop of a coordinator process and the tasks that run beside it."""

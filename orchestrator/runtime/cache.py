@@ -1,4 +1,4 @@
-"""Sagas in flight, kept at hand so that a reply need not be read from the database first."""
+"""A cache of sagas in flight, so that most replies need no read of the database first."""
 
 from __future__ import annotations
 
@@ -14,92 +14,95 @@ from schemas.ids import SagaId
 
 
 class SagaCache:
-    """The newest sagas in flight, as this coordinator last saved or found them.
+    """A cache of sagas in flight. Writes are compare-and-set, so a stale entry is noticed;
+    unchanged sagas are re-checked by revision.
 
-    Never believed: the compare-and-set tells when somebody else moved one, and what a batch leaves
-    as it is is compared too, unless it would be left so at whatever revision; then all is forgotten
-    and the batch is read anew. Somebody else moves one when a reply comes without its key.
+    The re-check is skipped for a saga that the batch would leave unchanged at any revision. On a
+    conflict the cache is emptied and the batch is decided again. Entries become stale when another
+    coordinator changes a saga of ours, which happens when a reply comes without its record key.
     """
 
     def __init__(self, count_max: int) -> None:
-        """Hold so many that are in flight, and as many more whose timers ring."""
+        """Keep up to `count_max` sagas in flight, and as many more whose timers are due."""
         self._count_max = count_max
         self._in_flight: dict[SagaId, Saga] = {}
-        # Apart: they wait again once they were heard, and are not to push out what does not.
-        self._rung: dict[SagaId, Saga] = {}
-        self._at_hand: dict[SagaKey, Saga] = {}  # Of what was loaded last, what was not read.
+        # Kept apart, as most of them are needed only once: they must not evict those in flight.
+        self._due: dict[SagaId, Saga] = {}
+        self._hits: dict[SagaKey, Saga] = {}  # What the last load took from the cache.
 
     def forget(self) -> None:
-        """Somebody else may have moved any of them."""
+        """Empty the cache: another coordinator may have changed any of the sagas."""
         self._in_flight.clear()
-        self._rung.clear()
+        self._due.clear()
 
     async def load(self, transaction: Transaction, needs: Needs) -> dict[SagaId, Saga]:
-        """The sagas that a batch needs: those at hand, and the others from the database."""
-        in_flight, rung = self._in_flight, self._rung
+        """The sagas that a batch needs, from the cache or else from the database."""
+        in_flight, due = self._in_flight, self._due
         found: dict[SagaId, Saga] = {}
-        keys: list[SagaKey] = []
-        self._at_hand = at_hand = {}
+        misses: list[SagaKey] = []
+        self._hits = hits = {}
         for key in needs.keys:
-            saga = in_flight.get(key[1]) or rung.get(key[1])
+            saga = in_flight.get(key[1]) or due.get(key[1])
             if saga is None:
-                keys.append(key)
+                misses.append(key)
             else:
-                found[key[1]] = at_hand[key] = saga
+                found[key[1]] = hits[key] = saga
         strays = [saga_id for saga_id in needs.strays if saga_id not in found]
-        if keys or strays:
-            found |= await transaction.load(keys, strays)
+        if misses or strays:
+            found |= await transaction.load(misses, strays)
         return found
 
     async def check(self, transaction: Transaction, decision: BatchResult) -> None:
-        """Compare what was at hand and is not saved: nothing is stale by a stale row.
+        """Compare the revisions of cached sagas that the decision used but does not save.
 
         Raises:
-            Conflict: somebody else moved a saga since.
+            Conflict: another coordinator has changed one of them.
         """
-        changed, leant = decision.changes.sagas, decision.revision_sensitive
-        left = {
+        changed, sensitive = decision.changes.sagas, decision.revision_sensitive
+        unchanged = {
             key: saga
-            for key, saga in self._at_hand.items()
-            if key[1] in leant and key[1] not in changed
+            for key, saga in self._hits.items()
+            if key[1] in sensitive and key[1] not in changed
         }
-        if left:
-            found = await transaction.revisions(left)
-            # As they were loaded: meanwhile a sweep may have offered others in their place.
-            for (_, saga_id), saga in left.items():
-                if found.get(saga_id) != saga.revision:
-                    raise Conflict("a saga at hand was moved by somebody else")
+        if unchanged:
+            revisions = await transaction.revisions(unchanged)
+            # Compare the sagas that were loaded, not the entries of now: a sweep may have offered
+            # newer ones meanwhile.
+            for (_, saga_id), saga in unchanged.items():
+                if revisions.get(saga_id) != saga.revision:
+                    raise Conflict("a cached saga was changed by another coordinator")
 
     def offer(self, sagas: Iterable[Saga]) -> None:
-        """Sagas whose timers were just found to ring; what is at hand already is newer."""
+        """Add sagas whose timers are due; entries that exist are newer and stay."""
         for saga in sagas:
             if saga.terms.saga_id not in self._in_flight:
-                self._rung.setdefault(saga.terms.saga_id, saga)
-        self._bound(self._rung)
+                self._due.setdefault(saga.terms.saga_id, saga)
+        self._evict(self._due)
 
     def remember(self, decision: BatchResult) -> None:
-        """Keep what has not ended after a commit, the newest so many.
+        """Keep the newest of the sagas that a commit changed and that have not ended.
 
-        What rang and was answered with nothing new is let go: nothing is expected of it now, and
-        thousands of such would be what pushes everything else out of the processor's cache.
+        A saga whose timer changed nothing is removed. No reply to it is expected soon, and
+        thousands of such entries would push everything else out of the processor's cache.
         """
-        in_flight, rung, changed = self._in_flight, self._rung, decision.changes.sagas
-        for _, saga_id in self._at_hand:
+        in_flight, due, changed = self._in_flight, self._due, decision.changes.sagas
+        for _, saga_id in self._hits:
             if saga_id not in changed:
-                rung.pop(saga_id, None)
+                due.pop(saga_id, None)
         for _, saga_id in decision.changes.forgotten:
             in_flight.pop(saga_id, None)
         for saga_id, change in changed.items():
-            kept = in_flight if rung.pop(saga_id, None) is None else rung
-            kept.pop(saga_id, None)
+            entries = in_flight if due.pop(saga_id, None) is None else due
+            entries.pop(saga_id, None)
             if change.now.wake_at is not None:
-                kept[saga_id] = change.now
-        self._bound(in_flight)
-        self._bound(rung)
+                entries[saga_id] = change.now
+        self._evict(in_flight)
+        self._evict(due)
 
-    def _bound(self, sagas: dict[SagaId, Saga]) -> None:
+    def _evict(self, sagas: dict[SagaId, Saga]) -> None:
         excess = len(sagas) - self._count_max
         if excess > 0:
-            # Found at once: every search for the oldest passes the gaps that the ones before left.
+            # All keys in one pass: deleted entries leave gaps at the start of a dict, which every
+            # new search for the oldest entry would have to step over.
             for saga_id in list(islice(sagas, excess)):
                 del sagas[saga_id]

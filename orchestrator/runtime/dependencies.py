@@ -1,4 +1,4 @@
-"""What a coordinator process reaches: real servers, or those of a simulation."""
+"""Everything outside a coordinator process that it uses: real servers or simulated ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from orchestrator.telemetry import Log, Metrics
 
 @dataclass(frozen=True, slots=True)
 class Dependencies:
-    """What a process reaches, and through what; none of its parts knows more of the world."""
+    """The ports and environment of a process; its parts know nothing else of the outside."""
 
     store: Store
     board: HealthBoard

@@ -1,85 +1,99 @@
-"""How one coordinator stands: whether it may go on, and whether its last attempt succeeded."""
+"""Guards ownership of partitions; tracks readiness."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from orchestrator.errors import Unavailable
+from orchestrator.pacing import Backoff, periodically, retry
 from orchestrator.ports import Clock
 from orchestrator.settings import CoordinatorSettings
 from orchestrator.telemetry import Log, Metrics
 
 T = TypeVar("T")
+_HEARTBEAT_S: Final = 0.1
 
 
 class Rejoin(Exception):
-    """This membership is not trustworthy any more: leave the group and join it again."""
+    """This membership cannot be trusted any more: leave the group and join it again."""
 
 
 class MembershipGuard:
-    """Asked before anything that only the owner of the partitions may do."""
+    """Checked before every action that only the owner of the partitions may take."""
 
     def __init__(
         self,
         settings: CoordinatorSettings,
-        frozen_after_s: float,
+        pause_max_s: float,
         clock: Clock,
         log: Log,
         metrics: Metrics,
     ) -> None:
         self._settings = settings
-        self._frozen_after_s = frozen_after_s
+        self._pause_max_s = pause_max_s
         self._clock = clock
         self._log = log
         self._metrics = metrics
-        self._pulse = clock.monotonic()
+        self._heartbeat_at = clock.monotonic()
         self.progress_at = clock.monotonic()
         self.ready = False  # Whether an assignment is held and the last attempt succeeded.
-        self.lost = False  # Taken away before the batch in hand was finished.
+        self.lost = False  # Whether the partitions were revoked during an unfinished batch.
 
     def begin(self) -> None:
-        """A new membership: whatever the last one lost is forgiven."""
-        self._pulse = self._clock.monotonic()
+        """Start a new membership: failures of the previous one no longer count."""
+        self._heartbeat_at = self._clock.monotonic()
         self.lost = False
 
     def set_ready(self, ready: bool) -> None:
-        """Say whether the last attempt succeeded."""
+        """Record whether the last attempt succeeded."""
         self.ready = ready
         self._metrics.ready.set(ready)
 
     def advanced(self) -> None:
-        """Something was done just now: no restart is needed."""
+        """Record progress, which the watchdog checks."""
         self.progress_at = self._clock.monotonic()
 
     async def heartbeat(self) -> None:
-        """Notice that the process stood still: then others may own its partitions by now."""
-        while True:
-            await asyncio.sleep(0.1)
-            self.check_pulse()
-            self._pulse = self._clock.monotonic()
+        """Detect that the process was paused: another coordinator may own its partitions now.
+
+        Raises:
+            Rejoin: the pause was so long that the group may have given the partitions away.
+        """
+        await periodically(self._beat, _HEARTBEAT_S, wait_first=True)
+
+    async def _beat(self) -> None:
+        self.check_heartbeat()
+        self._heartbeat_at = self._clock.monotonic()
 
     def check_mine(self) -> None:
-        """Whether what is in hand may be finished. Raises Rejoin."""
-        self.check_pulse()
-        if self.lost:
-            raise Rejoin("the partitions were given away while a batch was in hand")
+        """Check that the current batch may be finished.
 
-    def check_pulse(self) -> None:
-        """Whether the process has not stood still. Raises Rejoin."""
-        still = self._clock.monotonic() - self._pulse
-        if still > self._frozen_after_s:
-            raise Rejoin(f"the process stood still for {still:.1f} s")
+        Raises:
+            Rejoin: the partitions belong to another coordinator, or may do so.
+        """
+        self.check_heartbeat()
+        if self.lost:
+            raise Rejoin("the partitions were revoked before the batch was finished")
+
+    def check_heartbeat(self) -> None:
+        """Check that the process was not paused for too long since the last heartbeat.
+
+        Raises:
+            Rejoin: it was.
+        """
+        paused_s = self._clock.monotonic() - self._heartbeat_at
+        if paused_s > self._pause_max_s:
+            raise Rejoin(f"the process was paused for {paused_s:.1f} s")
 
     async def until_available(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Repeat what heals by waiting; the watchdog ends it when it does not."""
-        backoff = self._settings.backoff_min_s
-        while True:
-            try:
-                return await attempt()
-            except Unavailable as away:
-                self.set_ready(False)
-                self._log.warning("batch.retried", why=str(away), records=0)
-                await asyncio.sleep(backoff)
-                backoff = min(backoff * 2, self._settings.backoff_max_s)
+        """Repeat an attempt while it raises Unavailable; only the watchdog limits how long."""
+        return await retry(attempt, self.backoff(), self._log_retry)
+
+    def backoff(self) -> Backoff:
+        """A new back-off with the limits of the settings."""
+        return Backoff(self._settings.backoff_min_s, self._settings.backoff_max_s)
+
+    def _log_retry(self, error: Unavailable) -> None:
+        self.set_ready(False)
+        self._log.warning("batch.retried", why=str(error), records=0)

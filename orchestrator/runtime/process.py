@@ -1,4 +1,4 @@
-"""One coordinator process, put together: the same on real servers and in a simulation."""
+"""Assembles one coordinator process: the same on real servers and in a simulation."""
 
 from __future__ import annotations
 
@@ -32,27 +32,32 @@ class Process:
     health: HealthSync
 
     async def run(self, *beside: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run until the coordinator ends, or any part of it or what is `beside` it fails.
+        """Run until the coordinator ends, or any part of the process or of `beside` fails.
 
         Raises:
             Stop: the process must end with the error's exit code.
         """
-        await self.health.begin()  # An open breaker is known before the first request is read.
+        await self.health.begin()  # Open breakers must be known before the first request is read.
         parts = (self.sweeper.run, self.decisions.run, self.watchdog.run, self.health.run)
         await _first_of(self.coordinator.run(), *(run() for run in (*parts, *beside)))
 
 
 def assembled(
-    world: Dependencies,
+    dependencies: Dependencies,
     decider: Decider,
     admission: AdmissionController,
     settings: CoordinatorSettings,
 ) -> Process:
-    """The parts of a process, which share what is at hand and what rings."""
+    """The parts of a process, which share its cache and its fired timers."""
     cache, fired = SagaCache(settings.recent_sagas_max), FiredTimers()
-    store, bus, clock, log = world.store, world.bus, world.clock, world.log
+    store, bus, clock, log = (
+        dependencies.store,
+        dependencies.bus,
+        dependencies.clock,
+        dependencies.log,
+    )
     coordinator = Coordinator(
-        world, decider, settings, admission=admission, cache=cache, fired=fired
+        dependencies, decider, settings, admission=admission, cache=cache, fired=fired
     )
     sweeper = Sweeper(
         settings=settings,
@@ -62,49 +67,49 @@ def assembled(
         log=log,
         offer=cache.offer,
         fired=fired,
-        share=lambda: PartitionShare(world.partitions, coordinator.numbers),
+        share=lambda: PartitionShare(dependencies.partitions, coordinator.numbers),
         behind=lambda: coordinator.behind or coordinator.recovering,
     )
     return Process(
         coordinator,
         sweeper,
         DecisionPublisher(settings=settings, store=store, bus=bus, clock=clock, log=log),
-        _watchdog(world, coordinator, settings),
-        _health(world, admission, settings),
+        _watchdog(dependencies, coordinator, settings),
+        _health(dependencies, admission, settings),
     )
 
 
 def _watchdog(
-    world: Dependencies, coordinator: Coordinator, settings: CoordinatorSettings
+    dependencies: Dependencies, coordinator: Coordinator, settings: CoordinatorSettings
 ) -> Watchdog:
     return Watchdog(
         coordinator=coordinator,
-        source=world.source,
-        clock=world.clock,
-        metrics=world.metrics,
+        source=dependencies.source,
+        clock=dependencies.clock,
+        metrics=dependencies.metrics,
         progress_s=settings.progress_s,
     )
 
 
 def _health(
-    world: Dependencies, admission: AdmissionController, settings: CoordinatorSettings
+    dependencies: Dependencies, admission: AdmissionController, settings: CoordinatorSettings
 ) -> HealthSync:
     return HealthSync(
         admission=admission,
-        board=world.board,
-        clock=world.clock,
-        log=world.log,
-        metrics=world.metrics,
+        board=dependencies.board,
+        clock=dependencies.clock,
+        log=dependencies.log,
+        metrics=dependencies.metrics,
         every_s=settings.health_s,
     )
 
 
 async def _first_of(main: Coroutine[Any, Any, None], *others: Coroutine[Any, Any, None]) -> None:
-    """Run until the main one ends or any of them fails."""
+    """Run until the main coroutine ends or any of them fails."""
     tasks = [asyncio.create_task(main), *(asyncio.create_task(other) for other in others)]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in tasks:  # The main one first, and not by chance.
+        for task in tasks:  # In a fixed order, so that the failure reported is always the same.
             if task in done:
                 task.result()
     finally:

@@ -1,6 +1,6 @@
-"""The way out: what a committed batch says is published, then its offsets are committed.
+"""Publishes the messages of committed batches, then commits their offsets.
 
-In the order of the commits, and beside the next batch, which is decided meanwhile.
+Batches are published in the order of their commits, while the coordinator decides the next one.
 """
 
 from __future__ import annotations
@@ -8,27 +8,28 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from orchestrator.errors import Unavailable
+from orchestrator.pacing import retry
 from orchestrator.ports import Bus, Outgoing, Partition, Source
 from orchestrator.runtime.membership import MembershipGuard
 from orchestrator.settings import CoordinatorSettings, Phase
 from orchestrator.telemetry import Log, Metrics
 
 Probe = Callable[[Phase], None]
-"""Called at each phase; crash tests hang a signal on it."""
+"""Called at each phase of a batch; crash tests use it to send the process a signal."""
 
 
 def no_probe(_phase: Phase) -> None:
-    """The probe of everyday life."""
+    """The probe of normal operation, which does nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """A batch that is in the database and not yet on its topics.
+    """A batch that is committed and not yet published.
 
-    Nothing more than is still to be done: what a batch leaves behind it fills the processor's cache
-    for the next one.
+    Holds only what publishing needs, so that the rest can be freed.
     """
 
     outgoing: list[Outgoing]
@@ -36,12 +37,12 @@ class Committed:
 
 
 class Publisher:
-    """Holds a few batches that are committed and not yet published, and how far it came."""
+    """Holds the queue of committed batches and the offsets up to which it has published."""
 
     def __init__(
         self,
         settings: CoordinatorSettings,
-        membership: MembershipGuard,
+        guard: MembershipGuard,
         source: Source,
         bus: Bus,
         *,
@@ -50,7 +51,7 @@ class Publisher:
         probe: Probe,
     ) -> None:
         self._settings = settings
-        self._guard = membership
+        self._guard = guard
         self._source = source
         self._bus = bus
         self._log = log
@@ -60,7 +61,7 @@ class Publisher:
         self.begin()
 
     def begin(self) -> None:
-        """A new membership: what the last one left undone is said again by whoever reads it."""
+        """Start with an empty queue: unpublished batches are published by their new owner."""
         self.ahead: asyncio.Queue[Committed] = asyncio.Queue(self._settings.publish_ahead or 1)
 
     async def run(self) -> None:
@@ -74,33 +75,34 @@ class Publisher:
             try:
                 await self._source.commit(batch.offsets)
             except Unavailable as error:
-                # Normal after a rebalance: the records come again, below the stored position.
+                # Normal after a rebalance. The records are delivered again, below the stored
+                # position, so that they are recognised as redelivered.
                 self._log.warning("offsets.not_committed", why=str(error))
             self._probe("after_offsets")
             self.done_offsets.update(batch.offsets)
             self._guard.advanced()
             self.ahead.task_done()
-            del batch  # Before the wait for the next one.
+            del batch  # Frees it before the wait for the next one.
 
     async def _publish(self, batch: Committed) -> None:
-        backoff = self._settings.backoff_min_s
+        backoff = self._guard.backoff()
         for part in self._parts(batch.outgoing):
-            while True:
-                self._guard.check_mine()
-                try:
-                    await self._bus.publish(part)
-                    break
-                except Unavailable as away:
-                    self._guard.set_ready(False)
-                    self._log.warning("publish.retried", why=str(away), records=len(part))
-                    await asyncio.sleep(backoff)
-                    backoff = min(backoff * 2, self._settings.backoff_max_s)
+            attempt, log_retry = partial(self._attempt, part), partial(self._log_retry, part)
+            await retry(attempt, backoff, log_retry)
             self._probe("half_published")
         self._metrics.published.inc(len(batch.outgoing))
         self._guard.set_ready(True)
 
+    async def _attempt(self, part: list[Outgoing]) -> None:
+        self._guard.check_mine()
+        await self._bus.publish(part)
+
+    def _log_retry(self, part: list[Outgoing], error: Unavailable) -> None:
+        self._guard.set_ready(False)
+        self._log.warning("publish.retried", why=str(error), records=len(part))
+
     def _parts(self, outgoing: list[Outgoing]) -> Sequence[list[Outgoing]]:
-        """All at once; in two halves when a crash test listens, so that there is a middle."""
+        """All records at once; in a crash test two halves, so that it can crash between them."""
         if self._probe is no_probe or len(outgoing) < 2:
             return [outgoing] if outgoing else []
         half = len(outgoing) // 2

@@ -1,4 +1,4 @@
-"""What operators hear of a committed batch: counters, and one canonical line per event."""
+"""Reports a committed batch to operators: counters, and one log line for each saga event."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from schemas.times import moment
 
 
 class BatchReport:
-    """Counts and logs; nothing here can fail a batch."""
+    """Counts and logs. It is called after the commit, so the batch is not affected."""
 
     def __init__(self, log: Log, metrics: Metrics) -> None:
         self._log = log
         self._metrics = metrics
 
     def committed(self, arrivals: Sequence[InboundEvent], decision: BatchResult, now: int) -> None:
-        """Tell of a batch that is in the database; `now` in milliseconds."""
+        """Report a batch that was committed; `now` in milliseconds."""
         metrics = self._metrics
         metrics.batches.inc()
         metrics.last_commit.set(now / 1000)
@@ -30,7 +30,7 @@ class BatchReport:
         timers, last = 0, None
         for arrival in arrivals:
             timers += type(arrival.event) is TimerFired
-            if arrival.record is not last:  # What one record says of several comes together.
+            if arrival.record is not last:  # The arrivals of one record are adjacent.
                 last = arrival.record
                 records[arrival.route.channel] += 1
         metrics.batch_records.observe(records.total())
@@ -54,7 +54,7 @@ class BatchReport:
             parked += moved.parked
             if moved.ended and saga.told is not None:
                 ended[saga.told.status] += 1
-            if self._log.says_moves:
+            if self._log.logs_moves:
                 self._log.moved(
                     at,
                     saga_id=saga.terms.saga_id,

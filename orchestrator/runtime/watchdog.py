@@ -1,7 +1,7 @@
-"""Progress, not liveness: records wait and nothing commits means that a restart is the cure.
+"""Ends the process when records wait and none is committed, so that it is restarted.
 
-Consumers that are stuck but alive are the most frequent complaint about every Kafka client in
-Python (`field-notes.md` 1, finding 8).
+It checks progress and not liveness: consumers that are alive but stuck are the most frequent
+complaint about every Kafka client in Python (`field-notes.md` 1, finding 8).
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 
 from orchestrator.errors import NoProgress, Unavailable
+from orchestrator.pacing import periodically
 from orchestrator.ports import Clock, Source
 from orchestrator.runtime.coordinator import Coordinator
 from orchestrator.telemetry import Metrics
 
 
 class Watchdog:
-    """Compares what the broker has with what was done."""
+    """Compares the offsets of the broker with those that were processed."""
 
     def __init__(
         self,
@@ -31,34 +32,30 @@ class Watchdog:
         self._clock = clock
         self._metrics = metrics
         self._progress_s = progress_s
-        self._done: dict[tuple[str, int], int] = {}
 
     async def run(self) -> None:
-        """Look for ever.
+        """Check again and again, until cancelled.
 
         Raises:
-            NoProgress: records wait, or the broker is away, and nothing was done for too long.
+            NoProgress: records wait, or the broker is away, and nothing was processed for too long.
         """
-        every = min(self._progress_s / 10, 5.0)
-        while True:
-            await asyncio.sleep(every)
-            await self.run_once()
+        await periodically(self.run_once, min(self._progress_s / 10, 5.0), wait_first=True)
 
     async def run_once(self) -> None:
-        """Look once."""
+        """Check once."""
         lag = await self.lag()
         if lag is not None:
             self._metrics.lag.set(lag)
         if lag == 0:
             self._coordinator.progress_at = self._clock.monotonic()
             return
-        still = self._clock.monotonic() - self._coordinator.progress_at
-        if still > self._progress_s:
-            waits = "the broker does not answer" if lag is None else f"{lag} records wait"
-            raise NoProgress(f"{waits} and nothing was done for {still:.0f} s; exiting to restart")
+        idle_s = self._clock.monotonic() - self._coordinator.progress_at
+        if idle_s > self._progress_s:
+            cause = "the broker does not answer" if lag is None else f"{lag} records wait"
+            raise NoProgress(f"{cause} and nothing was done for {idle_s:.0f} s; exiting to restart")
 
     async def lag(self) -> int | None:
-        """How many records wait in the partitions held; None: no assignment, or no answer."""
+        """How many records wait in the partitions held; None without assignment or answer."""
         if not self._coordinator.assigned:
             return None
         done = dict(self._coordinator.done_offsets)

@@ -1,1 +1,1 @@
-"""Due timers and decisions of people become records."""
+"""Publishes due timers and operators' decisions as records."""

@@ -1,10 +1,8 @@
-"""Decisions of people become records: leased, published, and leased again if they get lost."""
+"""Publishes operators' decisions as records; one that gets lost is leased and published again."""
 
 from __future__ import annotations
 
-import asyncio
-
-from orchestrator.errors import Unavailable
+from orchestrator.pacing import periodically
 from orchestrator.ports import Bus, Clock, DueDecision, Outgoing, Store
 from orchestrator.settings import CoordinatorSettings
 from orchestrator.telemetry import Log
@@ -18,7 +16,7 @@ _COUNT_MAX = 100
 
 
 class DecisionPublisher:
-    """One loop: find decisions that wait to be carried out and say so on `uprp.internal`."""
+    """Periodically finds decisions to be applied and publishes them on `uprp.internal`."""
 
     def __init__(
         self, *, settings: CoordinatorSettings, store: Store, bus: Bus, clock: Clock, log: Log
@@ -30,16 +28,16 @@ class DecisionPublisher:
         self._log = log
 
     async def run(self) -> None:
-        """Look for ever; what fails is tried again."""
-        while True:
-            await asyncio.sleep(self._settings.decisions_s)
-            try:
-                await self.run_once()
-            except Unavailable as away:
-                self._log.warning("decisions.retried", why=str(away))
+        """Publish periodically, until cancelled; while a server is away, try again."""
+        await periodically(
+            self.run_once,
+            self._settings.decisions_s,
+            on_unavailable=lambda error: self._log.warning("decisions.retried", why=str(error)),
+            wait_first=True,
+        )
 
     async def run_once(self) -> int:
-        """Lease what is to be published now and publish it; how many there were."""
+        """Lease the decisions that are to be published, publish them, and return their number."""
         now = self._clock.now()
         until = now + round(self._settings.sweep_lease_s * 1000)
         due = await self._store.lease_decisions(now, until, _COUNT_MAX)

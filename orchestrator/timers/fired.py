@@ -1,4 +1,4 @@
-"""The timers that ring: published, and not read yet."""
+"""The timers that this coordinator has published and not read back yet."""
 
 from __future__ import annotations
 
@@ -8,30 +8,31 @@ from schemas.ids import SagaId
 
 
 class FiredTimers:
-    """Which sagas' timers this coordinator published and has not read yet.
+    """The sagas whose timers this coordinator has published and not read back yet.
 
-    So that none is published twice while it waits in its topic. In memory only: whoever takes the
-    partitions over publishes what is due once more, and the second reading changes nothing.
+    It keeps a timer from being published twice while its record waits in the topic. It is in memory
+    only: a coordinator that takes partitions over publishes all due timers once more, and reading a
+    timer twice changes nothing.
     """
 
     def __init__(self) -> None:
         self._until: dict[SagaId, int] = {}
 
     def published(self, sagas: Iterable[SagaId], until: int) -> None:
-        """They are about to be published; what is not read by then (ms) is taken for lost."""
+        """Add timers that are about to be published; if not read by `until` (ms), they are lost."""
         self._until.update(dict.fromkeys(sagas, until))
 
     def read(self, sagas: Iterable[SagaId]) -> None:
-        """They were read, and what they led to is committed."""
+        """Remove timers that were read and whose effects are committed."""
         for saga_id in sagas:
             self._until.pop(saga_id, None)
 
     def current(self, now: int) -> list[SagaId]:
-        """Those that still ring; what was not read in time is forgotten."""
-        for saga_id in [one for one, until in self._until.items() if until <= now]:
+        """The timers that are published and not read; removes those that were not read in time."""
+        for saga_id in [saga_id for saga_id, until in self._until.items() if until <= now]:
             del self._until[saga_id]
         return list(self._until)
 
     def forget(self) -> None:
-        """They are somebody else's from now on."""
+        """Remove all: the partitions belong to another coordinator from now on."""
         self._until.clear()

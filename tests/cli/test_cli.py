@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from typer.testing import CliRunner
 
 from adapters.cli.main import app
 from adapters.cli.service import COORDINATOR_EXITS
+from orchestrator.errors import Stop
 from orchestrator.settings import Settings
 from tests.foreign.platform import ROOT, UPRP
 
@@ -94,6 +96,15 @@ def test_every_command_says_in_one_line_what_it_does(path: tuple[str, ...]) -> N
 def test_every_exit_code_of_the_coordinator_is_in_its_help() -> None:
     told = " ".join(uprp("coordinator", "--help").stdout.split())
     assert COORDINATOR_EXITS in told
+    codes = [int(code) for code in re.findall(r"[:,] (\d+) ", COORDINATOR_EXITS)]
+    assert codes == sorted({0, 1, 2, 130} | {stop.exit_code for stop in stops(Stop)})
+
+
+def stops(kind: type[Stop]) -> Iterator[type[Stop]]:
+    """An error that ends the coordinator, and every kind of it."""
+    yield kind
+    for narrower in kind.__subclasses__():
+        yield from stops(narrower)
 
 
 # -- settings -------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Sagas at hand are never believed: whoever moved one meanwhile is noticed."""
+"""The cache of sagas: stale entries are noticed, and it stays within its limits."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -57,23 +57,23 @@ ONE = saga()
 NEEDS = Needs(frozenset({(ONE.terms.key_hash, ONE.terms.saga_id)}), frozenset(), frozenset())
 
 
-LEANT = BatchResult(revision_sensitive={ONE.terms.saga_id})
+SENSITIVE = BatchResult(revision_sensitive={ONE.terms.saga_id})
 
 
 def saved(was: Saga | None, now: Saga) -> BatchResult:
     return BatchResult(changes=Changes(sagas={now.terms.saga_id: Change(was, now)}))
 
 
-async def test_what_is_left_as_it_is_is_compared_with_its_row() -> None:
-    """A reply without its key was taken by another coordinator: what is at hand here is stale."""
+async def test_an_unchanged_saga_is_compared_with_its_row() -> None:
+    """Another coordinator has processed a reply without its key: the entry here is stale."""
     cache, rows = SagaCache(10), Rows(replace(ONE, revision=ONE.revision + 1))
     cache.remember(saved(None, ONE))
     assert await cache.load(rows, NEEDS) == {ONE.terms.saga_id: ONE}
     with pytest.raises(Conflict):
-        await cache.check(rows, LEANT)
+        await cache.check(rows, SENSITIVE)
 
 
-async def test_what_is_saved_needs_no_second_look() -> None:
+async def test_a_saved_saga_is_not_compared() -> None:
     cache, rows = SagaCache(10), Rows(ONE)
     cache.remember(saved(None, ONE))
     await cache.load(rows, NEEDS)
@@ -81,8 +81,8 @@ async def test_what_is_saved_needs_no_second_look() -> None:
     assert rows.loads == 0
 
 
-async def test_what_nothing_was_concluded_from_needs_no_second_look() -> None:
-    """A company that has not heard of a leg says that whatever has become of it meanwhile."""
+async def test_a_saga_that_stays_unchanged_at_any_revision_is_not_compared() -> None:
+    """For example, the reply that a company has not received a leg never changes a saga."""
     cache, rows = SagaCache(10), Rows(replace(ONE, revision=ONE.revision + 1))
     cache.remember(saved(None, ONE))
     await cache.load(rows, NEEDS)
@@ -90,22 +90,22 @@ async def test_what_nothing_was_concluded_from_needs_no_second_look() -> None:
     assert rows.loads == 0
 
 
-async def test_what_was_read_just_now_needs_no_second_look() -> None:
+async def test_a_saga_that_this_batch_loaded_is_not_compared() -> None:
     cache, rows = SagaCache(10), Rows(ONE)
     await cache.load(rows, NEEDS)
-    await cache.check(rows, LEANT)
+    await cache.check(rows, SENSITIVE)
     assert rows.loads == 1
 
 
-async def test_what_is_as_it_was_is_no_conflict() -> None:
+async def test_an_entry_that_is_up_to_date_is_no_conflict() -> None:
     cache, rows = SagaCache(10), Rows(ONE)
     cache.remember(saved(None, ONE))
     await cache.load(rows, NEEDS)
-    await cache.check(rows, LEANT)
+    await cache.check(rows, SENSITIVE)
     assert rows.loads == 1
 
 
-async def test_what_a_sweeper_found_is_at_hand_but_never_instead_of_what_was_saved() -> None:
+async def test_an_offered_saga_is_cached_but_never_replaces_a_saved_one() -> None:
     cache, rows = SagaCache(10), Rows(ONE)
     later = replace(ONE, revision=ONE.revision + 1)
     cache.offer([ONE])
@@ -116,21 +116,21 @@ async def test_what_a_sweeper_found_is_at_hand_but_never_instead_of_what_was_sav
     assert await cache.load(rows, NEEDS) == {ONE.terms.saga_id: later}
 
 
-async def test_what_rang_and_was_answered_with_nothing_new_is_let_go() -> None:
-    """Nothing is expected of it until its next timer, which brings it along."""
+async def test_a_due_saga_is_removed_after_a_batch_that_does_not_change_it() -> None:
+    """No reply is expected before its next timer, and the sweep then offers it again."""
     cache, rows = SagaCache(10), Rows(ONE)
     cache.offer([ONE])
     await cache.load(rows, NEEDS)
     later = replace(ONE, revision=ONE.revision + 1)
-    cache.remember(saved(ONE, later))  # It asks, and is at hand for the answer,
+    cache.remember(saved(ONE, later))  # Its timer sent an inquiry: it stays for the reply.
     assert await cache.load(rows, NEEDS) == {ONE.terms.saga_id: later}
     assert rows.loads == 0
-    cache.remember(BatchResult())  # which changes nothing.
+    cache.remember(BatchResult())  # The reply changes nothing.
     await cache.load(rows, NEEDS)
     assert rows.loads == 1
 
 
-async def test_what_is_in_flight_stays_whatever_is_said_of_it() -> None:
+async def test_a_saga_in_flight_stays_after_a_batch_that_does_not_change_it() -> None:
     cache, rows = SagaCache(10), Rows(ONE)
     cache.remember(saved(None, ONE))
     await cache.load(rows, NEEDS)
@@ -139,15 +139,15 @@ async def test_what_is_in_flight_stays_whatever_is_said_of_it() -> None:
     assert rows.loads == 0
 
 
-async def test_what_is_offered_is_bounded_too() -> None:
+async def test_the_number_of_offered_sagas_is_limited() -> None:
     cache, rows = SagaCache(2), Rows(ONE)
     cache.offer([ONE, saga("r-2"), saga("r-3")])
     assert await cache.load(rows, NEEDS) == {ONE.terms.saga_id: ONE}
     assert rows.loads == 1
 
 
-async def test_what_a_sweeper_finds_does_not_push_out_what_is_in_flight() -> None:
-    """Else thousands that wait again for long cost each redemption a reading of its row."""
+async def test_due_sagas_do_not_evict_those_in_flight() -> None:
+    """Otherwise thousands of waiting sagas would make each redemption read its row again."""
     cache, rows = SagaCache(2), Rows(ONE)
     cache.remember(saved(None, ONE))
     for number in range(2, 6):
@@ -158,7 +158,7 @@ async def test_what_a_sweeper_finds_does_not_push_out_what_is_in_flight() -> Non
     assert rows.loads == 0
 
 
-async def test_the_oldest_of_those_in_flight_make_room() -> None:
+async def test_the_oldest_sagas_in_flight_are_evicted_first() -> None:
     cache, rows = SagaCache(2), Rows(ONE)
     cache.remember(saved(None, ONE))
     for number in range(2, 4):
@@ -167,13 +167,13 @@ async def test_the_oldest_of_those_in_flight_make_room() -> None:
     assert rows.loads == 1
 
 
-async def test_a_sweep_between_loading_and_comparing_changes_nothing() -> None:
-    """What the batch was decided on is compared, though it is not at hand any more."""
+async def test_the_saga_that_was_loaded_is_compared_even_if_it_was_evicted() -> None:
+    """A sweep between loading and comparing may replace the entry."""
     cache, rows = SagaCache(2), Rows(ONE)
     cache.offer([ONE])
     await cache.load(rows, NEEDS)
-    cache.offer([saga("r-2"), saga("r-3")])  # In the place of the first.
-    await cache.check(rows, LEANT)
+    cache.offer([saga("r-2"), saga("r-3")])  # Evicts the first.
+    await cache.check(rows, SENSITIVE)
     moved = Rows(replace(ONE, revision=ONE.revision + 1))
     with pytest.raises(Conflict):
-        await cache.check(moved, LEANT)
+        await cache.check(moved, SENSITIVE)

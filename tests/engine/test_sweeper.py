@@ -1,4 +1,4 @@
-"""Whoever reads a partition publishes its timers: once while they ring, and again when lost."""
+"""A coordinator publishes the due timers of its partitions: once, and again if they get lost."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class World:
 
     sagas: list[Saga] = field(default_factory=lambda: list(DUE))
     published: list[SagaId] = field(default_factory=list)
-    looks: list[int] = field(default_factory=list)
+    swept_from: list[int] = field(default_factory=list)
     time: int = NOW
     share: PartitionShare = field(default_factory=lambda: PartitionShare(1, frozenset({0})))
     away: bool = False
@@ -51,7 +51,7 @@ class World:
     async def due(
         self, since: int, now: int, share: PartitionShare, but: Collection[SagaId], count: int
     ) -> Sequence[Saga]:
-        self.looks.append(since)
+        self.swept_from.append(since)
         if self.lost_while_reading:
             self.share = PartitionShare(1, frozenset())
         found = [
@@ -84,11 +84,11 @@ class World:
         )
 
 
-async def test_what_rings_is_not_published_again_until_it_is_read_or_lost() -> None:
+async def test_a_published_timer_is_not_published_again_until_it_is_read_or_lost() -> None:
     world = World()
     sweeper = world.sweeper()
     assert [await sweeper.run_once() for _ in range(3)] == [3, 0, 0]
-    world.fired.read(IDS[:1])  # Read, and due all the same: another revision than it rang for.
+    world.fired.read(IDS[:1])  # Read, and due again at a new revision.
     world.time += LOOK_BACK_MS
     assert await sweeper.run_once() == 1
     world.time += LEASE_MS
@@ -96,8 +96,8 @@ async def test_what_rings_is_not_published_again_until_it_is_read_or_lost() -> N
     assert world.published == [*IDS, IDS[0], *IDS]
 
 
-async def test_what_could_not_be_published_is_taken_for_lost_in_time() -> None:
-    """It may have been published all the same."""
+async def test_a_timer_that_could_not_be_published_is_published_again_after_the_lease() -> None:
+    """Not before, as it may have been published although publishing failed."""
     world = World(away=True)
     sweeper = world.sweeper()
     with pytest.raises(Unavailable):
@@ -108,7 +108,7 @@ async def test_what_could_not_be_published_is_taken_for_lost_in_time() -> None:
     assert await sweeper.run_once() == 3
 
 
-async def test_only_what_is_read_here_is_published_here() -> None:
+async def test_only_timers_of_the_own_partitions_are_published() -> None:
     found: list[list[SagaId]] = []
     for number in range(2):
         world = World(share=PartitionShare(2, frozenset({number})))
@@ -118,14 +118,14 @@ async def test_only_what_is_read_here_is_published_here() -> None:
     assert World(share=PartitionShare(2, frozenset())).published == []
 
 
-async def test_nothing_is_published_once_the_partitions_are_given_away() -> None:
+async def test_nothing_is_published_after_a_rebalance_during_the_sweep() -> None:
     world = World(lost_while_reading=True)
     assert await world.sweeper().run_once() == 0
     assert world.published == []
     assert world.fired.current(NOW) == []
 
 
-async def test_what_is_due_is_at_hand_when_its_record_is_read() -> None:
+async def test_a_due_saga_is_in_the_cache_when_its_record_is_read() -> None:
     world = World()
     await world.sweeper().run_once()
     needs: Any = type("Needs", (), {"strays": frozenset()})
@@ -133,7 +133,7 @@ async def test_what_is_due_is_at_hand_when_its_record_is_read() -> None:
     assert await world.cache.load(cast("Any", None), needs) == dict(zip(IDS, DUE, strict=True))
 
 
-def test_the_record_is_read_as_what_it_says() -> None:
+def test_a_published_record_decodes_to_its_timers() -> None:
     (said,) = timer_records(DUE, NOW, 1)
     record = Record(said.topic, 0, 1, said.key, said.value, tuple(said.headers))
     arrivals = decode(record, routes({})[said.topic], redelivered=False)
@@ -145,22 +145,22 @@ def test_the_record_is_read_as_what_it_says() -> None:
 
 
 @pytest.mark.parametrize("partitions", (1, 2, 8))
-def test_a_record_tells_of_few_sagas_and_of_one_partition(partitions: int) -> None:
+def test_a_record_has_few_timers_and_all_of_one_partition(partitions: int) -> None:
     many = [saga(f"r-{n}", f"w-{n}", due=NOW) for n in range(TIMERS_A_RECORD * 8 + 3)]
-    rung: list[SagaId] = []
+    found: list[SagaId] = []
     records = timer_records(many, NOW, partitions)
-    for said in records:
-        timers = orjson.loads(said.value or b"")["timers"]
+    for record in records:
+        timers = orjson.loads(record.value or b"")["timers"]
         assert 1 <= len(timers) <= TIMERS_A_RECORD
-        told = murmur2(said.key or b"") % partitions
-        assert {one["bucket"] % partitions for one in timers} == {told}
-        rung += [one["saga_id"] for one in timers]
-    assert sorted(rung) == sorted(one.terms.saga_id for one in many)
-    assert len({dict(said.headers)["ce_id"] for said in records}) == len(records)
+        number = murmur2(record.key or b"") % partitions
+        assert {one["bucket"] % partitions for one in timers} == {number}
+        found += [one["saga_id"] for one in timers]
+    assert sorted(found) == sorted(one.terms.saga_id for one in many)
+    assert len({dict(record.headers)["ce_id"] for record in records}) == len(records)
 
 
-async def test_only_now_and_then_is_looked_at_what_was_looked_at_before() -> None:
-    """What lies behind is mostly dead: timers that have rung. But a row may come late."""
+async def test_a_timer_that_was_committed_late_is_found_by_the_full_rescan() -> None:
+    """Sweeps in between start where the last one ended, and do not find it."""
     world = World()
     sweeper = world.sweeper()
     await sweeper.run_once()
@@ -170,22 +170,22 @@ async def test_only_now_and_then_is_looked_at_what_was_looked_at_before() -> Non
     assert await sweeper.run_once() == 0
     world.time += LOOK_BACK_MS
     assert await sweeper.run_once() == 1
-    assert world.looks == [0, NOW, 0]
+    assert world.swept_from == [0, NOW, 0]
     assert world.published[-1] == late.terms.saga_id
 
 
-async def test_of_more_than_is_published_at_once_nothing_is_passed_over() -> None:
+async def test_a_sweep_continues_where_a_full_one_ended() -> None:
     world = World(count_max=2)
     sweeper = world.sweeper()
     assert [await sweeper.run_once() for _ in range(3)] == [2, 1, 0]
     assert world.published == IDS
 
 
-async def test_what_is_taken_over_is_looked_at_from_the_start() -> None:
+async def test_new_partitions_are_swept_from_the_start() -> None:
     world = World(share=PartitionShare(2, frozenset({0})))
     sweeper = world.sweeper()
     await sweeper.run_once()
     world.share = PartitionShare(2, frozenset({0, 1}))
     await sweeper.run_once()
-    assert world.looks == [0, 0]
+    assert world.swept_from == [0, 0]
     assert sorted(world.published) == sorted(IDS)

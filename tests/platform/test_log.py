@@ -1,20 +1,21 @@
-"""The canonical line of one event of a saga: what operators and their tools read."""
+"""The log line of one event of a saga, and the closed list of all log events."""
 
 from __future__ import annotations
 
 import io
-from typing import Any
+from typing import Any, get_args
 
 import orjson
 import pytest
 
-from orchestrator.telemetry import Log, _Lines
+from orchestrator.settings import ROOT
+from orchestrator.telemetry import Log, LogEvent, _Lines
 
 TS = "2026-11-24T08:00:00.000Z"
 
 
 class _Plain:
-    """A logger for a terminal, which keeps what it was told."""
+    """A logger for a terminal, which records what is logged."""
 
     def __init__(self) -> None:
         self.said: list[dict[str, Any]] = []
@@ -45,3 +46,14 @@ def test_the_line_is_json_whatever_a_partner_says(outcome: str | None) -> None:
     for line, said in zip(lines, plain.said, strict=True):
         assert line == {**said, "level": "info", "ts": TS}
         assert line["outcome"] == outcome
+
+
+def test_every_log_event_is_logged_somewhere() -> None:
+    sources = [
+        path.read_text("utf-8")
+        for package in ("orchestrator", "adapters")
+        for path in (ROOT / package).rglob("*.py")
+    ]
+    for event in get_args(LogEvent):
+        # Once in the list of events, and at least once where it is logged.
+        assert sum(source.count(f'"{event}"') for source in sources) > 1, event

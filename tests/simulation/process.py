@@ -141,7 +141,7 @@ class Process:
         """As `orchestrator.bootstrap` runs it."""
         around = self._around
         log = Log(Ear(around.reach, lambda text: around.write(f"{self.name}: {text}")))
-        log.says_moves = False
+        log.logs_moves = False
         trouble = partial(around.trouble, self.name)
         base = Line(around.database, self._random, trouble, _DATABASE_S)
         wire = Line(around.broker, self._random, trouble, _BROKER_S)
