@@ -15,6 +15,7 @@ from confluent_kafka import Consumer, Message, TopicPartition
 from adapters.cli.request import QUIET
 from schemas import events
 from schemas.events import DEAD_LETTER_TOPIC, Channel
+from schemas.ids import split_leg_id
 
 PLATFORM: Final = "uprp"
 
@@ -40,7 +41,7 @@ class Sight:
     @property
     def leg(self) -> str:
         """The leg that it is about, without the saga's id."""
-        return str(self.data.get("leg_id", ""))[37:]
+        return _path(self.data)
 
     def words(self) -> str:
         """What was said, for a person."""
@@ -131,6 +132,11 @@ def _lines(lines: Iterable[Mapping[str, Any]], count: str = "quantity") -> Itera
         yield f"{_counted(line.get(count))} {line.get('item')}"
 
 
+def _path(data: Mapping[str, Any]) -> str:
+    """The leg that a record is about, without the saga's id."""
+    return split_leg_id(str(data.get("leg_id", "")))[1]
+
+
 def _counted(number: object) -> str:
     return f"{number:,}" if isinstance(number, int) else repr(number)
 
@@ -169,11 +175,11 @@ def _reverse(data: Mapping[str, Any]) -> str:
 
 
 def _inquire(data: Mapping[str, Any]) -> str:
-    return f"what became of {str(data['leg_id'])[37:]}?"
+    return f"what became of {_path(data)}?"
 
 
 def _answered(data: Mapping[str, Any]) -> str:
-    parts = [f"{str(data.get('leg_id'))[37:]}: {data.get('outcome')}"]
+    parts = [f"{_path(data)}: {data.get('outcome')}"]
     if isinstance(data.get("reason"), dict):
         parts.append(str(data["reason"].get("code")))
     lots = [f"{lot['points']:,} of lot {lot['lot']}" for lot in data.get("lots") or ()]
