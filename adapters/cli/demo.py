@@ -21,7 +21,6 @@ from adapters.audit import database as invariants
 from adapters.cli.console import complain, emit_json, stderr, stdout
 from adapters.cli.demo_view import DemoView, tell_end
 from adapters.cli.platform import EXIT_FAILED, EXIT_USAGE, run
-from adapters.cli.request import RequestLine
 from adapters.cli.sandbox import COMPANIES
 from adapters.demo.audit import audit
 from adapters.demo.monitor import Watch
@@ -31,6 +30,7 @@ from adapters.demo.scenarios import FAULTS, REQUESTS, Scene, ScriptError, read_s
 from adapters.demo.setup import Stage, lasting, passing
 from adapters.embedded.environment import FOLDER
 from adapters.embedded.processes import EmbeddedError
+from adapters.kafka.requests import RequestLine
 from adapters.postgres.views import AccountBalance, SagaStory, open_views
 from adapters.sandbox.app import AppError, Apps
 from adapters.sandbox.books import read_books

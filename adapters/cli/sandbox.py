@@ -19,7 +19,7 @@ from rich.table import Table
 
 from adapters.cli.console import complain, emit_json, stdout
 from adapters.cli.platform import read_settings
-from adapters.cli.request import LineError, read_lines
+from adapters.kafka.requests import LineError, read_lines
 from adapters.sandbox.app import AppError, Apps
 from adapters.sandbox.books import Books, CompanyBooks, read_books
 from adapters.sandbox.companies import CompaniesError, load_companies

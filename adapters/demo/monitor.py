@@ -12,7 +12,7 @@ from uuid import uuid4
 import orjson
 from confluent_kafka import Consumer, Message, TopicPartition
 
-from adapters.cli.request import QUIET
+from adapters.kafka.requests import QUIET
 from schemas import events
 from schemas.events import DEAD_LETTER_TOPIC, Channel
 from schemas.ids import split_leg_id

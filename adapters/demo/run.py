@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias
 
-from adapters.cli.request import RequestLine, open_producer, publish
 from adapters.demo.monitor import Sight, Watch
 from adapters.demo.scenarios import Expectation, Scene
+from adapters.kafka.requests import RequestLine, open_producer, publish
 from schemas import events
 from schemas.events import Channel
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from adapters.cli.request import LineError, RequestLine, read_lines
+from adapters.kafka.requests import LineError, RequestLine, read_lines
 from schemas.dead_letters import Disposition
 from schemas.reasons import Code
 from schemas.results import ResultStatus
