@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from adapters.cli.saga import owner, said_in_words
+from adapters.postgres.stories import owner, said_in_words
 from adapters.postgres.views import DecisionLine
 from orchestrator.engine.engine import Engine
 from orchestrator.engine.instance import Leg, Saga

@@ -19,7 +19,6 @@ from adapters.cli.case import (
     foresee,
     standing,
 )
-from adapters.cli.console import emit_json, stderr, stdout
 from adapters.cli.platform import (
     EXIT_CONFLICT,
     EXIT_FAILED,
@@ -29,6 +28,7 @@ from adapters.cli.platform import (
     read_settings,
 )
 from adapters.cli.session import AsJson, SagaId, at_the_desk, refuse, story_of
+from adapters.console import emit_json, stderr, stdout
 from adapters.postgres.decisions import Desk, Proposal
 from adapters.postgres.views import DecisionLine
 from orchestrator.catalogue.loader import load

@@ -18,10 +18,10 @@ import typer
 from confluent_kafka import KafkaException
 
 from adapters.audit import database as invariants
-from adapters.cli.console import complain, emit_json, stderr, stdout
 from adapters.cli.demo_view import DemoView, tell_end
 from adapters.cli.platform import EXIT_FAILED, EXIT_USAGE, run
 from adapters.cli.sandbox import COMPANIES
+from adapters.console import complain, emit_json, stderr, stdout
 from adapters.demo.audit import audit
 from adapters.demo.monitor import Watch
 from adapters.demo.report import Report

@@ -7,7 +7,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from adapters.cli.console import complain, emit_json, stderr, stdout, step
+from adapters.console import complain, emit_json, stderr, stdout, step
 from adapters.demo.services import Services
 from adapters.embedded.doctor import Finding, examine
 from adapters.embedded.environment import FOLDER, DetachedEnvironment, EnvironmentStatus

@@ -18,11 +18,12 @@ from adapters.cli.case import (
     decision_lines,
     standing,
 )
-from adapters.cli.console import emit_json, stdout
 from adapters.cli.decisions import parked_approve, parked_decline, parked_resolve
-from adapters.cli.saga import heading, history, waits_for
+from adapters.cli.saga import heading, history
 from adapters.cli.session import EXITS, AsJson, SagaId, at_the_desk, cases_of, story_of
+from adapters.console import emit_json, stdout
 from adapters.postgres.decisions import Desk, Parked
+from adapters.postgres.stories import waits_for
 from adapters.postgres.views import DecisionLine, SagaStory
 from orchestrator.engine.operator import TWO_PERSONS
 

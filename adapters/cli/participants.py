@@ -11,9 +11,9 @@ import asyncpg
 import typer
 from rich.table import Table
 
-from adapters.cli.console import complain, emit_json, stderr, stdout
 from adapters.cli.platform import EXIT_NOT_FOUND, read_settings, run
 from adapters.clock import SystemClock
+from adapters.console import complain, emit_json, stderr, stdout
 from adapters.postgres.errors import translated
 from adapters.postgres.health import Board, read
 from adapters.postgres.migrate import check

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 import typer
 from pydantic import SecretStr, ValidationError
 
-from adapters.cli.console import complain
+from adapters.console import complain
 from adapters.embedded.environment import FOLDER, DetachedEnvironment
 from orchestrator.catalogue.loader import CatalogueError
 from orchestrator.errors import Stop, Unavailable

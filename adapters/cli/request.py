@@ -11,8 +11,8 @@ import orjson
 import typer
 from confluent_kafka import Consumer, KafkaException
 
-from adapters.cli.console import complain, stderr, stdout
 from adapters.cli.platform import EXIT_FAILED, EXIT_NOT_FOUND, EXIT_USAGE, read_settings
+from adapters.console import complain, stderr, stdout
 from adapters.kafka.requests import (
     Answers,
     LineError,

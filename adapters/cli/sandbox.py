@@ -17,8 +17,8 @@ import typer
 from confluent_kafka import KafkaException
 from rich.table import Table
 
-from adapters.cli.console import complain, emit_json, stdout
 from adapters.cli.platform import read_settings
+from adapters.console import complain, emit_json, stdout
 from adapters.kafka.requests import LineError, read_lines
 from adapters.sandbox.app import AppError, Apps
 from adapters.sandbox.books import Books, CompanyBooks, read_books

@@ -8,8 +8,8 @@ import typer
 import uvloop
 from rich.table import Table
 
-from adapters.cli.console import complain, emit_json, stdout, step
 from adapters.cli.platform import EXIT_USAGE, read_settings, run
+from adapters.console import complain, emit_json, stdout, step
 from adapters.kafka.topics import Plan, TopicAdmin, wanted
 from adapters.postgres.errors import translated
 from adapters.postgres.migrate import migrate

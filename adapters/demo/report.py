@@ -10,9 +10,9 @@ from typing import Any, Final
 import orjson
 
 from adapters.audit.report import Audit as Proved
-from adapters.cli.saga import as_data
 from adapters.demo.audit import Audit
 from adapters.demo.run import Outcome, Played
+from adapters.postgres.stories import as_data
 from adapters.postgres.views import SagaStory
 
 SCHEMA: Final = "uprp.demo/1"

@@ -11,8 +11,8 @@ from uuid import uuid4
 
 from pydantic import SecretStr
 
-from adapters.cli.console import step
 from adapters.cli.platform import read_settings, run
+from adapters.console import step
 from adapters.demo.services import Endpoints, Services
 from adapters.embedded.environment import DetachedEnvironment, Environment, held_back
 from adapters.kafka.topics import TopicAdmin, wanted
