@@ -13,8 +13,8 @@ from rich.table import Table
 
 from adapters.audit.database import Options, audit
 from adapters.audit.report import Audit, Finding
-from adapters.cli.platform import read_settings, run
-from adapters.console import emit_json, stdout
+from adapters.console import emit_json, run, stdout
+from adapters.settings import read_settings
 from orchestrator.catalogue.loader import load
 
 EXIT_BROKEN: Final = 8

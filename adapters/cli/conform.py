@@ -13,14 +13,14 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from adapters.cli.platform import EXIT_FAILED, EXIT_USAGE, read_settings
 from adapters.conform.checks import CELLS
 from adapters.conform.monitors import WATCHES
 from adapters.conform.runner import Report, Result, examine
 from adapters.conform.setup import Patience
 from adapters.conform.terms import Terms, TermsError, read_terms
 from adapters.conform.transport import KafkaLine, TopicsMissingError, coordinators
-from adapters.console import complain, emit_json, stdout, step
+from adapters.console import EXIT_FAILED, EXIT_USAGE, complain, emit_json, stdout, step
+from adapters.settings import read_settings
 from orchestrator.settings import ROOT, KafkaSettings
 
 TERMS: Final = ROOT / "deploy" / "sandbox" / "conform.toml"

@@ -19,18 +19,20 @@ from adapters.cli.case import (
     foresee,
     standing,
 )
-from adapters.cli.platform import (
+from adapters.cli.session import AsJson, SagaId, at_the_desk, refuse, story_of
+from adapters.console import (
     EXIT_CONFLICT,
     EXIT_FAILED,
     EXIT_NOT_FOUND,
     EXIT_REFUSED,
     EXIT_USAGE,
-    read_settings,
+    emit_json,
+    stderr,
+    stdout,
 )
-from adapters.cli.session import AsJson, SagaId, at_the_desk, refuse, story_of
-from adapters.console import emit_json, stderr, stdout
 from adapters.postgres.decisions import Desk, Proposal
 from adapters.postgres.views import DecisionLine
+from adapters.settings import read_settings
 from orchestrator.catalogue.loader import load
 from orchestrator.engine.instance import Saga
 from orchestrator.engine.operator import Action, OperatorDecision

@@ -19,9 +19,8 @@ from confluent_kafka import KafkaException
 
 from adapters.audit import database as invariants
 from adapters.cli.demo_view import DemoView, tell_end
-from adapters.cli.platform import EXIT_FAILED, EXIT_USAGE, run
 from adapters.cli.sandbox import COMPANIES
-from adapters.console import complain, emit_json, stderr, stdout
+from adapters.console import EXIT_FAILED, EXIT_USAGE, complain, emit_json, run, stderr, stdout
 from adapters.demo.audit import audit
 from adapters.demo.monitor import Watch
 from adapters.demo.report import Report

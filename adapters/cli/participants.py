@@ -11,12 +11,12 @@ import asyncpg
 import typer
 from rich.table import Table
 
-from adapters.cli.platform import EXIT_NOT_FOUND, read_settings, run
 from adapters.clock import SystemClock
-from adapters.console import complain, emit_json, stderr, stdout
+from adapters.console import EXIT_NOT_FOUND, complain, emit_json, run, stderr, stdout
 from adapters.postgres.errors import translated
 from adapters.postgres.health import Board, read
 from adapters.postgres.migrate import check
+from adapters.settings import read_settings
 from orchestrator.admission.breaker import Breaker, HealthPolicy, State, WhenUnavailable, merged
 from orchestrator.catalogue.loader import load
 from schemas.times import moment

@@ -11,8 +11,7 @@ import orjson
 import typer
 from confluent_kafka import Consumer, KafkaException
 
-from adapters.cli.platform import EXIT_FAILED, EXIT_NOT_FOUND, EXIT_USAGE, read_settings
-from adapters.console import complain, stderr, stdout
+from adapters.console import EXIT_FAILED, EXIT_NOT_FOUND, EXIT_USAGE, complain, stderr, stdout
 from adapters.kafka.requests import (
     Answers,
     LineError,
@@ -23,6 +22,7 @@ from adapters.kafka.requests import (
     publish,
     read_lines,
 )
+from adapters.settings import read_settings
 from schemas import events
 
 

@@ -10,10 +10,10 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from adapters.cli.platform import EXIT_NOT_FOUND, EXIT_USAGE, read_settings, run
-from adapters.console import complain, emit_json, stdout
+from adapters.console import EXIT_NOT_FOUND, EXIT_USAGE, complain, emit_json, run, stdout
 from adapters.postgres.stories import event_in_words, said_in_words, waits_for
 from adapters.postgres.views import SagaLine, SagaStory, open_views
+from adapters.settings import read_settings
 from orchestrator.engine.instance import Saga
 from orchestrator.engine.results import phase
 from schemas.times import moment

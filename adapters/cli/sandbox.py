@@ -17,8 +17,7 @@ import typer
 from confluent_kafka import KafkaException
 from rich.table import Table
 
-from adapters.cli.platform import read_settings
-from adapters.console import complain, emit_json, stdout
+from adapters.console import EXIT_FAILED, EXIT_USAGE, complain, emit_json, stdout
 from adapters.kafka.requests import LineError, read_lines
 from adapters.sandbox.app import AppError, Apps
 from adapters.sandbox.books import Books, CompanyBooks, read_books
@@ -28,11 +27,10 @@ from adapters.sandbox.faults import Faults, FaultsError, load_rules, parse_rates
 from adapters.sandbox.ledger import LedgerInUseError
 from adapters.sandbox.magic_accounts import MAGIC
 from adapters.sandbox.process import GROUP, Sandbox, SandboxError, Wiring
+from adapters.settings import read_settings
 
 DATA: Final = Path(".uprp/sandbox")
 COMPANIES: Final = Path(__file__).resolve().parents[2] / "deploy" / "sandbox" / "companies.toml"
-EXIT_FAILED: Final = 1
-EXIT_USAGE: Final = 2
 
 Data = Annotated[Path, typer.Option("--data", help="Where the companies keep their books.")]
 

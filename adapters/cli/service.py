@@ -8,11 +8,11 @@ import typer
 import uvloop
 from rich.table import Table
 
-from adapters.cli.platform import EXIT_USAGE, read_settings, run
-from adapters.console import complain, emit_json, stdout, step
+from adapters.console import EXIT_USAGE, complain, emit_json, run, stdout, step
 from adapters.kafka.topics import Plan, TopicAdmin, wanted
 from adapters.postgres.errors import translated
 from adapters.postgres.migrate import migrate
+from adapters.settings import read_settings
 from orchestrator.bootstrap import run_coordinator
 from orchestrator.catalogue.loader import CatalogueError, load
 

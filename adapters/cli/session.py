@@ -10,10 +10,10 @@ from uuid import UUID
 import typer
 
 from adapters.cli.case import Case, engine_of
-from adapters.cli.platform import EXIT_NOT_FOUND, EXIT_USAGE, read_settings, run
-from adapters.console import complain
+from adapters.console import EXIT_NOT_FOUND, EXIT_USAGE, complain, run
 from adapters.postgres.decisions import Desk, Parked, open_desk
 from adapters.postgres.views import SagaStory
+from adapters.settings import read_settings
 from orchestrator.catalogue.loader import load
 
 T = TypeVar("T")

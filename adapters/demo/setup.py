@@ -11,12 +11,12 @@ from uuid import uuid4
 
 from pydantic import SecretStr
 
-from adapters.cli.platform import read_settings, run
-from adapters.console import step
+from adapters.console import run, step
 from adapters.demo.services import Endpoints, Services
 from adapters.embedded.environment import DetachedEnvironment, Environment, held_back
 from adapters.kafka.topics import TopicAdmin, wanted
 from adapters.postgres.migrate import migrate
+from adapters.settings import read_settings
 from orchestrator.catalogue.loader import Catalogue, load
 from orchestrator.settings import Settings
 
