@@ -11,6 +11,8 @@ import pytest
 from adapters.embedded.postgres import EmbeddedPostgres
 from adapters.postgres.decisions import Desk, Proposal, open_desk
 from adapters.postgres.migrate import migrate
+from adapters.postgres.queries import sql
+from adapters.postgres.rows import time_of
 from adapters.postgres.store import PostgresStore
 from adapters.postgres.views import DecisionLine
 from orchestrator.engine.operator import Action, OperatorDecision
@@ -176,10 +178,10 @@ async def test_the_query_that_runs_every_second_reads_an_index(
     await desk._connection.execute("analyze decision")
 
     async def plan() -> bool:
-        rows = await desk._connection.fetch(
-            "explain select key_hash, id, saga_id from decision where due_at <= now()"
-            " order by due_at limit 100"
-        )
-        return any("decision_due" in row[0] for row in rows)
+        now = time_of(FUTURE)
+        async with store.connection() as connection:
+            rows = await connection.fetch(f"explain {sql('lease_decisions')}", now, now, 100)
+        text = "\n".join(row[0] for row in rows)
+        return "decision_due" in text and "Seq Scan on decision" not in text
 
     await eventually(plan, 5, "the partial index serves it")
