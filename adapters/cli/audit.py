@@ -13,13 +13,13 @@ from rich.table import Table
 
 from adapters.audit.database import Options, audit
 from adapters.audit.report import Audit, Finding
+from adapters.cli.options import AsJson
 from adapters.console import emit_json, run, stdout
 from adapters.settings import read_settings
 from orchestrator.catalogue.loader import load
 
 EXIT_BROKEN: Final = 8
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Names = Annotated[
     int, typer.Option(min=1, max=1_000, help="How many are named for each broken invariant.")
 ]

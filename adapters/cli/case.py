@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from adapters.postgres.rows import ms_at
 from adapters.postgres.stories import owner, said_in_words
 from adapters.postgres.views import DecisionLine
 from orchestrator.engine.engine import Engine
@@ -90,7 +91,7 @@ class Case:
     def preview(self, leg: Leg, action: Action) -> str:
         """What would follow at once from a decision."""
         ruling = OperatorDecision(leg.decision + 1, action)
-        found = foresee(self.engine, self.saga, leg.path, ruling, _ms(self.now))
+        found = foresee(self.engine, self.saga, leg.path, ruling, ms_at(self.now))
         return found.in_words() if isinstance(found, Foreseen) else found
 
 
@@ -140,10 +141,6 @@ def of(saga: Saga, leg: Leg, amount: int) -> str:
 
 def _times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
-
-
-def _ms(at: datetime) -> int:
-    return round(at.timestamp() * 1000)
 
 
 def age(since: datetime, now: datetime) -> str:

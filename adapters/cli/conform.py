@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from adapters.cli.options import AsJson
 from adapters.conform.checks import CELLS
 from adapters.conform.monitors import WATCHES
 from adapters.conform.runner import Report, Result, examine
@@ -69,7 +70,7 @@ def conform(
     beside_coordinator: Annotated[
         bool, typer.Option("--beside-coordinator", help="Go on although a coordinator is running.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Try every promise of a participant by playing its platform on Kafka."""
     given: dict[str, Any] = {

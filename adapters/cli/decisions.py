@@ -19,7 +19,8 @@ from adapters.cli.case import (
     foresee,
     standing,
 )
-from adapters.cli.session import AsJson, SagaId, at_the_desk, refuse, story_of
+from adapters.cli.options import AsJson
+from adapters.cli.session import SagaId, at_the_desk, refuse, story_of
 from adapters.console import (
     EXIT_CONFLICT,
     EXIT_FAILED,
@@ -31,6 +32,7 @@ from adapters.console import (
     stdout,
 )
 from adapters.postgres.decisions import Desk, Proposal
+from adapters.postgres.rows import ms_at
 from adapters.postgres.views import DecisionLine
 from adapters.settings import read_settings
 from orchestrator.catalogue.loader import load
@@ -174,7 +176,7 @@ def _tell(foreseen: Foreseen, line: DecisionLine | None, *, as_json: bool) -> No
 def _allowed(saga: Saga, path: str, ruling: OperatorDecision, *, decline: int = 0) -> Foreseen:
     """What would follow; exits with 6 when it is not allowed now."""
     engine = engine_of(saga, load(read_settings().deploy).policies)
-    now = round(datetime.now(UTC).timestamp() * 1000)
+    now = ms_at(datetime.now(UTC))
     found = foresee(engine, saga, path, ruling, now)
     if isinstance(found, str):
         show = f"parked show {saga.terms.saga_id}"

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from shutil import which
-from types import FrameType
 from typing import Annotated, Final
 
 import orjson
@@ -27,7 +24,7 @@ from adapters.demo.report import Report
 from adapters.demo.run import LOOK_S, Before, play
 from adapters.demo.scenarios import FAULTS, REQUESTS, Scene, ScriptError, read_scenes
 from adapters.demo.setup import Stage, lasting, passing
-from adapters.embedded.environment import FOLDER
+from adapters.embedded.environment import FOLDER, exiting_on
 from adapters.embedded.processes import EmbeddedError
 from adapters.kafka.requests import RequestLine
 from adapters.postgres.views import AccountBalance, SagaStory, open_views
@@ -76,7 +73,11 @@ def demo(
         raise typer.Exit(EXIT_USAGE)
     try:
         scenes = read_scenes(requests)
-        with _unwinding(), lasting(FOLDER, faults) if keep else passing(faults) as stage:
+        # A closed terminal is to end it in order, as Ctrl-C does.
+        with (
+            exiting_on(signal.SIGTERM, signal.SIGHUP),
+            lasting(FOLDER, faults) if keep else passing(faults) as stage,
+        ):
             found = _perform(scenes, stage, as_json, began)
             found.write(report)
     except ScriptError as error:
@@ -164,18 +165,3 @@ def _tell_how_to_talk(stage: Stage) -> None:
     )
     for line in lines:
         console.print(line, markup=False)
-
-
-@contextmanager
-def _unwinding() -> Generator[None]:
-    """SIGTERM and a closed terminal unwind the stack as Ctrl-C does, from first to last."""
-
-    def leave(number: int, _frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -19,8 +19,9 @@ from adapters.cli.case import (
     standing,
 )
 from adapters.cli.decisions import parked_approve, parked_decline, parked_resolve
+from adapters.cli.options import AsJson
 from adapters.cli.saga import heading, history
-from adapters.cli.session import EXITS, AsJson, SagaId, at_the_desk, cases_of, story_of
+from adapters.cli.session import EXITS, SagaId, at_the_desk, cases_of, story_of
 from adapters.console import emit_json, stdout
 from adapters.postgres.decisions import Desk, Parked
 from adapters.postgres.stories import waits_for

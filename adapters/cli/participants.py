@@ -7,15 +7,16 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
-import asyncpg
 import typer
 from rich.table import Table
 
+from adapters.cli.options import AsJson
 from adapters.clock import SystemClock
 from adapters.console import EXIT_NOT_FOUND, complain, emit_json, run, stderr, stdout
 from adapters.postgres.errors import translated
 from adapters.postgres.health import Board, read
 from adapters.postgres.migrate import check
+from adapters.postgres.views import connected
 from adapters.settings import read_settings
 from orchestrator.admission.breaker import Breaker, HealthPolicy, State, WhenUnavailable, merged
 from orchestrator.catalogue.loader import load
@@ -55,7 +56,7 @@ def participants_commands(app: typer.Typer) -> None:
 def participants(
     participant: Annotated[str | None, typer.Argument(help="Only this one.")] = None,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show how each participant is doing, and what becomes of new redemptions with it."""
     settings = read_settings()
@@ -82,12 +83,9 @@ def participants(
 async def _read(dsn: str, deploy: Any) -> tuple[Board, Mapping[str, HealthPolicy]]:
     policies = load(deploy).health
     with translated():
-        connection = await asyncpg.connect(dsn, timeout=10)
-        try:
+        async with connected(dsn) as connection:
             await check(connection)
             return await read(connection), policies
-        finally:
-            await connection.close()
 
 
 def standings(board: Board, policies: Mapping[str, HealthPolicy], now: int) -> Iterator[Standing]:

@@ -12,13 +12,13 @@ import typer
 from confluent_kafka import Consumer, KafkaException
 
 from adapters.console import EXIT_FAILED, EXIT_NOT_FOUND, EXIT_USAGE, complain, stderr, stdout
+from adapters.kafka.partner import open_producer
 from adapters.kafka.requests import (
     Answers,
     LineError,
     RequestLine,
     hear,
     listen,
-    open_producer,
     publish,
     read_lines,
 )
@@ -48,10 +48,7 @@ def request(
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text("utf-8")
         lines = list(read_lines(text))
-    except (OSError, UnicodeDecodeError) as error:
-        complain(f"{file}: {error}")
-        raise typer.Exit(EXIT_USAGE) from None
-    except LineError as error:
+    except (OSError, UnicodeDecodeError, LineError) as error:
         complain(f"{file}: {error}")
         raise typer.Exit(EXIT_USAGE) from None
     listener = None

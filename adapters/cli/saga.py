@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from adapters.cli.options import AsJson
 from adapters.console import EXIT_NOT_FOUND, EXIT_USAGE, complain, emit_json, run, stdout
 from adapters.postgres.stories import event_in_words, said_in_words, waits_for
 from adapters.postgres.views import SagaLine, SagaStory, open_views
@@ -17,8 +18,6 @@ from adapters.settings import read_settings
 from orchestrator.engine.instance import Saga
 from orchestrator.engine.results import phase
 from schemas.times import moment
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 def saga_commands(app: typer.Typer) -> None:

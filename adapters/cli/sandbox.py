@@ -4,12 +4,11 @@ import signal
 import sqlite3
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import orjson
 import structlog
@@ -17,8 +16,9 @@ import typer
 from confluent_kafka import KafkaException
 from rich.table import Table
 
+from adapters.cli.options import AsJson
 from adapters.console import EXIT_FAILED, EXIT_USAGE, complain, emit_json, stdout
-from adapters.kafka.requests import LineError, read_lines
+from adapters.kafka.requests import LineError, line_of, read_objects
 from adapters.sandbox.app import AppError, Apps
 from adapters.sandbox.books import Books, CompanyBooks, read_books
 from adapters.sandbox.companies import CompaniesError, load_companies
@@ -90,7 +90,7 @@ def sandbox(
 def books(
     data: Data = DATA,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what the companies know, also while they run; exit code 1 if books do not balance."""
     try:
@@ -126,7 +126,10 @@ def deduct(
     """
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text("utf-8")
-        lines = [line for _, line in zip(read_lines(text), _objects(text), strict=True)]
+        lines = []
+        for number, found in read_objects(text):
+            line_of(number, found)  # What could not be published is refused before it is deducted.
+            lines.append(found)
         apps = Apps(load_companies(companies), data)
     except (OSError, UnicodeDecodeError, LineError, CompaniesError) as error:
         complain(f"{file}: {error}")
@@ -139,12 +142,6 @@ def deduct(
                 complain(f"{error}\nnext: uprp sandbox-books --data {data}")
                 raise typer.Exit(EXIT_FAILED) from None
         sys.stdout.write(orjson.dumps(line).decode() + "\n")
-
-
-def _objects(text: str) -> Iterator[dict[str, Any]]:
-    for content in text.splitlines():
-        if content.strip() and not content.lstrip().startswith("#"):
-            yield orjson.loads(content)
 
 
 def _document(found: Books, problems: tuple[str, ...]) -> dict[str, object]:

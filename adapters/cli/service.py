@@ -8,6 +8,7 @@ import typer
 import uvloop
 from rich.table import Table
 
+from adapters.cli.options import AsJson
 from adapters.console import EXIT_USAGE, complain, emit_json, run, stdout, step
 from adapters.kafka.topics import Plan, TopicAdmin, wanted
 from adapters.postgres.errors import translated
@@ -16,7 +17,6 @@ from adapters.settings import read_settings
 from orchestrator.bootstrap import run_coordinator
 from orchestrator.catalogue.loader import CatalogueError, load
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 COORDINATOR_EXITS: Final = (
     "Exit codes: 0 drained, 1 failed, 2 wrong settings, 4 schema too old, 5 too many dead letters,"
     " 6 no progress, 7 topics not as needed, 130 stopped by a second signal."

@@ -23,7 +23,6 @@ EXITS: Final = (
     " decision, 4 schema too old, 5 another decision is open or it is settled already, 6 refused:"
     " it is not allowed now, or needs another person."
 )
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 SagaId = Annotated[str, typer.Argument(metavar="ID", help="The saga's id.")]
 
 

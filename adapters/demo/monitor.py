@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from types import TracebackType
 from typing import Any, Final, Self
-from uuid import uuid4
 
 import orjson
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Message
 
-from adapters.kafka.requests import QUIET
+from adapters.kafka.partner import PATIENCE_S, open_consumer, read_from_now
 from schemas import events
 from schemas.events import DEAD_LETTER_TOPIC, Channel
 from schemas.ids import split_leg_id
@@ -58,37 +56,17 @@ class Watch:
     """Reads the topics of some participants, and the dead letters, from where they end now."""
 
     def __init__(self, servers: str, participants: Iterable[str]) -> None:
-        self._consumer = Consumer(
-            {
-                "bootstrap.servers": servers,
-                "group.id": f"uprp-demo-{uuid4()}",
-                "enable.auto.commit": False,
-                "fetch.wait.max.ms": 50,
-                "log_level": QUIET,
-            }
-        )
+        self._consumer = open_consumer(servers, "demo", fetch_wait_max_ms=50)
         self._topics = {DEAD_LETTER_TOPIC} | {
             events.topic_of(name, channel) for name in participants for channel in _SIDES
         }
 
     def __enter__(self) -> Self:
         """Note where the topics end. Raises KafkaException."""
-        topics = self._consumer.list_topics(timeout=15).topics
-        found = []
-        for topic in sorted(self._topics & set(topics)):
-            for number in topics[topic].partitions:
-                place = TopicPartition(topic, number)
-                place.offset = self._consumer.get_watermark_offsets(place, timeout=15)[1]
-                found.append(place)
-        self._consumer.assign(found)
+        read_from_now(self._consumer, self._topics, PATIENCE_S)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._consumer.close()
 
     def look(self, wait_s: float) -> list[Sight]:

@@ -10,7 +10,8 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from adapters.demo.monitor import Sight, Watch
 from adapters.demo.scenarios import Expectation, Scene
-from adapters.kafka.requests import RequestLine, open_producer, publish
+from adapters.kafka.partner import open_producer
+from adapters.kafka.requests import RequestLine, publish
 from schemas import events
 from schemas.events import Channel
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from adapters.kafka.requests import LineError, RequestLine, read_lines
+from adapters.kafka.requests import LineError, RequestLine, line_of, read_objects
 from schemas.dead_letters import Disposition
 from schemas.reasons import Code
 from schemas.results import ResultStatus
@@ -76,15 +76,10 @@ def read_scenes(folder: Path = REQUESTS) -> tuple[Scene, ...]:
 def _scenes(path: Path) -> Iterable[Scene]:
     try:
         text = path.read_text("utf-8")
-        lines = list(read_lines(text))
+        lines = [(line_of(at, found), found) for at, found in read_objects(text)]
     except (OSError, UnicodeDecodeError, LineError) as error:
         raise ScriptError(f"{path}: {error}") from error
-    told: list[dict[str, Any]] = [
-        orjson.loads(content)
-        for content in text.splitlines()
-        if content.strip() and not content.lstrip().startswith("#")
-    ]
-    for number, (line, found) in enumerate(zip(lines, told, strict=True), 1):
+    for number, (line, found) in enumerate(lines, 1):
         try:
             expect = Expectation.model_validate(found.get("expect"))
         except ValidationError as error:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Final, Literal, Self
 
 from adapters.embedded.caches import lock, locked
@@ -66,12 +66,7 @@ class Environment:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -212,14 +207,23 @@ def _sigterm_as_exit() -> Generator[None]:
         yield
         return
 
+    with exiting_on(signal.SIGTERM):
+        yield
+
+
+@contextmanager
+def exiting_on(*numbers: signal.Signals) -> Generator[None]:
+    """Let these signals unwind the stack, as Ctrl-C does: SystemExit with 128 and the number."""
+
     def leave(number: int, _frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
-    signal.signal(signal.SIGTERM, leave)
+    before = {number: signal.signal(number, leave) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

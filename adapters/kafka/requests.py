@@ -1,26 +1,24 @@
-"""Requests as a partner publishes them: lines of a file, a producer, and the results that come."""
+"""Requests as an origin publishes them from a file of lines, and the results that come back."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import uuid4
 
 import orjson
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, Producer
 
+from adapters.kafka import partner
+from adapters.kafka.partner import Outgoing
 from schemas import events
 from schemas.envelope import Envelope, rfc3339, source_of
 from schemas.events import Channel, topic_of
 from schemas.ids import partition_key
 
-QUIET: Final = 2
-"""librdkafka's level: what goes wrong is raised or told in our words, not logged over them."""
-
 _POLL_S: Final = 0.2
-_PATIENCE_S: Final = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +45,13 @@ class LineError(ValueError):
     """A line of a request file that cannot be published: which one, and why."""
 
 
-def read_lines(text: str) -> Iterator[RequestLine]:
-    """The lines of a request file: `{"origin": "alipayhk", "data": {"request_id": ...}}`.
+def read_objects(text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The JSON objects of a request file, each with the number of its line.
 
-    `type` and `id` may be given. `raw` in place of `data` publishes a value as it stands, to see
-    what the platform does with it.
+    Empty lines and those that begin with `#` are left out.
 
     Raises:
-        LineError: with the number of the line.
+        LineError: a line is no JSON object that names its origin.
     """
     for number, content in enumerate(text.splitlines(), 1):
         if not content.strip() or content.lstrip().startswith("#"):
@@ -65,19 +62,40 @@ def read_lines(text: str) -> Iterator[RequestLine]:
             raise LineError(f"line {number}: is not JSON: {error}") from None
         if not isinstance(found, dict) or not isinstance(found.get("origin"), str):
             raise LineError(f"line {number}: origin: is missing; write who asks")
-        data, raw = found.get("data"), found.get("raw")
-        if not isinstance(data, dict) and not isinstance(raw, str):
-            raise LineError(f"line {number}: data: is missing or not an object")
-        origin = found["origin"]
-        known = {name: found[alias] for alias, name in _OPTIONAL if alias in found}
-        for alias, name in _OPTIONAL:
-            if not isinstance(known.get(name, ""), str):
-                raise LineError(f"line {number}: {alias}: is not a string")
-        if not isinstance(data, dict):
-            yield RequestLine(origin, str(raw).encode(), None, **known)
-        else:
-            key = partition_key(origin, str(data.get("account", ""))).encode()
-            yield RequestLine(origin, orjson.dumps(data), key, **known)
+        yield number, found
+
+
+def read_lines(text: str) -> Iterator[RequestLine]:
+    """The lines of a request file: `{"origin": "alipayhk", "data": {"request_id": ...}}`.
+
+    `type` and `id` may be given. `raw` in place of `data` publishes a value as it stands, to see
+    what the platform does with it.
+
+    Raises:
+        LineError: with the number of the line.
+    """
+    for number, found in read_objects(text):
+        yield line_of(number, found)
+
+
+def line_of(number: int, found: Mapping[str, Any]) -> RequestLine:
+    """The request line that an object of a request file stands for.
+
+    Raises:
+        LineError: with the number of the line.
+    """
+    data, raw = found.get("data"), found.get("raw")
+    if not isinstance(data, dict) and not isinstance(raw, str):
+        raise LineError(f"line {number}: data: is missing or not an object")
+    origin = found["origin"]
+    known = {name: found[alias] for alias, name in _OPTIONAL if alias in found}
+    for alias, name in _OPTIONAL:
+        if not isinstance(known.get(name, ""), str):
+            raise LineError(f"line {number}: {alias}: is not a string")
+    if not isinstance(data, dict):
+        return RequestLine(origin, str(raw).encode(), None, **known)
+    key = partition_key(origin, str(data.get("account", ""))).encode()
+    return RequestLine(origin, orjson.dumps(data), key, **known)
 
 
 _OPTIONAL: Final = (("type", "type"), ("id", "event_id"))
@@ -98,65 +116,26 @@ class Answers:
         return (line.origin, str(data.get("request_id"))) in self.final
 
 
-def open_producer(servers: str, patience_s: float = _PATIENCE_S) -> Producer:
-    """A producer that any partner could have; it connects when it has something to publish."""
-    return Producer(
-        {
-            "bootstrap.servers": servers,
-            "enable.idempotence": True,
-            "partitioner": "murmur2_random",  # Java's: all of an account on one partition.
-            "message.timeout.ms": round(patience_s * 1000),
-            "log_level": QUIET,
-        }
-    )
-
-
-def publish(producer: Producer, lines: list[RequestLine]) -> None:
+def publish(producer: Producer, lines: Iterable[RequestLine]) -> None:
     """Publish every line and wait until the broker has it.
 
     Raises:
         KafkaException: when it could not be delivered.
     """
-    failures: list[Any] = []
-
-    def delivered(error: Any, _message: Any) -> None:
-        if error is not None:
-            failures.append(error)
-
-    for line in lines:
-        now = rfc3339(datetime.now(UTC))
-        producer.produce(
-            line.topic,
-            key=line.key,
-            value=line.value,
-            headers=line.headers(now),
-            on_delivery=delivered,
-        )
-    producer.flush(20)
-    if failures:
-        raise KafkaException(failures[0])
-
-
-def listen(servers: str, origins: set[str], patience_s: float = _PATIENCE_S) -> Consumer:
-    """A consumer at the end of the origins' results topics."""
-    consumer = Consumer(
-        {
-            "bootstrap.servers": servers,
-            "group.id": f"uprp-cli-{uuid4()}",
-            "enable.auto.commit": False,
-            "log_level": QUIET,
-        }
+    partner.publish(
+        producer,
+        (
+            Outgoing(line.topic, line.key, line.value, line.headers(rfc3339(datetime.now(UTC))))
+            for line in lines
+        ),
     )
-    topics = consumer.list_topics(timeout=patience_s).topics
-    wanted = []
-    for origin in sorted(origins):
-        topic = topic_of(origin, Channel.RESULTS)
-        for number in topics[topic].partitions if topic in topics else ():
-            _, end = consumer.get_watermark_offsets(
-                TopicPartition(topic, number), timeout=patience_s
-            )
-            wanted.append(TopicPartition(topic, number, end))
-    consumer.assign(wanted)
+
+
+def listen(servers: str, origins: Iterable[str], patience_s: float) -> Consumer:
+    """A consumer at the end of the origins' results topics. Raises KafkaException."""
+    consumer = partner.open_consumer(servers, "cli")
+    topics = [topic_of(origin, Channel.RESULTS) for origin in origins]
+    partner.read_from_now(consumer, topics, patience_s)
     return consumer
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
 from adapters.postgres.queries import sql
+from adapters.postgres.rows import ms_at
 from adapters.postgres.store import PostgresStore
 from orchestrator.admission.board import HealthReport, SharedHealth
 from orchestrator.admission.breaker import Breaker, Counts, State, Window
 from orchestrator.admission.gate import Slot
+from schemas.times import moment
 
 HEARTBEAT = ""
 """The participant of the row by which a coordinator says that it is alive."""
@@ -33,7 +34,7 @@ class PostgresHealth:
         mine = self._store.instance
         async with self._store.connection() as connection:
             await connection.execute(
-                sql("share_health"), mine, _time(now), names, revisions, windows
+                sql("share_health"), mine, moment(now), names, revisions, windows
             )
             found = await read(connection)
         alive = sorted(one for one, at in found.heard.items() if at >= alive_since)
@@ -51,16 +52,16 @@ class PostgresHealth:
                 expected,
                 to.revision,
                 to.state.value,
-                _time(to.since),
-                None if to.until is None else _time(to.until),
+                moment(to.since),
+                None if to.until is None else moment(to.until),
             )
         return done.endswith(" 1")
 
     async def tidy(self, before: int) -> None:
         """Forget coordinators that are gone; what they added up stays."""
         async with self._store.connection() as connection:
-            await connection.execute(sql("fold_in_flight"), _time(before))
-            await connection.execute(sql("forget_health"), _time(before))
+            await connection.execute(sql("fold_in_flight"), moment(before))
+            await connection.execute(sql("forget_health"), moment(before))
 
 
 class Board:
@@ -70,7 +71,7 @@ class Board:
         self, health: Sequence[Any], loads: Sequence[Any], breakers: Sequence[Any]
     ) -> None:
         self.heard = {
-            row["instance"]: _ms(row["seen_at"])
+            row["instance"]: ms_at(row["seen_at"])
             for row in health
             if row["participant"] == HEARTBEAT
         }
@@ -84,8 +85,8 @@ class Board:
             row["participant"]: Breaker(
                 row["revision"],
                 State(row["state"]),
-                _ms(row["since"]),
-                None if row["until"] is None else _ms(row["until"]),
+                ms_at(row["since"]),
+                None if row["until"] is None else ms_at(row["until"]),
             )
             for row in breakers
         }
@@ -109,11 +110,3 @@ def encode(window: Window) -> str:
 def decode(text: str) -> Window:
     """The same, read."""
     return {slot: Counts(*counts) for slot, *counts in orjson.loads(text)}
-
-
-def _time(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
-
-
-def _ms(found: datetime) -> int:
-    return round(found.timestamp() * 1000)

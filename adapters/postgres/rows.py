@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from orchestrator.engine.operator import Action, OperatorDecision
 from orchestrator.engine.results import phase
 from orchestrator.ports import Case, DecisionOutcome
 from orchestrator.sagas import KINDS
+from schemas.times import moment
 
 COLUMNS: Final = {
     "saga": (
@@ -39,15 +40,20 @@ COLUMNS: Final = {
 two microseconds a row more. A row that exists is a conflict, seen by the primary key."""
 
 
+def ms_at(found: datetime) -> int:
+    """A time as milliseconds since 1970."""
+    return round(found.timestamp() * 1000)
+
+
 def ms_of(found: datetime | None) -> int | None:
-    """Milliseconds since 1970."""
-    return None if found is None else round(found.timestamp() * 1000)
+    """A time as milliseconds since 1970; None stays None."""
+    return None if found is None else ms_at(found)
 
 
 @lru_cache(maxsize=4_096)
 def time_of(milliseconds: int | None) -> datetime | None:
     """The same moment for the driver; a batch has few of them."""
-    return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)
+    return None if milliseconds is None else moment(milliseconds)
 
 
 def begun_row(saga: Saga) -> tuple[Any, ...]:

@@ -20,6 +20,7 @@ from adapters.postgres.rows import (
     case_row,
     letter_row,
     moved_row,
+    ms_at,
     ruling_from,
     saga_from,
     settled_row,
@@ -129,7 +130,7 @@ class PostgresStore:
         """What a restored database still lacks."""
         return {
             (row["topic"], row["partition"]): RecoveryRange(
-                row["recover_until"], round(row["recover_since"].timestamp() * 1000)
+                row["recover_until"], ms_at(row["recover_since"])
             )
             for row in await self._fetch("read_recovery")
         }

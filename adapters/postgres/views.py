@@ -11,12 +11,11 @@ from typing import Any
 import asyncpg
 import orjson
 
-from adapters.postgres.errors import AWAY
+from adapters.postgres.errors import translated
 from adapters.postgres.queries import sql
 from adapters.postgres.rows import saga_from
 from orchestrator.engine.instance import Saga
 from orchestrator.engine.operator import TWO_PERSONS, Action, OperatorDecision
-from orchestrator.errors import Unavailable
 from orchestrator.ports import SagaKey
 from schemas.ids import SagaId
 
@@ -192,10 +191,8 @@ async def open_views(dsn: str) -> AsyncIterator[Views]:
 @asynccontextmanager
 async def connected(dsn: str) -> AsyncIterator[Any]:
     """A connection of its own. Raises Unavailable while the database is away."""
-    try:
+    with translated():
         connection = await asyncpg.connect(dsn, timeout=10)
-    except AWAY as error:
-        raise Unavailable(f"PostgreSQL: {error or type(error).__name__}") from error
     try:
         yield connection
     finally:
