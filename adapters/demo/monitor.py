@@ -1,4 +1,4 @@
-"""What passes on the topics, as any partner with the right to read them all would see it."""
+"""Reads the records of all topics, as a partner with the right to read them all would."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ PLATFORM: Final = "uprp"
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
-    """One record that passed: who told whom, and what. `data` is empty when it is no object."""
+class ObservedRecord:
+    """One record of a topic: who wrote it, for whom, and what it says.
+
+    `data` is empty when the value is no JSON object; `size` is the value's, in bytes.
+    """
 
     at: datetime
     channel: Channel
@@ -29,7 +32,7 @@ class Sight:
     type: str
     headers: Mapping[str, str]
     data: Mapping[str, Any]
-    size: int  # Of the value, in bytes.
+    size: int
 
     @property
     def id(self) -> str:
@@ -38,11 +41,11 @@ class Sight:
 
     @property
     def leg(self) -> str:
-        """The leg that it is about, without the saga's id."""
+        """The path of the leg that it is about; empty when it names none."""
         return _path(self.data)
 
-    def words(self) -> str:
-        """What was said, for a person."""
+    def in_words(self) -> str:
+        """What the record says, in words."""
         if self.channel is Channel.DEAD_LETTERS:
             why = self.headers.get("__dlq.errors.message", "")
             return f"set aside ({self.headers.get('x-dlq-disposition')}): {why}"
@@ -52,8 +55,11 @@ class Sight:
         return speak(self.data)
 
 
-class Watch:
-    """Reads the topics of some participants, and the dead letters, from where they end now."""
+class TopicMonitor:
+    """Reads the topics of some participants, and the dead letters, from where they end now.
+
+    A context manager; entering it raises KafkaException while the broker is away.
+    """
 
     def __init__(self, servers: str, participants: Iterable[str]) -> None:
         self._consumer = open_consumer(servers, "demo", fetch_wait_max_ms=50)
@@ -62,24 +68,24 @@ class Watch:
         }
 
     def __enter__(self) -> Self:
-        """Note where the topics end. Raises KafkaException."""
+        """Note where the topics end."""
         read_from_now(self._consumer, self._topics, PATIENCE_S)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._consumer.close()
 
-    def look(self, wait_s: float) -> list[Sight]:
-        """What passed since the last look, in the order of the broker's clock."""
+    def poll(self, wait_s: float) -> list[ObservedRecord]:
+        """Wait for records, at most `wait_s` seconds; in the order of the broker's clock."""
         messages = self._consumer.consume(500, wait_s)
         good = (m for m in messages if m.error() is None)
-        return [_sight(m) for m in sorted(good, key=lambda m: int(m.timestamp()[1]))]
+        return [_observed(m) for m in sorted(good, key=lambda m: int(m.timestamp()[1]))]
 
 
 _SIDES: Final = (Channel.REQUESTS, Channel.RESULTS, Channel.COMMANDS, Channel.REPLIES)
 
 
-def _sight(message: Message) -> Sight:
+def _observed(message: Message) -> ObservedRecord:
     headers = {
         name: (content or b"").decode(errors="replace") for name, content in message.headers() or ()
     }
@@ -93,7 +99,7 @@ def _sight(message: Message) -> Sight:
     inward = channel in (Channel.REQUESTS, Channel.REPLIES)
     if channel is Channel.DEAD_LETTERS:
         who = "operators"
-    return Sight(
+    return ObservedRecord(
         at=datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC),
         channel=channel,
         sender=who if inward else PLATFORM,
@@ -111,7 +117,7 @@ def _lines(lines: Iterable[Mapping[str, Any]], count: str = "quantity") -> Itera
 
 
 def _path(data: Mapping[str, Any]) -> str:
-    """The leg that a record is about, without the saga's id."""
+    """The path of the leg that a record is about; empty when it names none."""
     return split_leg_id(str(data.get("leg_id", "")))[1]
 
 
@@ -121,11 +127,11 @@ def _counted(number: object) -> str:
 
 def _requested(data: Mapping[str, Any]) -> str:
     what = ", ".join(_lines(data.get("lines", ())))
-    words = f"asks for {what} for {data.get('account')} (request {data.get('request_id')})"
+    asks = f"asks for {what} for {data.get('account')} (request {data.get('request_id')})"
     taken = data.get("deduction")
     if not isinstance(taken, dict):
-        return words
-    return f"{words}, has deducted {_counted(taken.get('points'))} ({taken.get('reference')})"
+        return asks
+    return f"{asks}, has deducted {_counted(taken.get('points'))} ({taken.get('reference')})"
 
 
 def _inquired(data: Mapping[str, Any]) -> str:

@@ -33,14 +33,14 @@ NAMES: Final = ("coordinator", "sandbox")
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """Where the servers of the demo are."""
+    """How the servers of the demo are reached: Kafka's bootstrap servers, PostgreSQL's URL."""
 
     bootstrap_servers: str
     dsn: str
 
 
 class Services:
-    """Both processes, their books and logs in a folder.
+    """The coordinator and the companies as child processes, with books and logs in a folder.
 
     They die with this process unless `detached`; then their pid files let `stop` find them later.
     """
@@ -67,7 +67,7 @@ class Services:
         books, rules = str(self.books), str(faults.absolute())
         self._launch("sandbox", ["--data", books, "--faults", rules], environment)
         self._launch("coordinator", [], environment)
-        waits = {"sandbox": self._companies_play, "coordinator": self._coordinator_ready}
+        waits = {"sandbox": self._companies_ready, "coordinator": self._coordinator_ready}
         finish(
             *(
                 until(
@@ -84,7 +84,7 @@ class Services:
         return self
 
     def stop(self) -> bool:
-        """Stop what runs, in order, by force after a deadline; whether there was anything."""
+        """Stop what runs, in order, by force after a deadline; returns whether anything ran."""
         running = [(name, child) for name in NAMES if (child := self._child(name)) is not None]
         try:
             for name, child in running:
@@ -105,7 +105,7 @@ class Services:
 
     def _launch(self, name: str, options: Sequence[str], environment: dict[str, str]) -> None:
         command = [sys.executable, "-m", "adapters.cli.main", name, *options]
-        with held_back():  # Else a Ctrl-C could come between its start and its being known.
+        with held_back():  # Else a Ctrl-C between start and bookkeeping would leave it running.
             child = spawn(
                 command,
                 folder=ROOT,
@@ -123,7 +123,7 @@ class Services:
     def _pid_file(self, name: str) -> Path:
         return self._folder / f"{name}.json"
 
-    def _companies_play(self) -> bool:
+    def _companies_ready(self) -> bool:
         log = self._folder / "sandbox.log"
         return log.exists() and "sandbox ready" in log.read_text(errors="replace")
 

@@ -17,7 +17,7 @@ from random import Random
 from typing import Final
 
 from adapters.cli.case import Case, engine_of, foresee
-from adapters.demo.audit import standing
+from adapters.demo.audit import recorded_as
 from adapters.postgres.decisions import Desk, Parked, Proposal, open_desk
 from adapters.postgres.views import DecisionLine
 from orchestrator.catalogue.loader import load
@@ -146,7 +146,7 @@ class People:
         retries, gives_up = dice.random() < RETRIED, dice.random() < WRITTEN_OFF
         if Action.RETRY in allowed and retries:
             return OperatorDecision(number, Action.RETRY)
-        company, leg_id = standing(case.saga, leg)
+        company, leg_id = recorded_as(case.saga, leg)
         told = word(self._books, company, leg_id, bar=Action.REJECT in allowed)
         if told.moved and Action.CONFIRM in allowed:
             return OperatorDecision(number, Action.CONFIRM, told.moved, told.reference)
