@@ -17,7 +17,7 @@ from adapters.cli.options import AsJson
 from adapters.conform.checks import CELLS
 from adapters.conform.monitors import WATCHES
 from adapters.conform.runner import Report, Result, examine
-from adapters.conform.setup import Patience
+from adapters.conform.scheduler import Patience
 from adapters.conform.terms import Terms, TermsError, read_terms
 from adapters.conform.transport import KafkaLine, TopicsMissingError, coordinators
 from adapters.console import EXIT_FAILED, EXIT_USAGE, complain, emit_json, stdout, step

@@ -9,7 +9,7 @@ from typing import Final, Literal, TypeAlias
 from adapters.conform.checks import CELLS, Cell
 from adapters.conform.exchange import Came, CommandBuilder, Finding, Sent
 from adapters.conform.monitors import WATCHES, Heard
-from adapters.conform.setup import Act, Patience, Transport, play, tidy
+from adapters.conform.scheduler import Act, Patience, Transport, play, tidy
 from adapters.conform.terms import Terms
 from adapters.conform.verdicts import moved_by
 from schemas.replies import Outcome

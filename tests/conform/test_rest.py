@@ -12,7 +12,7 @@ import pytest
 
 from adapters.conform.exchange import Ask, Came, CommandBuilder, Finding, Sent, Steps, read_reply
 from adapters.conform.monitors import WATCHES, Heard
-from adapters.conform.setup import Act, Patience, play
+from adapters.conform.scheduler import Act, Patience, play
 from adapters.conform.terms import TermsError, read_terms
 from schemas.envelope import Envelope, read
 from schemas.events import EVENTS
