@@ -15,7 +15,7 @@ from pydantic import BaseModel, SecretStr
 
 from adapters.cli import contract_tables
 from adapters.conform.checks import CELLS, verb_of
-from adapters.conform.monitors import WATCHES
+from adapters.conform.monitors import MONITORS
 from adapters.sandbox.fault_kinds import ALL, KINDS
 from adapters.sandbox.magic_accounts import STORIES
 from orchestrator.catalogue.loader import load
@@ -148,9 +148,10 @@ def cells() -> str:
         verbs = sorted({verb_of(cell.subject, role) for role in cell.roles})
         names = ", ".join(f"`{verb}.{cell.name}`" for verb in verbs)
         lines.append(f"| {names} | {cell.promise} | {cell.asked} | {cell.expected} |")
-    for watch in WATCHES:
-        mild = " (a warning only)" if watch.mild else ""
-        lines.append(f"| `{watch.id}` | {watch.promise}{mild} | all of it | {watch.expected} |")
+    for monitor in MONITORS:
+        note = " (a warning only)" if monitor.warning_only else ""
+        promise = f"{monitor.promise}{note}"
+        lines.append(f"| `{monitor.id}` | {promise} | all of it | {monitor.expected} |")
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""Plays many scripts at once on one line: publishes, waits, gives each answer to its script."""
+"""Runs many scripts at once over one transport, and gives each reply to its script."""
 
 from __future__ import annotations
 
@@ -11,38 +11,41 @@ from adapters.conform.exchange import (
     KEPT,
     Answers,
     Ask,
-    Came,
     CommandBuilder,
     Finding,
     Pause,
-    Sent,
+    ReceivedReply,
+    SentCommand,
     Steps,
 )
 from schemas.replies import Outcome
 
-HEAR_S: Final = 0.1
+RECEIVE_S: Final = 0.1
 _VERDICTS: Final = (Outcome.CONFIRMED, Outcome.REJECTED, Outcome.CANCELLED)
 
 
 class Transport(Protocol):
-    """A way to a participant and back."""
+    """Takes commands to a participant, and brings replies back."""
 
     def now(self) -> datetime:
-        """The time of day."""
+        """The time of day, in UTC, for what is written into commands."""
 
     def seconds(self) -> float:
-        """A clock that only goes forward."""
+        """Seconds of a clock that never goes back, for waiting."""
 
-    def say(self, commands: Sequence[Sent]) -> None:
-        """Publish; returns when they are on their way."""
+    def send(self, commands: Sequence[SentCommand]) -> None:
+        """Publish commands; returns when the broker has them."""
 
-    def hear(self, wait_s: float) -> list[Came]:
-        """What came within so many seconds, as soon as there is anything."""
+    def receive(self, wait_s: float) -> list[ReceivedReply]:
+        """Replies, as soon as there are any; none when nothing comes within `wait_s` seconds."""
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """How long to wait, in seconds: for an answer, and for a PENDING to be settled."""
+class Timeouts:
+    """How long to wait, in seconds: for an answer, and for a PENDING to become a verdict.
+
+    Meanwhile a PENDING leg is inquired about every `inquire_every_s`.
+    """
 
     answer_s: float = 10.0
     settle_s: float = 30.0
@@ -50,118 +53,133 @@ class Patience:
 
 
 @dataclass(slots=True)
-class Act:
-    """One script while it is played: `log` is what was said, in its order."""
+class ScriptRun:
+    """One script while it runs; `log` is what was sent and received, in its order.
+
+    `finding` is None until the script has ended.
+    """
 
     name: str
-    pen: CommandBuilder
+    builder: CommandBuilder
     steps: Steps
     finding: Finding | None = None
-    log: list[Sent | Came] = field(default_factory=list)
+    log: list[SentCommand | ReceivedReply] = field(default_factory=list)
     _ask: Ask | None = None
-    _slots: list[Came | None] = field(default_factory=list)
+    _slots: list[ReceivedReply | None] = field(default_factory=list)
     _began: float = 0.0
     _wake: datetime | None = None
     _inquire_at: float = 0.0
 
-    def advance(self, answers: Answers | None, line: Transport) -> None:
-        """Go on with the script until it asks, pauses or ends."""
+    def advance(self, answers: Answers | None, transport: Transport) -> None:
+        """Go on with the script until it asks again, pauses or ends."""
         self._ask, self._wake = None, None
         try:
             step = next(self.steps) if answers is None else self.steps.send(answers)
         except StopIteration as end:
             self.finding = end.value
             return
-        self._began = line.seconds()
+        self._began = transport.seconds()
         self._inquire_at = self._began
         if isinstance(step, Pause):
             self._wake = step.until
             return
         self._ask = step
         self._slots = [None] * len(step.commands)
-        self.say(step.commands, line)
+        self.send(step.commands, transport)
 
-    def say(self, commands: Sequence[Sent], line: Transport) -> None:
-        """Publish, and write it down."""
+    def send(self, commands: Sequence[SentCommand], transport: Transport) -> None:
+        """Publish commands, and add them to the log."""
         self.log.extend(commands)
-        line.say(commands)
+        transport.send(commands)
 
-    def take(self, came: Came) -> None:
-        """Give a reply to the command that it answers, else to the first of its leg without one."""
-        self.log.append(came)
+    def accept(self, reply: ReceivedReply) -> None:
+        """Take a reply as the answer to the command that it names, else to the first of its leg."""
+        self.log.append(reply)
         if self._ask is None:
             return
         for at, command in enumerate(self._ask.commands):
-            if came.cause == command.envelope.id and self._slots[at] is None:
-                self._slots[at] = came
+            if reply.cause == command.envelope.id and self._slots[at] is None:
+                self._slots[at] = reply
                 return
-        of_leg = [at for at, one in enumerate(self._ask.commands) if one.leg_id == came.leg_id]
-        if not self._answers_another(came):
+        of_leg = [at for at, one in enumerate(self._ask.commands) if one.leg_id == reply.leg_id]
+        if not self._answers_another(reply):
             for at in of_leg:
                 if self._slots[at] is None:
-                    self._slots[at] = came
+                    self._slots[at] = reply
                     return
-        if came.outcome in _VERDICTS:
+        if reply.outcome in _VERDICTS:
             for at in of_leg:
                 if self._is_pending(at):
-                    self._slots[at] = came
+                    self._slots[at] = reply
 
-    def look(self, patience: Patience, line: Transport) -> None:
-        """Go on if all is there, the pause is over, or the time has run out."""
+    def advance_if_ready(self, timeouts: Timeouts, transport: Transport) -> None:
+        """Go on if every answer is there, the pause is over, or the time has run out."""
         if self._wake is not None:
-            if line.now() >= self._wake:
-                self.advance((), line)
+            if transport.now() >= self._wake:
+                self.advance((), transport)
             return
         assert self._ask is not None
-        waited_s = line.seconds() - self._began
+        waited_s = transport.seconds() - self._began
         if None in self._slots:
-            if waited_s >= patience.answer_s:
-                self.advance(self._slots, line)
+            if waited_s >= timeouts.answer_s:
+                self.advance(self._slots, transport)
             return
         pending = [at for at in range(len(self._slots)) if self._is_pending(at)]
-        if not pending or not self._ask.settle or waited_s >= patience.settle_s:
-            self.advance(self._slots, line)
-        elif "inquire" not in self.pen.terms.lacking and line.seconds() >= self._inquire_at:
-            self._inquire_at = line.seconds() + patience.inquire_every_s
+        if not pending or not self._ask.settle or waited_s >= timeouts.settle_s:
+            self.advance(self._slots, transport)
+        elif (
+            "inquire" not in self.builder.terms.lacking and transport.seconds() >= self._inquire_at
+        ):
+            self._inquire_at = transport.seconds() + timeouts.inquire_every_s
             legs = {self._ask.commands[at].leg_id: self._ask.commands[at] for at in pending}
-            self.say([self.pen.inquire(command) for command in legs.values()], line)
+            self.send([self.builder.inquire(command) for command in legs.values()], transport)
 
-    def _answers_another(self, came: Came) -> bool:
+    def _answers_another(self, reply: ReceivedReply) -> bool:
         """Whether it names a command of this script that was answered before."""
-        return any(isinstance(one, Sent) and one.envelope.id == came.cause for one in self.log)
+        return any(
+            isinstance(one, SentCommand) and one.envelope.id == reply.cause for one in self.log
+        )
 
     def _is_pending(self, at: int) -> bool:
-        came = self._slots[at]
-        return came is not None and came.outcome is Outcome.PENDING
+        reply = self._slots[at]
+        return reply is not None and reply.outcome is Outcome.PENDING
 
 
-def play(acts: Sequence[Act], line: Transport, patience: Patience) -> list[Came]:
-    """Play all acts to their end, side by side; what was heard about their legs, in its order."""
-    heard: list[Came] = []
-    for act in acts:
-        act.advance(None, line)
-    while open_acts := [act for act in acts if act.finding is None]:
-        for came in line.hear(HEAR_S):
-            owner = _owner(acts, came)
+def run_scripts(
+    runs: Sequence[ScriptRun], transport: Transport, timeouts: Timeouts
+) -> list[ReceivedReply]:
+    """Run all scripts to their end, side by side; returns the replies about their legs."""
+    received: list[ReceivedReply] = []
+    for run in runs:
+        run.advance(None, transport)
+    while unfinished := [run for run in runs if run.finding is None]:
+        for reply in transport.receive(RECEIVE_S):
+            owner = _owner(runs, reply)
             if owner is not None:
-                heard.append(came)
-                owner.take(came)
-        for act in open_acts:
-            act.look(patience, line)
-    return heard
+                received.append(reply)
+                owner.accept(reply)
+        for run in unfinished:
+            run.advance_if_ready(timeouts, transport)
+    return received
 
 
-def _owner(acts: Sequence[Act], came: Came) -> Act | None:
-    """The act whose saga a reply is about: by its leg, else by the command that it names."""
-    for named in (came.leg_id, came.cause):
-        for act in acts:
-            if named.startswith(act.pen.saga_id):
-                return act
+def _owner(runs: Sequence[ScriptRun], reply: ReceivedReply) -> ScriptRun | None:
+    """The script whose saga a reply is about: by its leg, else by the command that it names."""
+    for named in (reply.leg_id, reply.cause):
+        for run in runs:
+            if named.startswith(run.builder.saga_id):
+                return run
     return None
 
 
-def tidy(owed: Sequence[tuple[CommandBuilder, Sent, str, int]]) -> Steps:
-    """Undo what is left of each: the pen, what was done, its reference, how much is left."""
-    undos = [pen.undo(do, reference, 9, amount=left) for pen, do, reference, left in owed]
+def undo_remaining(remaining: Sequence[tuple[CommandBuilder, SentCommand, str, int]]) -> Steps:
+    """Undo what is left of each effect.
+
+    An effect is given by its command builder, its command, the reference in the answer, and how
+    much of it is left.
+    """
+    undos = [
+        builder.undo(do, reference, 9, amount=left) for builder, do, reference, left in remaining
+    ]
     yield Ask(tuple(undos))
     return KEPT

@@ -18,11 +18,11 @@ from adapters.conform.exchange import (
     KEPT,
     Answers,
     Ask,
-    Came,
     CommandBuilder,
     Finding,
     Pause,
-    Sent,
+    ReceivedReply,
+    SentCommand,
     Steps,
     ask,
 )
@@ -48,7 +48,7 @@ T = TypeVar("T")
 Part: TypeAlias = Generator[Ask | Pause, Answers, T]
 """A part of a script: it yields like one, and returns something that the script goes on with."""
 
-Check: TypeAlias = Callable[[Came | None], Finding | None]
+Check: TypeAlias = Callable[[ReceivedReply | None], Finding | None]
 """None when an answer is as it must be, else the finding."""
 
 
@@ -84,13 +84,13 @@ def _require(finding: Finding | None) -> None:
 class _Answered:
     """A command and the answer to it, which was checked and can be read."""
 
-    command: Sent
-    came: Came
+    command: SentCommand
+    reply: ReceivedReply
 
     @property
     def data(self) -> LegAnswered:
-        assert self.came.data is not None
-        return self.came.data
+        assert self.reply.data is not None
+        return self.reply.data
 
     @property
     def reference(self) -> str:
@@ -105,28 +105,30 @@ class _Answered:
         return self.data.lots
 
 
-def _expect(command: Sent, check: Check, *, settle: bool = True) -> Part[_Answered]:
+def _expect(command: SentCommand, check: Check, *, settle: bool = True) -> Part[_Answered]:
     """Publish a command; the script ends unless its answer passes the check."""
-    (came,) = yield ask(command, settle=settle)
-    _require(check(came))
-    assert came is not None
-    return _Answered(command, came)
+    (reply,) = yield ask(command, settle=settle)
+    _require(check(reply))
+    assert reply is not None
+    return _Answered(command, reply)
 
 
-def _expect_again(first: _Answered, write: Callable[[], Sent], times: int = 1) -> Part[None]:
+def _expect_again(first: _Answered, write: Callable[[], SentCommand], times: int = 1) -> Part[None]:
     """Publish further commands about a leg; each gets the first answer again."""
     for _ in range(times):
-        yield from _expect(write(), partial(is_the_same, first.came))
+        yield from _expect(write(), partial(is_the_same, first.reply))
 
 
-def _expect_as_asked(builder: CommandBuilder, command: Sent, failing: str = "") -> Part[_Answered]:
+def _expect_as_asked(
+    builder: CommandBuilder, command: SentCommand, failing: str = ""
+) -> Part[_Answered]:
     """Publish a command that must be confirmed with what was asked.
 
     `failing` says in the finding what it means that it is not.
     """
 
-    def check(came: Came | None) -> Finding | None:
-        wrong = is_confirmed_as_asked(came, command, builder.terms)
+    def check(reply: ReceivedReply | None) -> Finding | None:
+        wrong = is_confirmed_as_asked(reply, command, builder.terms)
         return broken(f"{failing}: {wrong.why}", wrong.expected) if wrong and failing else wrong
 
     return _expect(command, check)
@@ -158,10 +160,10 @@ def repeat(builder: CommandBuilder) -> Part[None]:
 def burst(builder: CommandBuilder) -> Part[None]:
     """So do many repeats at once."""
     first = builder.do()
-    came = yield ask(first, *(builder.again(first) for _ in range(BURST - 1)))
-    one = next((one for one in came if one is not None), None)
+    reply = yield ask(first, *(builder.again(first) for _ in range(BURST - 1)))
+    one = next((one for one in reply if one is not None), None)
     _require(done(one))
-    for again in came:
+    for again in reply:
         _require(is_the_same(one, again))
 
 
@@ -169,7 +171,7 @@ def burst(builder: CommandBuilder) -> Part[None]:
 def expired(builder: CommandBuilder) -> Part[None]:
     """What comes first after its time is refused."""
     yield from _expect(
-        builder.do(expires_s=EXPIRED_S), lambda came: is_a_definite_no(came, "EXPIRED")
+        builder.do(expires_s=EXPIRED_S), lambda reply: is_a_definite_no(reply, "EXPIRED")
     )
 
 
@@ -195,8 +197,8 @@ def exact(builder: CommandBuilder) -> Part[None]:
     everything = builder.do(2, amount=whole_amount, account=account, item=item)
     expected = f"CONFIRMED for all {whole_amount}: nothing is missing after the undo"
 
-    def all_is_there(came: Came | None) -> Finding | None:
-        wrong = is_confirmed_as_asked(came, everything, terms)
+    def all_is_there(reply: ReceivedReply | None) -> Finding | None:
+        wrong = is_confirmed_as_asked(reply, everything, terms)
         return wrong and broken(f"{wrong.why}: repeats moved more than was told", expected)
 
     left = (yield from _expect(everything, all_is_there)).moved
@@ -221,8 +223,8 @@ def inquire_refused(builder: CommandBuilder) -> Part[None]:
     yield from _expect_again(first, lambda: builder.inquire(first.command))
 
 
-def _is_refused_first(came: Came | None) -> Finding | None:
-    if is_a_definite_no(came):
+def _is_refused_first(reply: ReceivedReply | None) -> Finding | None:
+    if is_a_definite_no(reply):
         return Finding("undecided", "an expired command was not refused", "REJECTED")
     return None
 
@@ -271,16 +273,16 @@ def cancel_done(builder: CommandBuilder) -> Part[None]:
     yield from _expect_again(first, lambda: builder.cancel(first.command))
 
 
-def _is_cancelled(came: Came | None) -> Finding | None:
-    return outcome_is(came, Outcome.CANCELLED)
+def _is_cancelled(reply: ReceivedReply | None) -> Finding | None:
+    return outcome_is(reply, Outcome.CANCELLED)
 
 
-def _is_not_received(came: Came | None) -> Finding | None:
-    return outcome_is(came, Outcome.NOT_RECEIVED)
+def _is_not_received(reply: ReceivedReply | None) -> Finding | None:
+    return outcome_is(reply, Outcome.NOT_RECEIVED)
 
 
-def _is_cancelled_first(came: Came | None) -> Finding | None:
-    if outcome_is(came, Outcome.CANCELLED):
+def _is_cancelled_first(reply: ReceivedReply | None) -> Finding | None:
+    if outcome_is(reply, Outcome.CANCELLED):
         return Finding("undecided", "the cancel of an unknown leg was not accepted", "CANCELLED")
     return None
 
@@ -368,8 +370,8 @@ def undo_unknown(builder: CommandBuilder) -> Part[None]:
     yield from _expect(builder.undo(builder.do(), "no-such-reference"), check, settle=False)
 
 
-def _is_not_done(builder: CommandBuilder, came: Came | None) -> Finding | None:
+def _is_not_done(builder: CommandBuilder, reply: ReceivedReply | None) -> Finding | None:
     """A reverse that cannot be done is refused; a return may not be refused, so it waits."""
     if builder.undo_verb == "reverse":
-        return is_a_definite_no(came)
-    return outcome_is(came, Outcome.PENDING, Outcome.NOT_RECEIVED)
+        return is_a_definite_no(reply)
+    return outcome_is(reply, Outcome.PENDING, Outcome.NOT_RECEIVED)

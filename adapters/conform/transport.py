@@ -1,4 +1,4 @@
-"""The line to a participant over Apache Kafka, with the client that partners use."""
+"""The transport to a participant over Apache Kafka, with the client that partners use."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final, Self
 from confluent_kafka import KafkaException, Message
 from confluent_kafka.admin import AdminClient
 
-from adapters.conform.exchange import Came, Sent, read_reply
+from adapters.conform.exchange import ReceivedReply, SentCommand, read_reply
 from adapters.kafka.partner import (
     PATIENCE_S,
     QUIET,
@@ -30,8 +30,11 @@ class TopicsMissingError(RuntimeError):
     """The participant's topics are not there."""
 
 
-class KafkaLine:
-    """Publishes on a participant's commands topic; hears every replies topic that there is."""
+class KafkaTransport:
+    """Publishes on a participant's commands topic; receives from every replies topic there is.
+
+    A context manager: it receives what comes after it was entered.
+    """
 
     def __init__(self, servers: str, participant: str, patience_s: float = PATIENCE_S) -> None:
         self._servers = servers
@@ -39,7 +42,7 @@ class KafkaLine:
         self._patience_s = patience_s
 
     def __enter__(self) -> Self:
-        """Listen from now on. Raises KafkaException, TopicsMissingError."""
+        """Receive from now on. Raises KafkaException, TopicsMissingError."""
         self._producer = open_producer(self._servers, self._patience_s, linger_ms=2)
         self._consumer = open_consumer(self._servers, "conform", fetch_wait_max_ms=50)
         try:
@@ -70,26 +73,26 @@ class KafkaLine:
         return datetime.now(UTC)
 
     def seconds(self) -> float:
-        """A clock that only goes forward."""
+        """Seconds of a clock that never goes back."""
         return time.monotonic()
 
-    def say(self, commands: Sequence[Sent]) -> None:
+    def send(self, commands: Sequence[SentCommand]) -> None:
         """Publish, and wait until the broker has it. Raises KafkaException."""
         records = [
             Outgoing(one.topic, one.key, one.value, one.envelope.headers()) for one in commands
         ]
         publish(self._producer, records, self._patience_s + _FLUSH_MORE_S)
 
-    def hear(self, wait_s: float) -> list[Came]:
-        """What came, as soon as there is anything. Raises KafkaException."""
+    def receive(self, wait_s: float) -> list[ReceivedReply]:
+        """Replies, as soon as there are any; none after `wait_s` seconds. Raises KafkaException."""
         first = self._consumer.poll(wait_s)
         if first is None:
             return []
         messages = [first, *self._consumer.consume(_BATCH, 0)]
-        return [_came(message) for message in messages]
+        return [_received(message) for message in messages]
 
 
-def _came(message: Message) -> Came:
+def _received(message: Message) -> ReceivedReply:
     error = message.error()
     if error is not None:
         raise KafkaException(error)
@@ -97,7 +100,7 @@ def _came(message: Message) -> Came:
 
 
 def coordinators(servers: str, group: str, patience_s: float = PATIENCE_S) -> int:
-    """How many coordinators read the replies now. Raises KafkaException."""
+    """How many members a coordinators' consumer group has now. Raises KafkaException."""
     admin = AdminClient({"bootstrap.servers": servers, "log_level": QUIET})
     asked = admin.describe_consumer_groups([group], request_timeout=patience_s)
     return len(asked[group].result().members)

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters.conform.monitors import WATCHES
+from adapters.conform.monitors import MONITORS
 from adapters.conform.runner import EXIT_BROKEN, EXIT_KEPT, EXIT_UNDECIDED
 from adapters.sandbox.business import Verdict, refused
 from adapters.sandbox.commands import Command
@@ -19,7 +19,7 @@ from tests.conform.bench import all_ids, examined, ids, terms_of
 from tests.conform.liars import AnswersAnew, ForgetsTombstones, PaysTwice, PaysTwiceInSecret
 
 HONEST = ("citi", "harbour", "alipayhk", "pacificair", "unionpay")
-REPLIES = {watch.id for watch in WATCHES}
+REPLIES = {monitor.id for monitor in MONITORS}
 
 
 def rules(*found: dict[str, Any]) -> Faults:
