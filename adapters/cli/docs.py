@@ -16,8 +16,8 @@ from pydantic import BaseModel, SecretStr
 from adapters.cli import contract_tables
 from adapters.conform.checks import CELLS, verb_of
 from adapters.conform.monitors import MONITORS
-from adapters.sandbox.fault_kinds import ALL, KINDS
-from adapters.sandbox.magic_accounts import STORIES
+from adapters.sandbox.fault_kinds import ALL_VERBS, KINDS
+from adapters.sandbox.magic_accounts import DESCRIPTIONS
 from orchestrator.catalogue.loader import load
 from orchestrator.engine import diagram
 from orchestrator.engine.policy import LegPolicy
@@ -128,16 +128,18 @@ def exits() -> str:
 def magic() -> str:
     """The magic accounts of the simulated companies."""
     lines = ["| Account | What happens to a deduct or a credit |", "|---|---|"]
-    return "\n".join([*lines, *(f"| `{name}` | {words} |" for name, words in STORIES.items())])
+    return "\n".join(
+        [*lines, *(f"| `{name}` | {description} |" for name, description in DESCRIPTIONS.items())]
+    )
 
 
 def faults() -> str:
     """What a rule of a script may do."""
     lines = ["| Action | For | Needs | What happens |", "|---|---|---|---|"]
     for kind, form in KINDS.items():
-        verbs = "every command" if form.verbs == ALL else ", ".join(form.verbs)
+        verbs = "every command" if form.verbs == ALL_VERBS else ", ".join(form.verbs)
         needs = ", ".join(f"`{need}`" for need in form.needs)
-        lines.append(f"| `{kind}` | {verbs} | {needs} | {form.words} |")
+        lines.append(f"| `{kind}` | {verbs} | {needs} | {form.description} |")
     return "\n".join(lines)
 
 

@@ -26,7 +26,7 @@ from adapters.sandbox.company import Company
 from adapters.sandbox.faults import Faults, FaultsError, load_rules, parse_rates
 from adapters.sandbox.ledger import LedgerInUseError
 from adapters.sandbox.magic_accounts import MAGIC
-from adapters.sandbox.process import GROUP, Sandbox, SandboxError, Wiring
+from adapters.sandbox.process import GROUP, KafkaConnection, Sandbox, SandboxError
 from adapters.settings import read_settings
 
 DATA: Final = Path(".uprp/sandbox")
@@ -65,7 +65,7 @@ def sandbox(
     """
     _log_to_stderr()
     servers = bootstrap or read_settings().kafka.bootstrap_servers
-    wiring = Wiring(servers, group, session_timeout_ms)
+    connection = KafkaConnection(servers, group, session_timeout_ms)
     try:
         rules = () if faults is None else load_rules(faults)
         mishaps = Faults(rules, seed, parse_rates(rates), MAGIC, pace)
@@ -79,7 +79,7 @@ def sandbox(
             for name, profile in profiles.items():
                 played.append(Company.open(name, profile, data, mishaps))
                 opened.callback(played[-1].close)
-            with Sandbox(played, wiring, _say) as process:
+            with Sandbox(played, connection, _announce) as process:
                 _stop_on_signals(process)
                 process.run()
     except (SandboxError, LedgerInUseError, KafkaException, sqlite3.Error, OSError) as error:
@@ -183,7 +183,7 @@ def _show(company: CompanyBooks) -> None:
         stdout().print(f"  {verb:8} {outcome:12} {number:,}")
 
 
-def _say(line: str) -> None:
+def _announce(line: str) -> None:
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
 

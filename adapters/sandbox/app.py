@@ -18,7 +18,7 @@ from adapters.sandbox.business import DENIED
 from adapters.sandbox.commands import Command
 from adapters.sandbox.companies import Bank, Companies
 from adapters.sandbox.faults import Faults
-from adapters.sandbox.handler import Turn
+from adapters.sandbox.handler import CommandHandler
 from adapters.sandbox.ledger import Ledger
 
 _NO_FAULTS: Final = Faults()
@@ -73,14 +73,14 @@ class Apps:
             raise AppError(f"{origin}: deduction: points below 1, or a reference that is reserved")
         command = Command("deduct", leg_id, 1, "", None, b"", account=account, amount=points)
         with closing(Ledger(path, beside=True)) as ledger:
-            sheet = ledger.sheet((leg_id,), (account,))
-            known = sheet.legs.get(leg_id)
+            work = ledger.begin((leg_id,), (account,))
+            known = work.legs.get(leg_id)
             if known is not None and (known.account, known.asked) != (account, points):
                 raise AppError(f"{origin}: {reference}: was used before for another deduction")
-            turn = Turn(origin, Banking(origin, bank), _NO_FAULTS, sheet, now)
-            turn.hear(command)
-            ledger.commit(sheet)
-        told = orjson.loads(turn.replies[0].value)
+            handler = CommandHandler(origin, Banking(origin, bank), _NO_FAULTS, work, now)
+            handler.handle(command)
+            ledger.commit(work)
+        told = orjson.loads(handler.replies[0].value)
         if told["outcome"] != "CONFIRMED":
             why = told["reason"]
             raise AppError(f"{origin}: {reference}: {why['code']}: {why['message']}")

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
 from adapters.sandbox.commands import Command, Verb
 from adapters.sandbox.companies import Company, Status
-from adapters.sandbox.ledger import Leg, Outcome, Sheet
+from adapters.sandbox.ledger import Leg, Outcome, UnitOfWork
 
 
 class Verdict(NamedTuple):
@@ -35,7 +35,7 @@ def refused(code: str, message: str) -> Verdict:
     return Verdict("REJECTED", facts={"reason": {"code": code, "message": message}})
 
 
-class Trade(Protocol):
+class Business(Protocol):
     """One kind of company; `keeps_balances` of its customers, or issues what they keep."""
 
     keeps_balances: ClassVar[bool]
@@ -43,7 +43,7 @@ class Trade(Protocol):
     def opening_accounts(self) -> Iterator[tuple[str, str, list[list[Any]]]]:
         """Accounts that exist from the start: account, unit, lots."""
 
-    def carry_out(self, command: Command, sheet: Sheet, now: datetime) -> Verdict:
+    def carry_out(self, command: Command, work: UnitOfWork, now: datetime) -> Verdict:
         """Do what a command that was never done before asks for."""
 
 
@@ -108,10 +108,10 @@ def cannot_reverse(command: Command, credit: Leg | None) -> Verdict | None:
     return None
 
 
-def taken_back(participant: str, command: Command, credit: Leg, sheet: Sheet) -> Verdict:
+def taken_back(participant: str, command: Command, credit: Leg, work: UnitOfWork) -> Verdict:
     """Note on a credit what was reversed of it, and confirm."""
     credit.remaining = str(left_of(credit) - command.amount)
-    sheet.touch(credit.leg_id)
+    work.touch(credit.leg_id)
     reference = reference_of(participant, command.leg_id)
     facts = {"reference": reference, "quantity": command.amount}
     return Verdict("CONFIRMED", command.amount, facts)

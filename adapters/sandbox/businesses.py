@@ -1,13 +1,13 @@
 """Which trade each kind of company is in."""
 
 from adapters.sandbox.banking import Banking
-from adapters.sandbox.business import Trade
+from adapters.sandbox.business import Business
 from adapters.sandbox.companies import Airline, Bank, Company, Wallet
 from adapters.sandbox.coupons import Coupons
 from adapters.sandbox.mileage import Mileage
 
 
-def trade_of(participant: str, company: Company) -> Trade:
+def business_of(participant: str, company: Company) -> Business:
     """The trade of a company."""
     match company:
         case Bank():

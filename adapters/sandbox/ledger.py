@@ -136,7 +136,7 @@ class Account:
     changed: bool = False
 
 
-class Held(NamedTuple):
+class HeldCommand(NamedTuple):
     """A command that a fault put off, and what is to become of it now."""
 
     seq: int
@@ -148,7 +148,7 @@ class Held(NamedTuple):
     event_id: str
 
 
-class Owed(NamedTuple):
+class OwedReply(NamedTuple):
     """A reply that is to be sent, without being asked for, until it is known to have been."""
 
     seq: int
@@ -158,7 +158,7 @@ class Owed(NamedTuple):
 
 
 @dataclass(slots=True)
-class Sheet:
+class UnitOfWork:
     """Everything one batch reads and changes."""
 
     next_serial: int
@@ -242,28 +242,28 @@ class Ledger:
         if self._lock is not None:
             self._lock.close()
 
-    def sheet(self, leg_ids: Iterable[str], accounts: Iterable[str]) -> Sheet:
+    def begin(self, leg_ids: Iterable[str], accounts: Iterable[str]) -> UnitOfWork:
         """What is known about these legs and accounts.
 
         Nobody else writes from here on until `commit` or `close`.
         """
         self._connection.execute("begin immediate")
-        self._hear_of_others()
-        sheet = Sheet(self._next_serial)
+        self._learn_of_others()
+        work = UnitOfWork(self._next_serial)
         wanted = set(leg_ids)
-        if places := self._places(wanted):
-            for row in self._connection.execute(_LEGS, (_array(places),)):
-                sheet.legs[row[0]] = Leg(*row)
+        if rows := self._rows_of(wanted):
+            for row in self._connection.execute(_LEGS, (_array(rows),)):
+                work.legs[row[0]] = Leg(*row)
         if self._holds:
             found = self._connection.execute(_UNSETTLED, (_array(wanted),))
-            sheet.unsettled = {leg_id for (leg_id,) in found}
+            work.unsettled = {leg_id for (leg_id,) in found}
         for account, opening, lots in self._connection.execute(_ACCOUNTS, (_array(accounts),)):
-            sheet.accounts[account] = Account(account, opening, orjson.loads(lots), stored=True)
-        return sheet
+            work.accounts[account] = Account(account, opening, orjson.loads(lots), stored=True)
+        return work
 
-    def commit(self, sheet: Sheet) -> None:
+    def commit(self, work: UnitOfWork) -> None:
         """Write a sheet, all of it or nothing. Raises sqlite3.Error."""
-        legs, accounts = sheet.touched.values(), sheet.accounts.values()
+        legs, accounts = work.touched.values(), work.accounts.values()
         added = [leg for leg in legs if not leg.seq]
         changed = [leg.row() for leg in legs if leg.seq]
         for seq, leg in enumerate(added, self._last_leg + 1):
@@ -273,14 +273,14 @@ class Ledger:
             (_CHANGE_LEG, changed),
             (_ADD_ACCOUNT, [_opened(one) for one in accounts if not one.stored]),
             (_CHANGE_ACCOUNT, [_changed(one) for one in accounts if one.stored and one.changed]),
-            (_ADD_MOVEMENT, sheet.movements),
-            (_ADD_COUPON, sheet.coupons),
-            (_VOID_COUPON, sheet.voided),
-            (_ADD_HELD, sheet.held),
-            (_RELEASE_HELD, sheet.released),
-            (_DROP_HELD, sheet.resumed),
-            (_ADD_OWED, sheet.owed),
-            (_DROP_OWED, sheet.sent),
+            (_ADD_MOVEMENT, work.movements),
+            (_ADD_COUPON, work.coupons),
+            (_VOID_COUPON, work.voided),
+            (_ADD_HELD, work.held),
+            (_RELEASE_HELD, work.released),
+            (_DROP_HELD, work.resumed),
+            (_ADD_OWED, work.owed),
+            (_DROP_OWED, work.sent),
         )
         try:
             for statement, rows in statements:
@@ -290,40 +290,40 @@ class Ledger:
         except BaseException:
             self._connection.execute("rollback")
             raise
-        self._next_serial = sheet.next_serial
+        self._next_serial = work.next_serial
         self._last_leg += len(added)
         self._unfiled.update((leg.leg_id, leg.seq) for leg in added)
-        self._holds = self._holds or bool(sheet.held)
+        self._holds = self._holds or bool(work.held)
         if self._lock is not None and len(self._unfiled) >= FILED_AT_ONCE:
             self._file()
 
-    def due(self, now: float, limit: int) -> list[Held]:
+    def due(self, now: float, limit: int) -> list[HeldCommand]:
         """Commands that were put off and whose time has come."""
-        return [Held(*row) for row in self._connection.execute(_DUE, (now, limit))]
+        return [HeldCommand(*row) for row in self._connection.execute(_DUE, (now, limit))]
 
-    def owed(self, now: float, limit: int) -> list[Owed]:
+    def owed(self, now: float, limit: int) -> list[OwedReply]:
         """Replies whose time has come and that were not sent, as far as is known."""
-        return [Owed(*row) for row in self._connection.execute(_OWED, (now, limit))]
+        return [OwedReply(*row) for row in self._connection.execute(_OWED, (now, limit))]
 
     def next_due(self) -> float | None:
         """When the next command that was put off, or reply that is owed, is due, since 1970."""
         (due,) = self._one(_NEXT_DUE)
         return None if due is None else float(due)
 
-    def _places(self, leg_ids: Iterable[str]) -> list[int]:
+    def _rows_of(self, leg_ids: Iterable[str]) -> list[int]:
         """The rows of legs, and of the few others whose ids have a mark like theirs: no harm."""
-        places, others = [], []
+        rows, others = [], []
         for leg_id in leg_ids:
             seq = self._unfiled.get(leg_id)
             if seq is None:
                 others.append(_mark(leg_id))
             else:
-                places.append(seq)
+                rows.append(seq)
         if others:
-            places += [seq for (seq,) in self._connection.execute(_FILED, (_array(others),))]
-        return places
+            rows += [seq for (seq,) in self._connection.execute(_FILED, (_array(others),))]
+        return rows
 
-    def _hear_of_others(self) -> None:
+    def _learn_of_others(self) -> None:
         """Learn of the legs that another connection has written, at first of all without an entry
         in the index.
         """

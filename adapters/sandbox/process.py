@@ -30,7 +30,7 @@ GATHER_S: Final = ((100, 0.01), (8, 0.005), (0, 0.0))
 LOGGED_ONE_BY_ONE: Final = 20
 LOGGED_EACH: Final = 1_000
 
-Say: TypeAlias = Callable[[str], None]
+Announce: TypeAlias = Callable[[str], None]
 LogEvent: TypeAlias = Literal["sandbox.unreadable", "sandbox.unknown_type"]
 
 
@@ -39,7 +39,7 @@ class SandboxError(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Wiring:
+class KafkaConnection:
     """How the process reaches Kafka."""
 
     bootstrap: str
@@ -79,14 +79,16 @@ class Wiring:
 class Sandbox:
     """Several companies behind one consumer and one producer."""
 
-    def __init__(self, companies: Iterable[Company], wiring: Wiring, say: Say) -> None:
+    def __init__(
+        self, companies: Iterable[Company], connection: KafkaConnection, announce: Announce
+    ) -> None:
         self.unreadable = 0
         self.unknown_types = 0
         self._companies: Mapping[str, Company] = {
             f"uprp.{one.participant}.commands": one for one in companies
         }
-        self._wiring = wiring
-        self._say = say
+        self._connection = connection
+        self._announce = announce
         self._log = structlog.get_logger("sandbox")
         self._stopping = False
         self._failure: str | None = None
@@ -97,8 +99,8 @@ class Sandbox:
         self._offsets_at = 0.0
 
     def __enter__(self) -> Self:
-        self._producer = Producer({**self._wiring.producer(), "on_delivery": self._undelivered})
-        self._consumer = Consumer(self._wiring.consumer())
+        self._producer = Producer({**self._connection.producer(), "on_delivery": self._undelivered})
+        self._consumer = Consumer(self._connection.consumer())
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -223,7 +225,7 @@ class Sandbox:
     def _await_topics(self) -> None:
         wanted = {*self._companies}
         wanted |= {topic.removesuffix("commands") + "replies" for topic in self._companies}
-        admin = AdminClient(self._wiring.client())
+        admin = AdminClient(self._connection.client())
         said: set[str] | None = None
         while not self._stopping:
             missing = wanted - _topics(admin)
@@ -231,8 +233,8 @@ class Sandbox:
                 return
             if missing != said:
                 names = ", ".join(sorted(missing))
-                self._say(
-                    f"sandbox: waiting for {self._wiring.bootstrap} to have {names}"
+                self._announce(
+                    f"sandbox: waiting for {self._connection.bootstrap} to have {names}"
                     " (uprp topics apply)"
                 )
                 said = missing
@@ -242,7 +244,7 @@ class Sandbox:
         if partitions and not self._ready:
             self._ready = True
             names = ", ".join(one.participant for one in self._companies.values())
-            self._say(f"sandbox ready: {names}")
+            self._announce(f"sandbox ready: {names}")
 
     def _undelivered(self, error: KafkaError | None, _message: Message) -> None:
         if error is not None:

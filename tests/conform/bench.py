@@ -18,7 +18,7 @@ from adapters.sandbox.commands import read_command
 from adapters.sandbox.companies import load_companies
 from adapters.sandbox.company import Company
 from adapters.sandbox.faults import Faults
-from adapters.sandbox.handler import Reply, Turn
+from adapters.sandbox.handler import CommandHandler, Reply
 
 TERMS = COMPANIES.parent / "conform.toml"
 NOW = datetime(2026, 3, 1, 4, 0, tzinfo=UTC)
@@ -82,14 +82,14 @@ def examined(
     folder: Path,
     name: str,
     *,
-    turn: type[Turn] = Turn,
+    handler: type[CommandHandler] = CommandHandler,
     faults: Faults | None = None,
     terms: Terms | None = None,
     run: str = "test",
 ) -> tuple[Report, CompanyBooks]:
     """A whole run against one company, and what its books say afterwards."""
     bench = Bench(folder, name, faults)
-    bench.company.turn = turn
+    bench.company.handler_type = handler
     with closing(bench):
         report = examine(bench, terms or terms_of(name), run)
         return report, bench.books()

@@ -8,10 +8,10 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters.sandbox.fault_kinds import ALL, EFFECTS, KINDS, Kind
+from adapters.sandbox.fault_kinds import ALL_VERBS, EFFECT_VERBS, KINDS, Kind
 from adapters.sandbox.faults import MAGIC_PREFIX, Delivery, Faults, Rule, magic_name
 from adapters.sandbox.handler import Reply
-from adapters.sandbox.magic_accounts import MAGIC, STORIES
+from adapters.sandbox.magic_accounts import DESCRIPTIONS, MAGIC
 from tests.sandbox.conftest import OpenDesk
 from tests.sandbox.counterparty import Desk, answer, command
 
@@ -290,7 +290,7 @@ def test_a_reply_that_nobody_asks_for_is_owed_until_it_is_sent(desk: OpenDesk, k
 def test_every_kind_can_be_drawn_and_meets_only_what_it_is_for(kind: Kind) -> None:
     faults = Faults(seed=7, rates={kind: 1.0})
     met = set()
-    for verb in ALL:
+    for verb in ALL_VERBS:
         fault = faults.decide(Delivery("bank", verb, "m", "", "s/leg", 1, 1))
         if fault is not None:
             met.add(verb)
@@ -326,7 +326,7 @@ def test_names_are_told_apart_and_documented() -> None:
         assert magic_name(f"{name}-1", MAGIC) == magic_name(name, MAGIC) == name
         assert name.startswith(MAGIC_PREFIX)
         assert not [other for other in MAGIC if other.startswith(f"{name}-")]
-    assert list(STORIES) == list(MAGIC)
+    assert list(DESCRIPTIONS) == list(MAGIC)
     assert magic_name("magic-lostandfound", MAGIC) == ""
 
 
@@ -338,7 +338,7 @@ def outcomes(desk: Desk, *verbs: str, account: str, leg: str = "s/deduct") -> li
     """What each command is told, None for nothing, then what is said unasked in the end."""
     told: list[Any] = []
     for verb in verbs:
-        fields = {"account": account} if verb in EFFECTS else {}
+        fields = {"account": account} if verb in EFFECT_VERBS else {}
         replies = desk.send(command(verb, leg, **fields))
         told.append(orjson.loads(replies[0].value)["outcome"] if replies else None)
     return [*told, *(one["outcome"] for one in later(desk, 5_000))]
