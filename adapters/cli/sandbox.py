@@ -49,7 +49,7 @@ def sandbox(
     ] = "",
     data: Data = DATA,
     companies: Annotated[Path, typer.Option(help="Who the companies are.")] = COMPANIES,
-    only: Annotated[str, typer.Option(help="Play these alone, as `citi,alipayhk`.")] = "",
+    only: Annotated[str, typer.Option(help="Run these alone, as `citi,alipayhk`.")] = "",
     faults: Annotated[Path | None, typer.Option(help="A script of faults.")] = None,
     seed: Annotated[int, typer.Option(help="Draws the faults of --rates.")] = 0,
     rates: Annotated[str, typer.Option(help="Such as `silence=0.02,repeat=0.05`.")] = "",
@@ -59,7 +59,7 @@ def sandbox(
     group: Annotated[str, typer.Option(help="The consumer group.")] = GROUP,
     session_timeout_ms: Annotated[int, typer.Option(min=1_000, help="Of the group.")] = 6_000,
 ) -> None:
-    """Play the companies on Kafka until told to stop.
+    """Run the simulated companies on Kafka until told to stop.
 
     Accounts that begin with `magic-` provoke a fault each: docs/partners/sandbox.md lists them.
     """
@@ -68,18 +68,18 @@ def sandbox(
     connection = KafkaConnection(servers, group, session_timeout_ms)
     try:
         rules = () if faults is None else load_rules(faults)
-        mishaps = Faults(rules, seed, parse_rates(rates), MAGIC, pace)
+        injected = Faults(rules, seed, parse_rates(rates), MAGIC, pace)
         profiles = load_companies(companies, [name for name in only.split(",") if name])
     except (CompaniesError, FaultsError) as error:
         complain(str(error))
         raise typer.Exit(EXIT_USAGE) from error
     try:
         with ExitStack() as opened:
-            played = []
+            running = []
             for name, profile in profiles.items():
-                played.append(Company.open(name, profile, data, mishaps))
-                opened.callback(played[-1].close)
-            with Sandbox(played, connection, _announce) as process:
+                running.append(Company.open(name, profile, data, injected))
+                opened.callback(running[-1].close)
+            with Sandbox(running, connection, _announce) as process:
                 _stop_on_signals(process)
                 process.run()
     except (SandboxError, LedgerInUseError, KafkaException, sqlite3.Error, OSError) as error:

@@ -1,7 +1,7 @@
-"""What the kinds of companies have in common: what a trade is, and who may do business.
+"""What the kinds of companies have in common: what a business does, and who its customers are.
 
-A trade looks at the sheet, changes it, and says what it did. That a leg is carried out at most once
-is none of its business: `turn.py` sees to it.
+A business carries out a command within a unit of work and says what came of it. That a leg is
+carried out at most once is the concern of `handler.py`.
 """
 
 import fnmatch
@@ -31,12 +31,15 @@ PENDING: Final = Verdict("PENDING")
 
 
 def refused(code: str, message: str) -> Verdict:
-    """A definite no: nothing was moved, and nothing will be."""
+    """A rejection: nothing was moved, and nothing will be."""
     return Verdict("REJECTED", facts={"reason": {"code": code, "message": message}})
 
 
 class Business(Protocol):
-    """One kind of company; `keeps_balances` of its customers, or issues what they keep."""
+    """What one kind of company does.
+
+    `keeps_balances`: it keeps its customers' balances; otherwise it issues what they keep.
+    """
 
     keeps_balances: ClassVar[bool]
 
@@ -57,7 +60,7 @@ def reference_of(participant: str, leg_id: str) -> str:
 
 @cache
 def _letterhead(participant: str) -> tuple[str, "hashlib.blake2b"]:
-    """What all references of a company have in common."""
+    """The prefix of a company's references, and the hash that each of them begins with."""
     person = participant[:16].encode()
     return f"{participant.upper()}-", hashlib.blake2b(digest_size=8, person=person)
 
@@ -68,7 +71,7 @@ def not_offered(verb: Verb) -> Verdict:
 
 
 class Members:
-    """Who is known, and who may do business."""
+    """The customers of a company: who is known, and who may do business."""
 
     def __init__(self, company: Company) -> None:
         globs = "|".join(fnmatch.translate(glob) for glob in ("@*", *company.unknown))
@@ -124,7 +127,7 @@ DENIED: Final = f"{OWN}denied/"
 
 
 def denial(leg: Leg) -> Command:
-    """What a company tells itself to take back all that a leg moved."""
+    """The command by which a company, by its own act, takes back all that a leg moved."""
     verb: Verb = "return" if leg.verb == "deduct" else "reverse"
     return Command(
         verb,

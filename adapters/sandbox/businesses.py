@@ -1,4 +1,4 @@
-"""Which trade each kind of company is in."""
+"""Which business each kind of company is in."""
 
 from adapters.sandbox.banking import Banking
 from adapters.sandbox.business import Business
@@ -8,7 +8,7 @@ from adapters.sandbox.mileage import Mileage
 
 
 def business_of(participant: str, company: Company) -> Business:
-    """The trade of a company."""
+    """The business of a company, by its kind."""
     match company:
         case Bank():
             return Banking(participant, company)

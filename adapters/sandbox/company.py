@@ -1,4 +1,4 @@
-"""A company: batches of commands in, answers out, and everything it promised on its own disk."""
+"""A company: batches of commands in, replies out, and everything it has to keep on disk."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -23,7 +23,7 @@ SETTLED_AT_ONCE_MAX: Final = 500
 class Company:
     """One participant over its own ledger. Synchronous; one batch is one transaction."""
 
-    handler_type: type[CommandHandler] = CommandHandler  # Liars in tests bring their own.
+    handler_type: type[CommandHandler] = CommandHandler  # Tests put liars in its place.
 
     def __init__(
         self, participant: str, business: Business, ledger: Ledger, faults: Faults
@@ -36,7 +36,7 @@ class Company:
         self._shared = [name for name, _, _ in business.opening_accounts() if name.startswith("@")]
         self._open_books()
         self._next_due = ledger.next_due()
-        self._handed_out: list[tuple[int]] = []  # Of what is owed: not known to be sent yet.
+        self._handed_out: list[tuple[int]] = []  # Owed replies that may not be sent yet.
 
     @classmethod
     def open(
@@ -57,9 +57,10 @@ class Company:
         self._ledger.close()
 
     def handle(self, commands: Sequence[Command], now: datetime) -> list[Reply]:
-        """Work through a batch in its order, commit it, and only then hand out the answers.
+        """Handle a batch in its order and commit it; returns the replies, which may be sent now.
 
-        Answers that are lost with the process come again: so do the commands.
+        When replies are lost with the process, the commands come again, and so do the replies.
+        Raises sqlite3.Error.
         """
         work = self._begin(commands)
         handler = self._handler(work, now)
@@ -71,9 +72,10 @@ class Company:
         return handler.replies
 
     def settle(self, now: datetime) -> list[Reply]:
-        """Go on with what was put off and is due now; the replies that are owed now.
+        """Go on with the deferred commands that are due; returns the replies that are owed now.
 
-        They are owed until this is called again: who calls has sent what it was given before.
+        To call it again says that the replies of the last call were sent: only then are they
+        deleted. Raises sqlite3.Error.
         """
         moment = now.timestamp()
         if self._next_due is None or self._next_due > moment or self._outages.company(now):

@@ -88,7 +88,7 @@ class Coupons:
         return Verdict("CONFIRMED", quantity, facts)
 
     def _terms_on(self, name: str, item: Item, now: datetime) -> str:
-        """The end of a coupon's JSON, made once for all of an item of one moment."""
+        """The end of a coupon's JSON, made once for all coupons of an item of one moment."""
         if now != self._terms_at:
             self._terms, self._terms_at = {}, now
         if name not in self._terms:
@@ -96,7 +96,7 @@ class Coupons:
         return self._terms[name]
 
     def _coupon(self, serial: int, item: Item) -> str:
-        """The beginning of a coupon's JSON: what it has for itself."""
+        """The beginning of a coupon's JSON: its own id and code."""
         coupon_id = f'{{"coupon_id":"{self._wallet.coupon_prefix}{serial:012d}"'
         if not item.coded:
             return coupon_id

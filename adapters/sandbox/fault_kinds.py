@@ -38,7 +38,7 @@ ALL_VERBS: Final[tuple[Verb, ...]] = (*EFFECT_VERBS, "inquire", "cancel")
 
 
 class FaultSpec(NamedTuple):
-    """What a kind of fault is for, and what a rule must say about it."""
+    """One kind of fault: for which verbs it is, what a rule must state, and what happens."""
 
     verbs: tuple[Verb, ...]
     needs: tuple[Need, ...]

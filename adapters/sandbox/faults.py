@@ -1,6 +1,6 @@
-"""What goes wrong on purpose: by script (first rule that matches), by magic account, or by seed.
+"""Which fault a delivery meets: by script (the first rule that matches), magic account or seed.
 
-Pure: the same delivery meets the same fault in every run; a seed is a hash, no dice.
+Pure: the same delivery meets the same fault in every run, since a seed is hashed with it.
 """
 
 import hashlib

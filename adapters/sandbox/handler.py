@@ -1,6 +1,7 @@
-"""One batch's worth of promises (`domain.md` 4.6): each leg once, and one answer for ever.
+"""Handles commands as a participant must (`domain.md` 4.6), unless a fault is to be shown.
 
-Once a leg has a verdict, every further command about it gets that very answer, whatever it asks.
+Each leg is carried out at most once. When it has a verdict, every further command about it gets
+that same answer, whatever the command asks.
 """
 
 from collections.abc import Collection, Sequence
@@ -22,7 +23,7 @@ ReplyHeaders: TypeAlias = list[tuple[str, str | bytes]]
 
 _CANCELLED: Final = Verdict("CANCELLED")
 _PENDING: Final = Verdict("PENDING")
-_NO_FAULT: Final = Fault("repeat", times=1)  # Answering once is what everybody does.
+_NO_FAULT: Final = Fault("repeat", times=1)  # Answering once is what happens without a fault.
 _NOT_PROCESSED: Final[Collection[Kind]] = ("silence", "apply_late", "done_after_cancel", "down")
 _NOT_ANSWERED: Final[Collection[Kind]] = ("apply_silent", "reply_after_cancel", "down_after")
 _MISSTATED: Final[Collection[Kind]] = ("wrong_amount", "wrong_unit", "wrong_item")
@@ -37,10 +38,10 @@ class Reply(NamedTuple):
 
 
 class CommandHandler:
-    """Works through commands on one sheet.
+    """Handles the commands of one batch within one unit of work.
 
-    `replies` is what is to be answered once it is committed; what is said late or unasked is
-    written down on the sheet instead, as owed.
+    `replies` are to be sent once the unit of work is committed. A reply that is sent late or
+    without a command is added to the unit of work instead, as owed.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class CommandHandler:
         ]
 
     def handle(self, command: Command) -> None:
-        """Take one command to its end, unless a fault says otherwise."""
+        """Carry out a command and answer it, unless a fault says otherwise."""
         leg = self._begin.touch(command.leg_id)
         number = _count(command, leg)
         if self._outages and (until := self._outages.until(command.leg_id, self._now)) is not None:
@@ -82,9 +83,9 @@ class CommandHandler:
         self._process(command, leg, fault)
 
     def resume(self, held: HeldCommand, command: Command) -> None:
-        """Go on with a command that a fault put off, and owe what came of it without being asked.
+        """Go on with a command that a fault deferred; the reply is owed, since nobody waits for it.
 
-        Only the two lies go against a verdict that was given.
+        A verdict that was given stands, except where the fault is a lie: `insist` and `deny`.
         """
         leg = self._begin.touch(command.leg_id)
         self._begin.resumed.append((held.seq,))
@@ -98,7 +99,7 @@ class CommandHandler:
             case "refuse" if leg.outcome == "PENDING":
                 _decide(leg, refused(held.code, "refused by script, in the end"))
             case "insist" if leg.outcome != "CONFIRMED":
-                _note(command, leg)  # It may have been cancelled unheard.
+                _note(command, leg)  # It may have been cancelled before it was ever processed.
                 self._carry_out(command, leg)
             case "deny" if leg.outcome == "CONFIRMED":
                 self._deny(leg, held.code)
@@ -119,7 +120,9 @@ class CommandHandler:
             return
         match fault.kind:
             case "reply_after_cancel":
-                self._defer(command, "hear", None)  # A repeat is all that an answer again takes.
+                self._defer(
+                    command, "hear", None
+                )  # Handled again later, it is a repeat, and is answered.
             case "down_after":
                 self._defer(command, "hear", self._outages.begin(leg.leg_id, fault, self._now))
         if fault.kind not in _NOT_ANSWERED:
@@ -127,7 +130,7 @@ class CommandHandler:
 
     def _skip(self, command: Command, leg: Leg, fault: Fault) -> None:
         if not leg.verb and command.account:
-            # By these the fault knows the leg when it is only asked about.
+            # An inquiry names neither: with these, rules can still match it.
             leg.account, leg.item = command.account, command.item
         match fault.kind:
             case "apply_late":
@@ -162,7 +165,7 @@ class CommandHandler:
         return self._faults.decide(delivery) or _NO_FAULT
 
     def _cancel(self, leg: Leg) -> None:
-        """A leg that was not done gets a tombstone, also when nobody has heard of it yet."""
+        """Cancel a leg that was not done, also one that is not known yet: that is its tombstone."""
         self._begin.released.append((self._now.timestamp(), leg.leg_id))
         if leg.outcome in (None, "PENDING"):
             _decide(leg, _CANCELLED)
@@ -203,9 +206,9 @@ class CommandHandler:
         return True
 
     def _deny(self, leg: Leg, code: str) -> None:
-        """Take back what is left of a leg, as the company's own doing, and have never done it.
+        """Take back what is left of a leg by the company's own act, and say that it was never done.
 
-        What the platform had undone already cannot be denied any more: then nothing changes.
+        When the platform has had the leg undone already, nothing changes.
         """
         command = denial(leg)
         own = self._begin.touch(command.leg_id)
@@ -218,7 +221,7 @@ class CommandHandler:
 
     def _carry_out(self, command: Command, leg: Leg) -> None:
         verdict = self._business.carry_out(command, self._begin, self._now)
-        if verdict.outcome != "NOT_RECEIVED":  # A reading, not a verdict: nothing to remember.
+        if verdict.outcome != "NOT_RECEIVED":  # It is no verdict: there is nothing to remember.
             _decide(leg, verdict)
 
     def _reply(self, command: Command, leg: Leg, fault: Fault, mark: str = "") -> None:
@@ -245,7 +248,7 @@ class CommandHandler:
 
 
 def _count(command: Command, leg: Leg) -> int:
-    """Count a delivery; how many there were of this leg and verb."""
+    """Count a delivery; returns how many there were of this leg and verb."""
     match command.verb:
         case "inquire":
             leg.inquiries += 1
@@ -259,7 +262,7 @@ def _count(command: Command, leg: Leg) -> int:
 
 
 def _note(command: Command, leg: Leg) -> tuple[Verb, str, str, int]:
-    """What a command asks for; the first one about a leg says what the leg is."""
+    """What a command asks for. The first command with an effect on a leg says what the leg is."""
     content = (command.verb, command.account, command.item, command.amount)
     if not leg.verb:
         leg.verb, leg.account, leg.item, leg.asked = content
@@ -277,7 +280,7 @@ def _text(content: str | bytes) -> str:
 
 
 def _event_ids(leg: Leg, times: int, mark: str) -> Sequence[str]:
-    """Ids that no other reply has: a repeat is a new event, which is the harder case to bear."""
+    """Ids that no other reply has: a repeat is a new event, the harder case for who reads it."""
     stem = leg.leg_id
     if len(stem) > ID_CHARS_MAX - 16:
         stem = blake2b(stem.encode(), digest_size=32).hexdigest()

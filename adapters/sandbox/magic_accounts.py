@@ -17,7 +17,7 @@ CANCELS_UNANSWERED: Final = 3
 
 
 class MagicAccount(NamedTuple):
-    """What a name does, in a partner's words, and the rules that do it."""
+    """What a magic account does, described for partners, and the rules that do it."""
 
     description: str
     rules: tuple[Rule, ...]
@@ -118,7 +118,7 @@ _NAMES: Final[Mapping[str, MagicAccount]] = {
 DESCRIPTIONS: Final[Mapping[str, str]] = {
     MAGIC_PREFIX + name: magic.description for name, magic in _NAMES.items()
 }
-"""What each magic account does, in a partner's words."""
+"""What each magic account does, described for partners."""
 
 MAGIC: Final[Mapping[str, tuple[Rule, ...]]] = {
     MAGIC_PREFIX + name: magic.rules for name, magic in _NAMES.items()

@@ -1,7 +1,7 @@
-"""The companies on Kafka: poll, carry out, commit to disk, answer, and only then move the offsets.
+"""The companies on Kafka: poll, carry out, commit to disk, answer, and only then commit offsets.
 
-A crash anywhere means that commands come again, and a command that comes again is answered as the
-first time. What is said late or unasked is on disk as well, until the broker has acknowledged it.
+After a crash commands come again, and a command that comes again is answered as the first time. A
+reply that is owed is on disk as well, until the broker has acknowledged it.
 """
 
 import gc
@@ -40,14 +40,14 @@ class SandboxError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class KafkaConnection:
-    """How the process reaches Kafka."""
+    """How the process connects to Kafka."""
 
     bootstrap: str
     group: str = GROUP
     session_timeout_ms: int = 6_000
 
     def client(self) -> dict[str, str | int | bool]:
-        """librdkafka's settings for all clients: what goes wrong is told in our words alone."""
+        """librdkafka's settings for all clients; its own log is off, since errors are raised."""
         return {"bootstrap.servers": self.bootstrap, "log_level": 2}
 
     def consumer(self) -> dict[str, str | int | bool]:
@@ -112,7 +112,7 @@ class Sandbox:
         self._stopping = True
 
     def run(self) -> None:
-        """Play the companies until told to stop. Raises SandboxError."""
+        """Run the companies until told to stop. Raises SandboxError, sqlite3.Error."""
         self._await_topics()
         # A batch's objects die with the batch: looking for cycles among them costs a quarter.
         gc.set_threshold(200_000, 10, 10)
@@ -134,10 +134,10 @@ class Sandbox:
         self._commit_offsets(wait=False)
 
     def _poll(self) -> list[Message]:
-        """What is there now; when there is much to do, what comes within a moment more.
+        """What is there now and, when there is much to do, what comes a moment later.
 
         A batch costs a transaction for each company and a request for each partition that is
-        answered on: larger ones leave more of the machine to others.
+        written to, so larger batches are cheaper.
         """
         wait_s = IDLE_POLL_S
         due = [one.due for one in self._companies.values() if one.due is not None]
