@@ -20,7 +20,7 @@ class Invariant:
     id: str
     says: str  # In a person's words.
     of: str  # What is counted.
-    speaks_of: Callable[[Shape], bool]
+    applies_to: Callable[[Shape], bool]
     broken: Callable[[Shape], Iterator[str]]
     next: str  # What a person does about it; {saga} is the first one.
 

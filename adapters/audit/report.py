@@ -96,7 +96,7 @@ def broken_by(shape: Shape) -> dict[str, str]:
     """Which invariants a saga of that shape breaks, and why."""
     found = {}
     for invariant in INVARIANTS:
-        if invariant.speaks_of(shape) and (why := "; ".join(invariant.broken(shape))):
+        if invariant.applies_to(shape) and (why := "; ".join(invariant.broken(shape))):
             found[invariant.id] = why
     return found
 
@@ -132,7 +132,7 @@ def _count(groups: Iterable[Group], wanted: Callable[[Shape], bool]) -> int:
 def _finding(
     invariant: Invariant, groups: Sequence[Group], named: Mapping[str, Sequence[Named]]
 ) -> Finding:
-    checked = [group for group in groups if invariant.speaks_of(group.shape)]
+    checked = [group for group in groups if invariant.applies_to(group.shape)]
     broken = sum(group.sagas for group in checked if any(invariant.broken(group.shape)))
     examples = tuple(named.get(invariant.id, ()))
     step = invariant.next.format(saga=examples[0].name if examples else "SAGA")

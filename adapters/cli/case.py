@@ -61,7 +61,7 @@ class Case:
         """What may be decided about a leg now."""
         return self.engine.allowed(self.saga, leg)
 
-    def turn(self, leg: Leg) -> str:
+    def responsible(self, leg: Leg) -> str:
         """Whose turn it is: an operator's, a second person's, the platform's, a participant's."""
         for one in self.open:
             if one.leg == leg.path:
@@ -186,7 +186,7 @@ def _leg_data(case: Case, leg: Leg) -> dict[str, Any]:
         "status": leg.status,
         "code": leg.code,
         "why": case.why(leg),
-        "turn": case.turn(leg),
+        "turn": case.responsible(leg),
         "asked": leg.asked,
         "believed": leg.moved,
         "claimed": leg.claim,
@@ -233,14 +233,15 @@ def decision_lines(line: DecisionLine) -> Iterator[str]:
     """A decision in words: who, what, why, and how it stands."""
     amount = f" for {line.amount:,}" if line.amount is not None else ""
     reference = f", reference {line.reference}" if line.reference else ""
-    yield f"decision {line.id}: {line.action} {line.leg}{amount}{reference}: {standing(line)}"
+    what = f"{line.action} {line.leg}{amount}{reference}"
+    yield f"decision {line.id}: {what}: {decision_status(line)}"
     yield f"  proposed by {line.actor} at {_clock(line.decided_at)}: {line.reason}"
     yield f"  evidence: {line.evidence}"
     if line.approved_by is not None:
         yield f"  approved by {line.approved_by} at {_clock(line.approved_at)}"
 
 
-def standing(line: DecisionLine) -> str:
+def decision_status(line: DecisionLine) -> str:
     """Where a decision stands, in one line."""
     at = _clock(line.settled_at)
     match line.status:

@@ -24,7 +24,7 @@ from adapters.demo.report import Report
 from adapters.demo.run import POLL_S, Before, run_scenarios
 from adapters.demo.scenarios import FAULTS, REQUESTS, Scenario, ScenarioError, read_scenarios
 from adapters.demo.setup import Deployment, detached_deployment, temporary_deployment
-from adapters.embedded.environment import FOLDER, exiting_on
+from adapters.embedded.environment import FOLDER, exit_on_signals
 from adapters.embedded.processes import EmbeddedError
 from adapters.kafka.requests import RequestLine
 from adapters.postgres.views import AccountBalance, SagaStory, open_views
@@ -75,7 +75,7 @@ def demo(
         scenarios = read_scenarios(requests)
         # A closed terminal is to end it in order, as Ctrl-C does.
         with (
-            exiting_on(signal.SIGTERM, signal.SIGHUP),
+            exit_on_signals(signal.SIGTERM, signal.SIGHUP),
             detached_deployment(FOLDER, faults)
             if keep
             else temporary_deployment(faults) as deployment,

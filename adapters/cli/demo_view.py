@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from adapters.cli.audit import in_short
-from adapters.cli.saga import tell
+from adapters.cli.saga import story_lines
 from adapters.demo.audit import Balance
 from adapters.demo.monitor import ObservedRecord
 from adapters.demo.report import Report
@@ -107,7 +107,7 @@ def print_summary(console: Console, report: Report, path: Path) -> None:
     """Print each saga's timeline, the members' balances, and whether all is as it should be."""
     for story in report.stories:
         console.print()
-        for line in tell(story):
+        for line in story_lines(story):
             console.print(line)
     console.print()
     console.print(_balances(report.audit.balances))

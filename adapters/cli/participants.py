@@ -28,7 +28,7 @@ _COLOURS: Final = {State.CLOSED: "green", State.HALF_OPEN: "yellow", State.OPEN:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ParticipantStatus:
     """One participant, as all coordinators see it."""
 
     participant: str
@@ -66,7 +66,7 @@ def participants(
         raise typer.Exit(EXIT_NOT_FOUND)
     now = SystemClock().now()
     wanted = {n: p for n, p in sorted(policies.items()) if participant in (None, n)}
-    found = list(standings(board, wanted, now))
+    found = list(statuses(board, wanted, now))
     heard = max(board.heard.values(), default=None)
     alive = sum(now - at <= STALE_MS for at in board.heard.values())
     if as_json:
@@ -88,7 +88,9 @@ async def _read(dsn: str, deploy: Any) -> tuple[Board, Mapping[str, HealthPolicy
             return await read(connection), policies
 
 
-def standings(board: Board, policies: Mapping[str, HealthPolicy], now: int) -> Iterator[Standing]:
+def statuses(
+    board: Board, policies: Mapping[str, HealthPolicy], now: int
+) -> Iterator[ParticipantStatus]:
     """What stands on the board, merged as the coordinators merge it."""
     for name, policy in policies.items():
         breaker = board.breakers.get(name, Breaker())
@@ -101,7 +103,7 @@ def standings(board: Board, policies: Mapping[str, HealthPolicy], now: int) -> I
             policy,
             now,
         )
-        yield Standing(
+        yield ParticipantStatus(
             participant=name,
             state=breaker.state,
             since=moment(breaker.since) if breaker.since else None,
@@ -130,7 +132,7 @@ def what_becomes_of_new(policy: HealthPolicy, breaker: Breaker, in_flight: int) 
     return "let through"
 
 
-def _show(found: list[Standing]) -> None:
+def _show(found: list[ParticipantStatus]) -> None:
     table = Table(box=None, pad_edge=False)
     for heading in (
         "participant",

@@ -86,11 +86,11 @@ def saga_show(
     if as_json:
         emit_json(story)
     else:
-        for line in tell(story):
+        for line in story_lines(story):
             stdout().print(line)
 
 
-def tell(story: SagaStory) -> Iterator[str]:
+def story_lines(story: SagaStory) -> Iterator[str]:
     """The story of a saga, line by line, with Rich's markup."""
     saga = story.saga
     yield from heading(saga)

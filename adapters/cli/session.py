@@ -11,7 +11,7 @@ import typer
 
 from adapters.cli.case import Case, engine_of
 from adapters.console import EXIT_NOT_FOUND, EXIT_USAGE, complain, run
-from adapters.postgres.decisions import Desk, Parked, open_desk
+from adapters.postgres.decisions import DecisionStore, Parked, open_decision_store
 from adapters.postgres.views import SagaStory
 from adapters.settings import read_settings
 from orchestrator.catalogue.loader import load
@@ -26,22 +26,22 @@ EXITS: Final = (
 SagaId = Annotated[str, typer.Argument(metavar="ID", help="The saga's id.")]
 
 
-def at_the_desk(work: Callable[[Desk], Awaitable[T]]) -> T:
+def with_decisions(work: Callable[[DecisionStore], Awaitable[T]]) -> T:
     """Run some work at the desk over a connection of its own; errors become exit codes."""
 
     async def act() -> T:
-        async with open_desk(read_settings().postgres.dsn.get_secret_value()) as desk:
-            return await work(desk)
+        async with open_decision_store(read_settings().postgres.dsn.get_secret_value()) as store:
+            return await work(store)
 
     return run(act())
 
 
-async def cases_of(desk: Desk, parked: Iterable[Parked]) -> list[Case]:
+async def cases_of(store: DecisionStore, parked: Iterable[Parked]) -> list[Case]:
     """The cases as they stand, under the policies of today."""
     found = list(parked)
     policies = load(read_settings().deploy).policies
     keys = [(one.saga.terms.key_hash, one.saga.terms.saga_id) for one in found]
-    decisions = await desk.decisions_of(keys)
+    decisions = await store.decisions_of(keys)
     now = datetime.now(UTC)
     return [
         Case(
@@ -55,13 +55,13 @@ async def cases_of(desk: Desk, parked: Iterable[Parked]) -> list[Case]:
     ]
 
 
-async def story_of(desk: Desk, saga_id: str) -> SagaStory:
+async def story_of(store: DecisionStore, saga_id: str) -> SagaStory:
     """The saga of that id with its history; exits when it is none, or there is none."""
     try:
         wanted = str(UUID(saga_id))
     except ValueError:
         refuse(EXIT_USAGE, f"{saga_id!r} is not a saga id\nnext: uprp parked list")
-    story = await desk.saga(wanted)
+    story = await store.saga(wanted)
     if story is None:
         refuse(EXIT_NOT_FOUND, f"there is no saga {wanted}\nnext: uprp parked list")
     return story

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from adapters.embedded.environment import held_back
+from adapters.embedded.environment import signals_deferred
 from adapters.embedded.processes import (
     Child,
     Progress,
     end,
     finish,
     free_port,
-    silent,
+    no_progress,
     spawn,
     stop,
     until,
@@ -46,7 +46,7 @@ class Services:
     """
 
     def __init__(
-        self, folder: Path, *, detached: bool = False, progress: Progress = silent
+        self, folder: Path, *, detached: bool = False, progress: Progress = no_progress
     ) -> None:
         self.books = folder.absolute() / "sandbox"
         self.http_port: int | None = None
@@ -96,7 +96,7 @@ class Services:
 
     def kill(self) -> None:
         """End what runs at once."""
-        with held_back():
+        with signals_deferred():
             children = [self._child(name) for name in NAMES]
             live = [child.process() for child in children if child is not None]
             end([process for process in live if process is not None], deadline_s=5)
@@ -105,13 +105,15 @@ class Services:
 
     def _launch(self, name: str, options: Sequence[str], environment: dict[str, str]) -> None:
         command = [sys.executable, "-m", "adapters.cli.main", name, *options]
-        with held_back():  # Else a Ctrl-C between start and bookkeeping would leave it running.
+        with (
+            signals_deferred()
+        ):  # Else a Ctrl-C between start and bookkeeping would leave it running.
             child = spawn(
                 command,
                 folder=ROOT,
                 log=self._folder / f"{name}.log",
                 environment=environment,
-                leash=None if self._detached else signal.SIGKILL,
+                parent_death_signal=None if self._detached else signal.SIGKILL,
             )
             child.save(self._pid_file(name))
             self._children[name] = child

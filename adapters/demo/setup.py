@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from adapters.console import run, step
 from adapters.demo.services import Endpoints, Services
-from adapters.embedded.environment import DetachedEnvironment, Environment, held_back
+from adapters.embedded.environment import DetachedEnvironment, Environment, signals_deferred
 from adapters.kafka.topics import TopicAdmin, wanted
 from adapters.postgres.migrate import migrate
 from adapters.settings import read_settings
@@ -69,7 +69,7 @@ def detached_deployment(folder: Path, faults: Path) -> Generator[Deployment]:
         endpoints = Endpoints(found.bootstrap_servers or "", found.dsn or "")
         yield _deploy(endpoints, services, faults)
     except BaseException:
-        with step("Stopping everything"), held_back():
+        with step("Stopping everything"), signals_deferred():
             services.kill()
             environment.remove()
         raise

@@ -21,13 +21,13 @@ from adapters.embedded.processes import (
     finish,
     free_port,
     is_free,
-    silent,
+    no_progress,
 )
 from adapters.embedded.server import EmbeddedServer
 
 FOLDER: Final = Path(".uprp")
 ServerKey = Literal["kafka", "postgres"]
-ENDING: Final = (signal.SIGINT, signal.SIGTERM)
+TERMINATION_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class Environment:
@@ -43,7 +43,7 @@ class Environment:
         folder: Path | None = None,
         *,
         wanted: Collection[ServerKey] = ("kafka", "postgres"),
-        progress: Progress = silent,
+        progress: Progress = no_progress,
     ) -> None:
         self.folder = folder.absolute() if folder else Path(tempfile.mkdtemp(prefix="uprp-"))
         self._made_folder = folder is None or not self.folder.exists()
@@ -71,7 +71,7 @@ class Environment:
 
     def close(self) -> None:
         """Kill both servers and delete their data: nobody will read it again."""
-        with self._signals, held_back():
+        with self._signals, signals_deferred():
             self.kafka.remove()
             self.postgres.remove()
             if self._made_folder:
@@ -106,7 +106,7 @@ class EnvironmentStatus:
 class DetachedEnvironment:
     """The servers under a folder (`.uprp`), which live on after the command that started them."""
 
-    def __init__(self, folder: Path = FOLDER, *, progress: Progress = silent) -> None:
+    def __init__(self, folder: Path = FOLDER, *, progress: Progress = no_progress) -> None:
         self.folder = folder.absolute()
         self._progress = progress
 
@@ -125,7 +125,7 @@ class DetachedEnvironment:
                 finish(kafka.starting(), postgres.starting())
             except BaseException:
                 # Nothing half up: what came up is stopped in order, so that its data is kept.
-                with held_back():
+                with signals_deferred():
                     self._stop(kafka, postgres)
                 raise
         return self._describe(kafka, postgres)
@@ -207,12 +207,12 @@ def _sigterm_as_exit() -> Generator[None]:
         yield
         return
 
-    with exiting_on(signal.SIGTERM):
+    with exit_on_signals(signal.SIGTERM):
         yield
 
 
 @contextmanager
-def exiting_on(*numbers: signal.Signals) -> Generator[None]:
+def exit_on_signals(*numbers: signal.Signals) -> Generator[None]:
     """Let these signals unwind the stack, as Ctrl-C does: SystemExit with 128 and the number."""
 
     def leave(number: int, _frame: FrameType | None) -> None:
@@ -227,14 +227,15 @@ def exiting_on(*numbers: signal.Signals) -> Generator[None]:
 
 
 @contextmanager
-def held_back() -> Generator[None]:
+def signals_deferred() -> Generator[None]:
     """Keep SIGINT and SIGTERM until the block has ended: half a clean-up is none."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     held: list[int] = []
     before = [
-        (number, signal.signal(number, lambda got, _frame: held.append(got))) for number in ENDING
+        (number, signal.signal(number, lambda got, _frame: held.append(got)))
+        for number in TERMINATION_SIGNALS
     ]
     try:
         yield

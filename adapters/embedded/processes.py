@@ -45,7 +45,7 @@ class EmbeddedError(RuntimeError):
     """An embedded server cannot do what was asked; says why, and what to run next."""
 
 
-def silent(_text: str) -> None:
+def no_progress(_text: str) -> None:
     """Progress for callers that show none."""
 
 
@@ -108,20 +108,20 @@ def spawn(
     log: Path,
     environment: Mapping[str, str],
     account: Account | None = None,
-    leash: signal.Signals | None = signal.SIGKILL,
+    parent_death_signal: signal.Signals | None = signal.SIGKILL,
 ) -> Child:
     """Start `command` in a session of its own, writing to the end of `log`.
 
     `leash` is the signal that it gets when this process dies; None lets it live on.
     """
-    orders = {
+    options = {
         "folder": str(folder),
         "account": None if account is None else (account.uid, account.gid),
-        "leash": leash,
+        "leash": parent_death_signal,
         "parent": os.getpid(),
     }
     # -I -S: neither the user's environment nor site packages, so it is up in 20 ms.
-    arguments = [sys.executable, "-I", "-S", str(CHILD_LIFETIME), json.dumps(orders), *command]
+    arguments = [sys.executable, "-I", "-S", str(CHILD_LIFETIME), json.dumps(options), *command]
     log.parent.mkdir(parents=True, exist_ok=True)
     files = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),

@@ -38,7 +38,7 @@ class Proposal:
     reference: str | None = None
 
 
-class Desk(Views):
+class DecisionStore(Views):
     """Reads as Views does, and writes decisions; facts in a row are written once."""
 
     async def parked(self, limit: int) -> list[Parked]:
@@ -95,7 +95,7 @@ class Desk(Views):
 
 
 @asynccontextmanager
-async def open_desk(dsn: str) -> AsyncIterator[Desk]:
+async def open_decision_store(dsn: str) -> AsyncIterator[DecisionStore]:
     """The desk over a connection of its own.
 
     Raises:
@@ -105,4 +105,4 @@ async def open_desk(dsn: str) -> AsyncIterator[Desk]:
     with translated():
         async with connected(dsn) as connection:
             await migrate.check(connection)
-            yield Desk(connection)
+            yield DecisionStore(connection)

@@ -9,7 +9,7 @@ import asyncpg
 
 from orchestrator.errors import Unavailable
 
-AWAY: Final = (
+TEMPORARY_ERRORS: Final = (
     OSError,
     asyncio.TimeoutError,
     asyncpg.PostgresConnectionError,
@@ -35,5 +35,5 @@ class translated:  # noqa: N801  # A context manager, named as contextlib names 
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, AWAY):
+        if isinstance(error, TEMPORARY_ERRORS):
             raise Unavailable(f"PostgreSQL: {error or type(error).__name__}") from error

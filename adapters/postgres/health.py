@@ -29,7 +29,7 @@ class PostgresHealth:
         self, sights: Sequence[HealthReport], now: int, alive_since: int
     ) -> SharedHealth:
         """Tell what was seen here, and read what all have seen."""
-        rows = [(sight.participant, sight.revision, encode(sight.window)) for sight in sights]
+        rows = [(report.participant, report.revision, encode(report.window)) for report in sights]
         names, revisions, windows = zip(*rows, (HEARTBEAT, 0, "[]"), strict=True)
         mine = self._store.instance
         async with self._store.connection() as connection:

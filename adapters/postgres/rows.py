@@ -56,7 +56,7 @@ def time_of(milliseconds: int | None) -> datetime | None:
     return None if milliseconds is None else moment(milliseconds)
 
 
-def begun_row(saga: Saga) -> tuple[Any, ...]:
+def new_saga_row(saga: Saga) -> tuple[Any, ...]:
     """The row of a new saga, in the order of its columns."""
     terms = saga.terms
     return (
@@ -76,7 +76,7 @@ def begun_row(saga: Saga) -> tuple[Any, ...]:
     )
 
 
-def moved_row(was: Saga, saga: Saga) -> tuple[Any, ...]:
+def changed_saga_row(was: Saga, saga: Saga) -> tuple[Any, ...]:
     """What changes in the row of a saga, and the revision that it must still be at."""
     terms = saga.terms
     return (
@@ -125,7 +125,7 @@ def ruling_from(row: Mapping[str, Any]) -> OperatorDecision:
     return OperatorDecision(row["id"], Action(row["action"]), row["amount"], row["reference"])
 
 
-def letter_row(letter: Any) -> tuple[Any, ...]:
+def dead_letter_row(letter: Any) -> tuple[Any, ...]:
     """The row of a dead letter; no text of PostgreSQL holds U+0000."""
     headers = [
         [name, content.decode("latin-1") if content is not None else None]

@@ -16,11 +16,11 @@ from adapters.postgres.errors import translated
 from adapters.postgres.queries import sql
 from adapters.postgres.rows import (
     COLUMNS,
-    begun_row,
     case_row,
-    letter_row,
-    moved_row,
+    changed_saga_row,
+    dead_letter_row,
     ms_at,
+    new_saga_row,
     ruling_from,
     saga_from,
     settled_row,
@@ -291,7 +291,7 @@ class PostgresTransaction:
         await self._many(
             "dead_letter",
             "insert_dead_letters",
-            [letter_row(found) for found in changes.dead_letters],
+            [dead_letter_row(found) for found in changes.dead_letters],
         )
         await self._many(
             "parked_case", "save_cases", [case_row(case) for case in changes.cases.values()]
@@ -309,10 +309,12 @@ class PostgresTransaction:
             raise Fenced("another coordinator moved a position of this batch")
 
     async def _insert(self, changes: Sequence[Change]) -> None:
-        await self._copy("saga", [begun_row(change.now) for change in changes])
+        await self._copy("saga", [new_saga_row(change.now) for change in changes])
 
     async def _update(self, changes: Sequence[Change]) -> None:
-        moved = [moved_row(change.was, change.now) for change in changes if change.was is not None]
+        moved = [
+            changed_saga_row(change.was, change.now) for change in changes if change.was is not None
+        ]
         if await self._many("saga", "update_sagas", moved) != len(moved):
             raise Conflict("a saga is at another revision than was read")
 

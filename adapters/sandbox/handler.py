@@ -120,9 +120,7 @@ class CommandHandler:
             return
         match fault.kind:
             case "reply_after_cancel":
-                self._defer(
-                    command, "hear", None
-                )  # Handled again later, it is a repeat, and is answered.
+                self._defer(command, "hear", None)  # It is a repeat then, and is answered.
             case "down_after":
                 self._defer(command, "hear", self._outages.begin(leg.leg_id, fault, self._now))
         if fault.kind not in _NOT_ANSWERED:
