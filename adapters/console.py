@@ -96,7 +96,10 @@ def _moving(console: Console, text: str) -> Generator[Say]:
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run to the end; what goes wrong on purpose becomes one line and an exit code."""
+    """Run some work to its end; an error of the platform becomes a message and an exit code.
+
+    That is `Stop` with its own code, `Unavailable` with 1, `CatalogueError` with 2.
+    """
     try:
         return asyncio.run(work)
     except CatalogueError as error:

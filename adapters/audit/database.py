@@ -37,7 +37,7 @@ _HOLE: Final = re.compile(r"\{(\w+)\}")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How an audit runs."""
+    """How an audit runs; times are in seconds."""
 
     connections: int = 2
     names: int = 5  # How many sagas are named for each broken invariant.
@@ -169,7 +169,7 @@ class _Reader:
             into.twins.append([str(saga_id) for saga_id in row["sagas"]])
 
     async def names(self, surveyed: Surveyed) -> dict[str, list[Named]]:
-        """The first sagas and limits that break something, by invariant."""
+        """The first sagas and limits that break an invariant, by invariant."""
         wanted: dict[str, int] = defaultdict(int)
         low = KEYS
         for group in surveyed.groups:

@@ -1,4 +1,4 @@
-"""What was checked, out of how many, and what is broken. Pure: what was read in, findings out."""
+"""The findings of an audit: what was checked, how much of it, and what is broken. Pure."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Suspense:
-    """Points of one unit that are neither consumed nor returned, by whose turn it is."""
+    """Points of one unit that are neither consumed nor returned, by who must act."""
 
     unit: str
     total: int
@@ -47,13 +47,13 @@ class Suspense:
 
     @property
     def others(self) -> int:
-        """Of ended sagas: nobody's, which must be nothing."""
+        """Points of sagas that ended, for which nobody acts; it must be 0."""
         return self.total - self.cases - self.flights
 
 
 @dataclass(slots=True)
 class Surveyed:
-    """What the surveys of all parts of the database add up to."""
+    """What was counted in all parts of the database, added up."""
 
     groups: list[Group] = field(default_factory=list)
     limits: int = 0

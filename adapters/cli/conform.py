@@ -104,7 +104,7 @@ def conform(
 def _examined(
     ours: Terms, run: str, chosen: Any, timeouts: Timeouts, *, beside_coordinator: bool
 ) -> Report:
-    """What the participant did; no report where Kafka or its topics are not there."""
+    """Examine the participant; exits with 1 where Kafka is away or topics are missing."""
     kafka = read_settings().kafka
     try:
         _refuse_beside(kafka, beside_coordinator)
@@ -126,13 +126,13 @@ def _examined(
 
 
 def _face(text: str) -> dict[str, Any] | str:
-    """`5000HKD` as a table has it; what is none stays as it is, for the terms to refuse."""
+    """`5000HKD` as a table of the terms; any other text stays as it is, for the terms to refuse."""
     amount, currency = text[:-3], text[-3:]
     return {"amount": int(amount), "currency": currency} if amount.isdecimal() else text
 
 
 def _chosen(cells: str, terms: Terms) -> Any:
-    """Whether a cell is to be tried, by its id. Raises TermsError where a glob takes none."""
+    """The choice of cells by their ids. Raises TermsError where a glob matches none."""
     globs = [glob.strip() for glob in cells.split(",")]
     known = [cell.id(terms) for cell in CELLS if terms.role in cell.roles]
     known += [monitor.id for monitor in MONITORS]
@@ -143,7 +143,7 @@ def _chosen(cells: str, terms: Terms) -> Any:
 
 
 def _refuse_beside(kafka: KafkaSettings, beside_coordinator: bool) -> None:
-    """A coordinator reads the same replies, knows no such sagas, and sets them aside."""
+    """Exit with 2 while a coordinator runs: it would make dead letters of the same replies."""
     running = coordinators(kafka.bootstrap_servers, kafka.group, kafka.request_timeout_s)
     if not running:
         return

@@ -174,7 +174,7 @@ def _show(foreseen: Foreseen, line: DecisionLine | None, *, as_json: bool) -> No
 
 
 def _allowed(saga: Saga, path: str, ruling: OperatorDecision, *, decline: int = 0) -> Foreseen:
-    """What would follow; exits with 6 when it is not allowed now."""
+    """What would follow from a decision; exits with 6 when it is not allowed now."""
     engine = engine_of(saga, load(read_settings().deploy).policies)
     now = ms_at(datetime.now(UTC))
     found = foresee(engine, saga, path, ruling, now)
@@ -186,7 +186,7 @@ def _allowed(saga: Saga, path: str, ruling: OperatorDecision, *, decline: int = 
 
 
 def _next(saga: Saga) -> int:
-    """A number above that of every decision so far."""
+    """A decision number above all that the saga has seen, to try a decision out."""
     return max((leg.decision for leg in saga.legs), default=0) + 1
 
 

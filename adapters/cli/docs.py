@@ -208,7 +208,10 @@ def renewed(text: str, part: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
-    """Write or check; 0 when all is well, 1 with one line per document that drifted."""
+    """Write the generated parts, or check them.
+
+    Returns 0 when all is well, else 1, with a line for each document that differs.
+    """
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing, exit 1 on drift")
     checking: bool = parser.parse_args(arguments).check

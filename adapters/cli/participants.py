@@ -23,13 +23,13 @@ from orchestrator.catalogue.loader import load
 from schemas.times import moment
 
 STALE_MS: Final = 10_000
-"""A board on which nobody has written for so long is not the present."""
+"""When no coordinator has written for so long, what is shown is not the present."""
 _COLOURS: Final = {State.CLOSED: "green", State.HALF_OPEN: "yellow", State.OPEN: "red"}
 
 
 @dataclass(frozen=True, slots=True)
 class ParticipantStatus:
-    """One participant, as all coordinators see it."""
+    """The status of one participant, as all coordinators see it."""
 
     participant: str
     state: State
@@ -91,7 +91,7 @@ async def _read(dsn: str, deploy: Any) -> tuple[Board, Mapping[str, HealthPolicy
 def statuses(
     board: Board, policies: Mapping[str, HealthPolicy], now: int
 ) -> Iterator[ParticipantStatus]:
-    """What stands on the board, merged as the coordinators merge it."""
+    """The status of each participant at `now` (ms), merged as the coordinators merge it."""
     for name, policy in policies.items():
         breaker = board.breakers.get(name, Breaker())
         seen = merged(
@@ -120,7 +120,7 @@ def statuses(
 
 
 def what_becomes_of_new(policy: HealthPolicy, breaker: Breaker, in_flight: int) -> str:
-    """What a new redemption with this participant meets, in words."""
+    """What becomes of a new redemption with this participant, in words."""
     holds = policy.when_unavailable is WhenUnavailable.HOLD
     fate = f"held up to {policy.hold_for // 1000} s" if holds else "refused"
     if breaker.state is State.OPEN:

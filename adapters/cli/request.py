@@ -68,7 +68,7 @@ def request(
 
 
 def _show(consumer: Consumer, lines: list[RequestLine], timeout: float, *, as_json: bool) -> bool:
-    """Print results as they come; whether every line got its final answer in time."""
+    """Print results as they come; returns whether every line got its final answer in time."""
     answers = Answers()
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:

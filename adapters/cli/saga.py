@@ -99,7 +99,7 @@ def story_lines(story: SagaStory) -> Iterator[str]:
 
 
 def heading(saga: Saga) -> Iterator[str]:
-    """Which saga it is, where it stands and what was asked for."""
+    """The saga's id and status, and what was asked for, with Rich's markup."""
     terms = saga.terms
     lines = ", ".join(f"{line.quantity:,} x {line.item}" for line in terms.body.lines) or "nothing"
     yield f"[bold]{terms.saga_id}[/]  {_coloured(phase(saga))}"
@@ -111,7 +111,7 @@ def heading(saga: Saga) -> Iterator[str]:
 
 
 def history(story: SagaStory) -> Iterator[str]:
-    """What happened, what was said because of it, and what it moved."""
+    """The saga's events, the messages that followed from each, and its movements, line by line."""
     saga, terms = story.saga, story.saga.terms
     start = story.timeline[0].at if story.timeline else moment(terms.accepted_at)
     for entry in story.timeline:

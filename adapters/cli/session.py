@@ -1,4 +1,4 @@
-"""The desk from the command line: the cases on it, and how a command refuses."""
+"""What the commands about parked sagas share: connection, cases, stories, and how they refuse."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SagaId = Annotated[str, typer.Argument(metavar="ID", help="The saga's id.")]
 
 
 def with_decisions(work: Callable[[DecisionStore], Awaitable[T]]) -> T:
-    """Run some work at the desk over a connection of its own; errors become exit codes."""
+    """Run some work with a decision store of its own; errors become exit codes."""
 
     async def act() -> T:
         async with open_decision_store(read_settings().postgres.dsn.get_secret_value()) as store:
@@ -37,7 +37,7 @@ def with_decisions(work: Callable[[DecisionStore], Awaitable[T]]) -> T:
 
 
 async def cases_of(store: DecisionStore, parked: Iterable[Parked]) -> list[Case]:
-    """The cases as they stand, under the policies of today."""
+    """The cases with their decisions, under the policies that are deployed now."""
     found = list(parked)
     policies = load(read_settings().deploy).policies
     keys = [(one.saga.terms.key_hash, one.saga.terms.saga_id) for one in found]
@@ -56,7 +56,10 @@ async def cases_of(store: DecisionStore, parked: Iterable[Parked]) -> list[Case]
 
 
 async def story_of(store: DecisionStore, saga_id: str) -> SagaStory:
-    """The saga of that id with its history; exits when it is none, or there is none."""
+    """The saga of that id with its history.
+
+    Exits with 2 when the text is no saga id, with 3 when there is no such saga.
+    """
     try:
         wanted = str(UUID(saga_id))
     except ValueError:
@@ -68,6 +71,6 @@ async def story_of(store: DecisionStore, saga_id: str) -> SagaStory:
 
 
 def refuse(code: int, text: str) -> NoReturn:
-    """Say what is wrong, why, and what to do next; exit with the code."""
+    """Write what is wrong, why, and what to do next to stderr; exit with the code."""
     complain(text)
     raise typer.Exit(code)

@@ -105,9 +105,7 @@ class Services:
 
     def _launch(self, name: str, options: Sequence[str], environment: dict[str, str]) -> None:
         command = [sys.executable, "-m", "adapters.cli.main", name, *options]
-        with (
-            signals_deferred()
-        ):  # Else a Ctrl-C between start and bookkeeping would leave it running.
+        with signals_deferred():  # Else a Ctrl-C before it is saved would leave it running.
             child = spawn(
                 command,
                 folder=ROOT,

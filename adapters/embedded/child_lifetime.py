@@ -14,7 +14,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Take the orders in the first argument, then become the command in the others."""
+    """Apply the options in the first argument, which is JSON, then become the command after it."""
     options = json.loads(sys.argv[1])
     command = sys.argv[2:]
     libc = ctypes.CDLL(None)

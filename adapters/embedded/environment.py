@@ -111,7 +111,7 @@ class DetachedEnvironment:
         self._progress = progress
 
     def up(self) -> EnvironmentStatus:
-        """Start what does not run; ports and data are those of the last time."""
+        """Start what does not run, on the ports and data of the last time. Raises EmbeddedError."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with lock(self.folder / "lock") as handle:
             finish(locked(handle, self._progress, "it starts or stops the environment"))
@@ -228,7 +228,7 @@ def exit_on_signals(*numbers: signal.Signals) -> Generator[None]:
 
 @contextmanager
 def signals_deferred() -> Generator[None]:
-    """Keep SIGINT and SIGTERM until the block has ended: half a clean-up is none."""
+    """Defer SIGINT and SIGTERM until the block has ended, so that a clean-up is not cut in half."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -148,9 +148,8 @@ class EmbeddedPostgres(EmbeddedServer):
     buffers_mb: int = 256
     """Its `shared_buffers`, read when it starts."""
     stop_signal: ClassVar[signal.Signals] = signal.SIGINT  # A "fast" shutdown: sessions are cut.
-    parent_death_signal: ClassVar[signal.Signals] = (
-        signal.SIGQUIT
-    )  # It then takes its children along.
+    # On this one it takes its children along.
+    parent_death_signal: ClassVar[signal.Signals] = signal.SIGQUIT
 
     @property
     def dsn(self) -> str:

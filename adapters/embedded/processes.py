@@ -1,4 +1,4 @@
-"""Child processes that never outlive their purpose: spawn, watch, stop, and find again later."""
+"""Child processes that never outlive their purpose: started, observed, stopped, found again."""
 
 import ctypes
 import json
@@ -36,8 +36,8 @@ PR_GET_CHILD_SUBREAPER: Final = 37
 CHILD_LIFETIME: Final = Path(__file__).with_name("child_lifetime.py")
 _END: Final = object()
 
-# Linux kills a leashed child when the *thread* that made it ends, not the process. One thread that
-# lives as long as we do makes them all, so a server may be started from any short-lived thread.
+# Linux sends the signal when the *thread* that made the child ends, not the process. One thread
+# that lives as long as we do makes them all, so any short-lived thread may start a server.
 _spawner: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="uprp-spawner")
 
 
@@ -112,7 +112,7 @@ def spawn(
 ) -> Child:
     """Start `command` in a session of its own, writing to the end of `log`.
 
-    `leash` is the signal that it gets when this process dies; None lets it live on.
+    `parent_death_signal` is sent to it when this process dies; None lets it live on.
     """
     options = {
         "folder": str(folder),
@@ -137,7 +137,10 @@ def spawn(
 
 
 def finish(*works: Steps) -> None:
-    """Advance several pieces of work side by side, in this thread, until all have ended."""
+    """Advance several pieces of work side by side, in this thread, until all have ended.
+
+    The first error ends the others, too.
+    """
     waiting = list(works)
     try:
         while waiting:
@@ -168,9 +171,10 @@ def until(condition: Callable[[], bool], child: Child, *, deadline_s: float, wha
 
 
 def complete(child: Child, *, deadline_s: float, what: str) -> Steps:
-    """Wait for a command to end well.
+    """Wait until a command has ended with exit code 0.
 
-    If it does not, or if the wait is given up, kill it with all that it started.
+    If it does not, or if the wait is given up, kill it with all that it started. Raises
+    EmbeddedError, with the end of its log.
     """
     deadline = time.monotonic() + deadline_s
     process = psutil.Process(child.pid)

@@ -1,4 +1,4 @@
-"""Kafka as any partner may use it: a producer whose records arrive, a consumer that begins now."""
+"""Kafka clients as any partner may have them: a producer, and a consumer that begins at the end."""
 
 from __future__ import annotations
 

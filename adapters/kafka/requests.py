@@ -33,16 +33,16 @@ class RequestLine:
 
     @property
     def topic(self) -> str:
-        """The origin's own topic."""
+        """The requests topic of the origin."""
         return topic_of(self.origin, Channel.REQUESTS)
 
     def headers(self, now: str) -> list[tuple[str, bytes]]:
-        """CloudEvents, binary mode."""
+        """The record's headers: CloudEvents, binary mode. `now` is RFC 3339."""
         return Envelope(self.event_id, source_of(self.origin), self.type, now).headers()
 
 
 class LineError(ValueError):
-    """A line of a request file that cannot be published: which one, and why."""
+    """A line of a request file that cannot be published; the message says which one, and why."""
 
 
 def read_objects(text: str) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -103,7 +103,7 @@ _OPTIONAL: Final = (("type", "type"), ("id", "event_id"))
 
 @dataclass(slots=True)
 class Answers:
-    """What came back, by the event that caused it and by request id."""
+    """Results by origin and request id, and refusals by the id of the event that was refused."""
 
     final: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     refused: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -140,7 +140,7 @@ def listen(servers: str, origins: Iterable[str], patience_s: float) -> Consumer:
 
 
 def hear(consumer: Consumer, answers: Answers) -> list[dict[str, Any]]:
-    """What arrived within one poll, taken into the answers."""
+    """The results of one poll, which are also added to `answers`; other records are skipped."""
     update = []
     for message in consumer.consume(500, _POLL_S):
         if message.error() is not None or message.value() is None:

@@ -1,4 +1,4 @@
-"""Values of the core as rows of the tables, and back."""
+"""The orchestrator's values as rows of the tables, and back."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def ms_of(found: datetime | None) -> int | None:
 
 @lru_cache(maxsize=4_096)
 def time_of(milliseconds: int | None) -> datetime | None:
-    """The same moment for the driver; a batch has few of them."""
+    """Milliseconds since 1970 as a time for the driver; cached, since a batch has few of them."""
     return None if milliseconds is None else moment(milliseconds)
 
 
@@ -115,13 +115,13 @@ def case_row(case: Case) -> tuple[Any, ...]:
 
 
 def settled_row(one: DecisionOutcome) -> tuple[Any, ...]:
-    """What became of a decision."""
+    """The row of what became of a decision."""
     outcome = "applied" if one.revision is not None else "refused"
     return (*one.key, outcome, one.why, time_of(one.at), one.revision)
 
 
 def ruling_from(row: Mapping[str, Any]) -> OperatorDecision:
-    """What a decision's row says to the engine."""
+    """The operator decision that a row of the table holds."""
     return OperatorDecision(row["id"], Action(row["action"]), row["amount"], row["reference"])
 
 

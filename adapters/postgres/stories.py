@@ -52,7 +52,7 @@ def _decided(story: SagaStory, detail: Mapping[str, Any]) -> str:
 
 
 def said_in_words(saga: Saga, said: str, *, past: bool = True) -> str:
-    """`do credit/1#1` in words: what was said, or what is to be said."""
+    """A message such as `do credit/1#1` in words: as sent or, without `past`, as still to send."""
     kind, _, rest = said.partition(" ")
     path, _, number = rest.partition("#")
     if kind == "result":
@@ -71,7 +71,7 @@ _ASK: Final = {"do": "ask {}", "inquire": "inquire of {}", "cancel": "tell {} to
 
 
 def owner(saga: Saga, path: str) -> str:
-    """The participant whose leg it is; nobody for a loss."""
+    """The participant that a leg of this path is asked of; empty for a loss."""
     definition = KINDS[saga.terms.definition, saga.terms.definition_version].definition
     return participant(saga.terms, definition, Leg(path=path, asked=0).verb)
 
@@ -109,7 +109,7 @@ def _clock(at: int | None) -> str:
 
 
 def as_data(story: SagaStory) -> dict[str, Any]:
-    """The story for a JSON report: the ids, the end, and the lines without markup."""
+    """The story as plain data: ids, status, the events in words, and what it waits for."""
     saga = story.saga
     return {
         "saga_id": str(saga.terms.saga_id),

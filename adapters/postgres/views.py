@@ -1,4 +1,4 @@
-"""What people may want to know about sagas, read outside any batch."""
+"""What people want to know about sagas, read outside any batch."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class TimelineLine:
 
 @dataclass(frozen=True, slots=True)
 class TransferLine:
-    """One movement of a saga."""
+    """One movement of a saga, in the journal's order."""
 
     seq: int
     debit: str
@@ -90,7 +90,7 @@ class DecisionLine:
 
     @property
     def ruling(self) -> OperatorDecision:
-        """What it says to the engine."""
+        """The decision as the engine takes it."""
         return OperatorDecision(self.id, self.action, self.amount, self.reference)
 
 
@@ -102,7 +102,7 @@ def decision_from(row: Mapping[str, Any]) -> DecisionLine:
 
 @dataclass(frozen=True, slots=True)
 class SagaStory:
-    """Everything about one saga."""
+    """Everything about one saga: its state, events, movements and decisions."""
 
     saga: Saga
     timeline: tuple[TimelineLine, ...]
@@ -158,7 +158,7 @@ class Views:
         )
 
     async def decisions_of(self, keys: Iterable[SagaKey]) -> list[DecisionLine]:
-        """Everything that people decided about some sagas, in order."""
+        """All decisions about some sagas, in order."""
         wanted = list(keys)
         if not wanted:
             return []
@@ -166,17 +166,17 @@ class Views:
         return [decision_from(row) for row in rows]
 
     async def counts(self) -> dict[str, int]:
-        """How many sagas stand where."""
+        """How many sagas there are, by status."""
         rows = await self._connection.fetch(sql("count_by_status"))
         return {row["status"]: row["count"] for row in rows}
 
     async def balances(self) -> list[AccountBalance]:
-        """The balance of every account."""
+        """The balance of every account of the journal."""
         rows = await self._connection.fetch(sql("sum_by_account"))
         return [AccountBalance(**dict(row)) for row in rows]
 
     async def dead_letters(self) -> list[dict[str, Any]]:
-        """What was set aside, oldest first."""
+        """The dead letters, oldest first, as plain data."""
         rows = await self._connection.fetch(sql("list_dead_letters"))
         return [dict(row) for row in rows]
 

@@ -1,7 +1,7 @@
 """People in the storm: an operator decides about parked legs, a second person agrees or does not.
 
-They use the desk behind `uprp parked`, and decide as the companies' own books say. What they decide
-about a leg is drawn from the seed; when they come to it depends on the storm.
+They use the decision store behind `uprp parked`, and decide as the companies' own books say. What
+they decide about a leg is drawn from the seed; when they come to it depends on the storm.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ OWN_APPROVAL: Final = 0.2
 
 
 class People:
-    """They look at the desk again and again, from a thread of their own, until told to stop."""
+    """They look at the parked sagas again and again, from a thread of their own, until stopped."""
 
     def __init__(self, dsn: str, deploy: Path, books: Path, seed: int) -> None:
         self.counts: Counter[str] = Counter()

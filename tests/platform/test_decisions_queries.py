@@ -23,7 +23,7 @@ from tests.support import eventually
 
 pytestmark = pytest.mark.servers
 
-DATABASE = "desk"
+DATABASE = "decisions"
 ONE = saga()
 KEY = (ONE.terms.key_hash, ONE.terms.saga_id)
 FUTURE = 4_000_000_000_000
@@ -41,7 +41,7 @@ def dsn(postgres: EmbeddedPostgres) -> Iterator[str]:
 
 @pytest.fixture
 async def decisions(dsn: str) -> AsyncIterator[DecisionStore]:
-    """A desk without decisions."""
+    """A decision store without decisions."""
     async with open_decision_store(dsn) as found:
         await found._connection.execute("truncate decision, saga")
         yield found
