@@ -148,7 +148,7 @@ def _finding(
 
 
 def _with_rows(finding: Finding, surveyed: Surveyed) -> Finding:
-    """The finding, with what is wrong beside the sagas."""
+    """The finding together with what is broken outside the sagas."""
     more = tuple(_BESIDE[finding.invariant](surveyed)) if finding.invariant in _BESIDE else ()
     if not more:
         return finding

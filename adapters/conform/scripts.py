@@ -128,8 +128,12 @@ def _expect_as_asked(
     """
 
     def check(reply: ReceivedReply | None) -> Finding | None:
-        wrong = is_confirmed_as_asked(reply, command, builder.terms)
-        return broken(f"{failing}: {wrong.why}", wrong.expected) if wrong and failing else wrong
+        finding = is_confirmed_as_asked(reply, command, builder.terms)
+        return (
+            broken(f"{failing}: {finding.why}", finding.expected)
+            if finding and failing
+            else finding
+        )
 
     return _expect(command, check)
 
@@ -198,8 +202,8 @@ def exact(builder: CommandBuilder) -> Part[None]:
     expected = f"CONFIRMED for all {whole_amount}: nothing is missing after the undo"
 
     def all_is_there(reply: ReceivedReply | None) -> Finding | None:
-        wrong = is_confirmed_as_asked(reply, everything, terms)
-        return wrong and broken(f"{wrong.why}: repeats moved more than was told", expected)
+        finding = is_confirmed_as_asked(reply, everything, terms)
+        return finding and broken(f"{finding.why}: repeats moved more than was told", expected)
 
     left = (yield from _expect(everything, all_is_there)).moved
     if left < whole_amount:

@@ -63,9 +63,9 @@ def is_confirmed_as_asked(
 ) -> Finding | None:
     """CONFIRMED, with a reference and exactly what was asked (`contract.md` 3)."""
     expected = f"CONFIRMED with a reference and {_amount_name(sent)} {sent.amount}"
-    wrong = outcome_is(reply, Outcome.CONFIRMED)
-    if wrong is not None:
-        return broken(wrong.why, expected)
+    finding = outcome_is(reply, Outcome.CONFIRMED)
+    if finding is not None:
+        return broken(finding.why, expected)
     assert reply is not None
     assert reply.data is not None
     why = _misstated(reply.data, sent, terms)
@@ -113,9 +113,9 @@ def _miscounted(data: LegAnswered, amount: int, terms: Terms) -> str:
 def is_a_definite_no(reply: ReceivedReply | None, code: str = "") -> Finding | None:
     """REJECTED with a code that means no (`domain.md` 2.7), or with this very code."""
     expected = f"REJECTED with the code {code or 'of a class INVALID or DECLINED'}"
-    wrong = outcome_is(reply, Outcome.REJECTED)
-    if wrong is not None:
-        return broken(wrong.why, expected)
+    finding = outcome_is(reply, Outcome.REJECTED)
+    if finding is not None:
+        return broken(finding.why, expected)
     assert reply is not None
     assert reply.data is not None
     assert reply.data.reason is not None
