@@ -1,1 +1,1 @@
-"""Everything that touches the world: Kafka, PostgreSQL, HTTP, the command line."""
+"""Everything that does input and output: Kafka, PostgreSQL, HTTP, processes, the command line."""

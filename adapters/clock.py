@@ -6,12 +6,12 @@ import time
 
 
 class SystemClock:
-    """Wall time for what is said, monotonic time for what is measured."""
+    """Wall time for what is written, monotonic time for what is measured."""
 
     def now(self) -> int:
         """Milliseconds since 1970."""
         return time.time_ns() // 1_000_000
 
     def monotonic(self) -> float:
-        """Seconds that only grow, also while the process is stopped."""
+        """Seconds that only grow, also while the process is suspended."""
         return time.monotonic()

@@ -45,11 +45,11 @@ class HealthServer:
 
     def _answer(self, check: Check) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def handle(_request: web.Request) -> web.Response:
-            wrong = await check()
-            if wrong is None:
+            problem = await check()
+            if problem is None:
                 return web.json_response({"status": "ok"})
             return web.json_response(
-                {"type": "about:blank", "title": "not ready", "status": 503, "detail": wrong},
+                {"type": "about:blank", "title": "not ready", "status": 503, "detail": problem},
                 status=503,
                 content_type="application/problem+json",
             )

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from adapters.demo.audit import standing
+from adapters.demo.audit import recorded_as
 from adapters.postgres.views import AccountBalance
 from adapters.sandbox.books import Books, LegBook
 from adapters.sandbox.business import DENIED
@@ -86,7 +86,7 @@ def belief_is_fact(given: Evidence) -> Iterator[str]:
     for saga_id, saga in given.sagas.items():
         for leg in saga.legs:
             given.looked_at["legs"] += 1
-            company, leg_id = standing(saga, leg)
+            company, leg_id = recorded_as(saga, leg)
             if (company, leg_id) in believed:
                 yield f"{leg_id}: {saga_id} is not the only saga that builds upon it"
             believed.add((company, leg_id))

@@ -16,7 +16,6 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from importlib import resources
 from typing import Any, Final
 
 import asyncpg
@@ -26,19 +25,19 @@ from adapters.audit.report import Audit, Named, Surveyed, broken_by, judged
 from adapters.audit.shape import COLUMNS, Group, Shape
 from adapters.postgres import migrate
 from adapters.postgres.errors import translated
+from adapters.postgres.queries import read_statements
 from orchestrator.catalogue.loader import Catalogue
 
 KEYS: Final = 4_096
 FIRST_LOOK: Final = 8
 """How many key hashes are looked at first for names; each further look takes twice as many."""
 
-_HEAD: Final = re.compile(r"^-- (\w+) --$", re.MULTILINE)
 _HOLE: Final = re.compile(r"\{(\w+)\}")
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How an audit runs."""
+    """How an audit runs; times are in seconds."""
 
     connections: int = 2
     names: int = 5  # How many sagas are named for each broken invariant.
@@ -50,12 +49,8 @@ class Options:
 @cache
 def statements() -> Mapping[str, str]:
     """The statements of `audit.sql` by name, each with what it includes."""
-    text = resources.files("adapters.audit").joinpath("audit.sql").read_text("utf-8")
-    heads = list(_HEAD.finditer(text))
-    ends = [head.start() for head in heads[1:]] + [len(text)]
-    blocks = {
-        head[1]: text[head.end() : end].strip() for head, end in zip(heads, ends, strict=True)
-    }
+    found = read_statements("adapters.audit", "audit.sql")
+    blocks = {name: query.sql for name, query in found.items()}
     blocks["columns"] = ", ".join(COLUMNS)
 
     def whole(name: str) -> str:
@@ -174,7 +169,7 @@ class _Reader:
             into.twins.append([str(saga_id) for saga_id in row["sagas"]])
 
     async def names(self, surveyed: Surveyed) -> dict[str, list[Named]]:
-        """The first sagas and limits that break something, by invariant."""
+        """The first sagas and limits that break an invariant, by invariant."""
         wanted: dict[str, int] = defaultdict(int)
         low = KEYS
         for group in surveyed.groups:

@@ -1,7 +1,7 @@
 """The invariants I1 to I13 of `domain.md` 4.1, as far as one database can prove them.
 
-Pure: shapes in, words out. Each counts for itself, from what `audit.sql` added up; none asks the
-engine what should be.
+Pure: shapes in, words out. They judge what `audit.sql` added up and never ask the engine what
+should be, so that a fault of the engine cannot hide itself.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from adapters.audit.shape import Shape
 
 @dataclass(frozen=True, slots=True)
 class Invariant:
-    """One promise: of which sagas it speaks, and how a saga breaks it."""
+    """One invariant: to which sagas it applies, and how a saga breaks it."""
 
     id: str
     says: str  # In a person's words.
     of: str  # What is counted.
-    speaks_of: Callable[[Shape], bool]
+    applies_to: Callable[[Shape], bool]
     broken: Callable[[Shape], Iterator[str]]
     next: str  # What a person does about it; {saga} is the first one.
 

@@ -1,4 +1,4 @@
-"""What was checked, out of how many, and what is broken. Pure: what was read in, findings out."""
+"""The findings of an audit: what was checked, how much of it, and what is broken. Pure."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Suspense:
-    """Points of one unit that are neither consumed nor returned, by whose turn it is."""
+    """Points of one unit that are neither consumed nor returned, by who must act."""
 
     unit: str
     total: int
@@ -47,13 +47,13 @@ class Suspense:
 
     @property
     def others(self) -> int:
-        """Of ended sagas: nobody's, which must be nothing."""
+        """Points of sagas that ended, for which nobody acts; it must be 0."""
         return self.total - self.cases - self.flights
 
 
 @dataclass(slots=True)
 class Surveyed:
-    """What the surveys of all parts of the database add up to."""
+    """What was counted in all parts of the database, added up."""
 
     groups: list[Group] = field(default_factory=list)
     limits: int = 0
@@ -96,7 +96,7 @@ def broken_by(shape: Shape) -> dict[str, str]:
     """Which invariants a saga of that shape breaks, and why."""
     found = {}
     for invariant in INVARIANTS:
-        if invariant.speaks_of(shape) and (why := "; ".join(invariant.broken(shape))):
+        if invariant.applies_to(shape) and (why := "; ".join(invariant.broken(shape))):
             found[invariant.id] = why
     return found
 
@@ -132,7 +132,7 @@ def _count(groups: Iterable[Group], wanted: Callable[[Shape], bool]) -> int:
 def _finding(
     invariant: Invariant, groups: Sequence[Group], named: Mapping[str, Sequence[Named]]
 ) -> Finding:
-    checked = [group for group in groups if invariant.speaks_of(group.shape)]
+    checked = [group for group in groups if invariant.applies_to(group.shape)]
     broken = sum(group.sagas for group in checked if any(invariant.broken(group.shape)))
     examples = tuple(named.get(invariant.id, ()))
     step = invariant.next.format(saga=examples[0].name if examples else "SAGA")
@@ -148,7 +148,7 @@ def _finding(
 
 
 def _with_rows(finding: Finding, surveyed: Surveyed) -> Finding:
-    """The finding, with what is wrong beside the sagas."""
+    """The finding together with what is broken outside the sagas."""
     more = tuple(_BESIDE[finding.invariant](surveyed)) if finding.invariant in _BESIDE else ()
     if not more:
         return finding

@@ -1,5 +1,7 @@
-"""What the database says about a saga, as answers to questions: two sagas with the same answers are
-of one shape, and are judged once."""
+"""The shape of a saga: what the database says about it, as answers to questions.
+
+Sagas with the same answers are of one shape, which is judged once.
+"""
 
 from __future__ import annotations
 

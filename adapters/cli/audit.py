@@ -13,13 +13,13 @@ from rich.table import Table
 
 from adapters.audit.database import Options, audit
 from adapters.audit.report import Audit, Finding
-from adapters.cli.console import emit_json, stdout
-from adapters.cli.platform import read_settings, run
+from adapters.cli.options import AsJson
+from adapters.console import emit_json, run, stdout
+from adapters.settings import read_settings
 from orchestrator.catalogue.loader import load
 
 EXIT_BROKEN: Final = 8
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Names = Annotated[
     int, typer.Option(min=1, max=1_000, help="How many are named for each broken invariant.")
 ]
@@ -71,7 +71,7 @@ def as_data(found: Audit) -> dict[str, Any]:
 
 
 def show(console: Console, found: Audit) -> None:
-    """What was checked, out of how many, and what is broken."""
+    """Print what was checked, how much of it, and what is broken."""
     table = Table(box=None, pad_edge=False)
     table.add_column("")
     table.add_column("invariant", overflow="fold")
@@ -114,7 +114,7 @@ def _broken(one: Finding) -> Iterator[str]:
 
 
 def in_short(found: Audit) -> str:
-    """The verdict in one line, with Rich's markup."""
+    """Whether the invariants hold, in one line with Rich's markup."""
     over = (
         f"{found.sagas:,} sagas, {found.legs:,} legs, {found.movements:,} movements and"
         f" {found.events:,} events, as of {found.at:%Y-%m-%d %H:%M:%S}Z, in {found.seconds} s"

@@ -1,4 +1,4 @@
-"""A parked saga before a person: why it waits, whose turn it is, and what may be decided."""
+"""A parked saga as a person sees it: why it waits, who must act, and what may be decided."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from adapters.cli.saga import owner, said_in_words
+from adapters.postgres.rows import ms_at
+from adapters.postgres.stories import owner, said_in_words
 from adapters.postgres.views import DecisionLine
 from orchestrator.engine.engine import Engine
 from orchestrator.engine.instance import Leg, Saga
@@ -33,7 +34,7 @@ MEANING: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One saga that waits for a person, as it stands."""
+    """One saga that waits for a person, at the time `now`."""
 
     saga: Saga
     engine: Engine
@@ -60,8 +61,8 @@ class Case:
         """What may be decided about a leg now."""
         return self.engine.allowed(self.saga, leg)
 
-    def turn(self, leg: Leg) -> str:
-        """Whose turn it is: an operator's, a second person's, the platform's, a participant's."""
+    def responsible(self, leg: Leg) -> str:
+        """Who must act next: operator, second person, platform, or a participant's id."""
         for one in self.open:
             if one.leg == leg.path:
                 return "platform" if one.status == "approved" else "second person"
@@ -88,22 +89,22 @@ class Case:
         return f"{who} {verb}{code} about {what}: {', '.join(asked)}{goes_on}"
 
     def preview(self, leg: Leg, action: Action) -> str:
-        """What would follow at once from a decision."""
+        """What would follow at once from a decision, in words."""
         ruling = OperatorDecision(leg.decision + 1, action)
-        found = foresee(self.engine, self.saga, leg.path, ruling, _ms(self.now))
+        found = foresee(self.engine, self.saga, leg.path, ruling, ms_at(self.now))
         return found.in_words() if isinstance(found, Foreseen) else found
 
 
 @dataclass(frozen=True, slots=True)
 class Foreseen:
-    """What a decision would do to a saga as it stands."""
+    """What a decision would do to a saga: the status, the messages and the movements, in words."""
 
     becomes: str
     said: tuple[str, ...]
     books: tuple[str, ...]
 
     def in_words(self) -> str:
-        """In one line."""
+        """All of it in one line."""
         return "; ".join([*self.said, *self.books, f"the saga becomes {self.becomes}"])
 
 
@@ -132,7 +133,7 @@ def engine_of(saga: Saga, policies: Policies) -> Engine:
 
 
 def of(saga: Saga, leg: Leg, amount: int) -> str:
-    """`25,000 citi-points` or `2 x hkd50`."""
+    """An amount of a leg with its unit: `25,000 citi-points` or `2 x hkd50`."""
     if leg.verb == LOSS or leg.line is None:
         return f"{amount:,} {saga.terms.body.unit}" if amount else "nothing"
     return f"{amount:,} x {saga.terms.body.lines[leg.line].item}" if amount else "nothing"
@@ -140,10 +141,6 @@ def of(saga: Saga, leg: Leg, amount: int) -> str:
 
 def _times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
-
-
-def _ms(at: datetime) -> int:
-    return round(at.timestamp() * 1000)
 
 
 def age(since: datetime, now: datetime) -> str:
@@ -158,13 +155,13 @@ def age(since: datetime, now: datetime) -> str:
 
 
 def command(saga: Saga, leg: Leg, action: Action) -> str:
-    """What a person types to decide so."""
+    """The command line that a person types for a decision."""
     what = f"{saga.terms.saga_id} {leg.path} {action}"
     return f"uprp parked resolve {what} --reason TEXT --evidence TEXT"
 
 
 def case_data(case: Case) -> dict[str, Any]:
-    """The case for a program."""
+    """The case as plain data, for `--json`."""
     terms = case.saga.terms
     return {
         "saga_id": terms.saga_id,
@@ -189,7 +186,7 @@ def _leg_data(case: Case, leg: Leg) -> dict[str, Any]:
         "status": leg.status,
         "code": leg.code,
         "why": case.why(leg),
-        "turn": case.turn(leg),
+        "turn": case.responsible(leg),
         "asked": leg.asked,
         "believed": leg.moved,
         "claimed": leg.claim,
@@ -206,7 +203,7 @@ def _leg_data(case: Case, leg: Leg) -> dict[str, Any]:
 
 
 def decision_data(line: DecisionLine) -> dict[str, Any]:
-    """A decision for a program."""
+    """A decision as plain data, for `--json`."""
 
     def at(found: datetime | None) -> str | None:
         return found.isoformat() if found is not None else None
@@ -233,18 +230,19 @@ def decision_data(line: DecisionLine) -> dict[str, Any]:
 
 
 def decision_lines(line: DecisionLine) -> Iterator[str]:
-    """A decision in words: who, what, why, and how it stands."""
+    """A decision in words, line by line: who, what, why, and its status."""
     amount = f" for {line.amount:,}" if line.amount is not None else ""
     reference = f", reference {line.reference}" if line.reference else ""
-    yield f"decision {line.id}: {line.action} {line.leg}{amount}{reference}: {standing(line)}"
+    what = f"{line.action} {line.leg}{amount}{reference}"
+    yield f"decision {line.id}: {what}: {decision_status(line)}"
     yield f"  proposed by {line.actor} at {_clock(line.decided_at)}: {line.reason}"
     yield f"  evidence: {line.evidence}"
     if line.approved_by is not None:
         yield f"  approved by {line.approved_by} at {_clock(line.approved_at)}"
 
 
-def standing(line: DecisionLine) -> str:
-    """Where a decision stands, in one line."""
+def decision_status(line: DecisionLine) -> str:
+    """The status of a decision, in one line."""
     at = _clock(line.settled_at)
     match line.status:
         case "applied":

@@ -13,14 +13,15 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from adapters.cli.console import complain, emit_json, stdout, step
-from adapters.cli.platform import EXIT_FAILED, EXIT_USAGE, read_settings
+from adapters.cli.options import AsJson
 from adapters.conform.checks import CELLS
-from adapters.conform.monitors import WATCHES
+from adapters.conform.monitors import MONITORS
 from adapters.conform.runner import Report, Result, examine
-from adapters.conform.setup import Patience
+from adapters.conform.scheduler import Timeouts
 from adapters.conform.terms import Terms, TermsError, read_terms
-from adapters.conform.transport import KafkaLine, TopicsMissingError, coordinators
+from adapters.conform.transport import KafkaTransport, TopicsMissingError, coordinators
+from adapters.console import EXIT_FAILED, EXIT_USAGE, complain, emit_json, stdout, step
+from adapters.settings import read_settings
 from orchestrator.settings import ROOT, KafkaSettings
 
 TERMS: Final = ROOT / "deploy" / "sandbox" / "conform.toml"
@@ -69,7 +70,7 @@ def conform(
     beside_coordinator: Annotated[
         bool, typer.Option("--beside-coordinator", help="Go on although a coordinator is running.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Try every promise of a participant by playing its platform on Kafka."""
     given: dict[str, Any] = {
@@ -93,25 +94,29 @@ def conform(
         complain(f"{error}\nnext: uprp conform --help, docs/partners/conformance.md")
         raise typer.Exit(EXIT_USAGE) from None
     name = run or uuid4().hex[:12]
-    patience = Patience(timeout, settle)
-    report = _examined(ours, name, chosen, patience, beside_coordinator=beside_coordinator)
+    timeouts = Timeouts(timeout, settle)
+    report = _examined(ours, name, chosen, timeouts, beside_coordinator=beside_coordinator)
     _show(report, as_json=as_json)
     if report.exit_code:
         raise typer.Exit(report.exit_code)
 
 
 def _examined(
-    ours: Terms, run: str, chosen: Any, patience: Patience, *, beside_coordinator: bool
+    ours: Terms, run: str, chosen: Any, timeouts: Timeouts, *, beside_coordinator: bool
 ) -> Report:
-    """What the participant did; no report where Kafka or its topics are not there."""
+    """Examine the participant; exits with 1 where Kafka is away or topics are missing."""
     kafka = read_settings().kafka
     try:
         _refuse_beside(kafka, beside_coordinator)
         with (
-            step(f"Examining {ours.participant}") as say,
-            KafkaLine(kafka.bootstrap_servers, ours.participant, kafka.request_timeout_s) as line,
+            step(f"Examining {ours.participant}") as progress,
+            KafkaTransport(
+                kafka.bootstrap_servers, ours.participant, kafka.request_timeout_s
+            ) as transport,
         ):
-            return examine(line, ours, run, chosen=chosen, patience=patience, say=say)
+            return examine(
+                transport, ours, run, chosen=chosen, timeouts=timeouts, progress=progress
+            )
     except TopicsMissingError as error:
         complain(f"{error}\nnext: uprp topics apply")
         raise typer.Exit(EXIT_FAILED) from None
@@ -121,16 +126,16 @@ def _examined(
 
 
 def _face(text: str) -> dict[str, Any] | str:
-    """`5000HKD` as a table has it; what is none stays as it is, for the terms to refuse."""
+    """`5000HKD` as a table of the terms; any other text stays as it is, for the terms to refuse."""
     amount, currency = text[:-3], text[-3:]
     return {"amount": int(amount), "currency": currency} if amount.isdecimal() else text
 
 
 def _chosen(cells: str, terms: Terms) -> Any:
-    """Whether a cell is to be tried, by its id. Raises TermsError where a glob takes none."""
+    """The choice of cells by their ids. Raises TermsError where a glob matches none."""
     globs = [glob.strip() for glob in cells.split(",")]
     known = [cell.id(terms) for cell in CELLS if terms.role in cell.roles]
-    known += [watch.id for watch in WATCHES]
+    known += [monitor.id for monitor in MONITORS]
     for glob in globs:
         if not any(fnmatchcase(name, glob) for name in known):
             raise TermsError(f"--cells: {glob!r} is none of {', '.join(known)}")
@@ -138,7 +143,7 @@ def _chosen(cells: str, terms: Terms) -> Any:
 
 
 def _refuse_beside(kafka: KafkaSettings, beside_coordinator: bool) -> None:
-    """A coordinator reads the same replies, knows no such sagas, and sets them aside."""
+    """Exit with 2 while a coordinator runs: it would make dead letters of the same replies."""
     running = coordinators(kafka.bootstrap_servers, kafka.group, kafka.request_timeout_s)
     if not running:
         return

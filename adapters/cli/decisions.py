@@ -15,22 +15,26 @@ from adapters.cli.case import (
     Foreseen,
     decision_data,
     decision_lines,
+    decision_status,
     engine_of,
     foresee,
-    standing,
 )
-from adapters.cli.console import emit_json, stderr, stdout
-from adapters.cli.platform import (
+from adapters.cli.options import AsJson
+from adapters.cli.session import SagaId, refuse, story_of, with_decisions
+from adapters.console import (
     EXIT_CONFLICT,
     EXIT_FAILED,
     EXIT_NOT_FOUND,
     EXIT_REFUSED,
     EXIT_USAGE,
-    read_settings,
+    emit_json,
+    stderr,
+    stdout,
 )
-from adapters.cli.session import AsJson, SagaId, at_the_desk, refuse, story_of
-from adapters.postgres.decisions import Desk, Proposal
+from adapters.postgres.decisions import DecisionStore, Proposal
+from adapters.postgres.rows import ms_at
 from adapters.postgres.views import DecisionLine
+from adapters.settings import read_settings
 from orchestrator.catalogue.loader import load
 from orchestrator.engine.instance import Saga
 from orchestrator.engine.operator import Action, OperatorDecision
@@ -81,18 +85,18 @@ def parked_resolve(  # One option for each thing that the audit must know.
     if action is not Action.CONFIRM and (amount is not None or reference is not None):
         refuse(EXIT_USAGE, f"--amount and --reference belong to confirm, not to {action}")
 
-    async def act(desk: Desk) -> tuple[Foreseen, DecisionLine | None]:
-        saga = (await story_of(desk, saga_id)).saga
+    async def act(store: DecisionStore) -> tuple[Foreseen, DecisionLine | None]:
+        saga = (await story_of(store, saga_id)).saga
         foreseen = _allowed(
             saga, proposal.leg, OperatorDecision(_next(saga), action, amount, reference)
         )
         if dry_run:
             return foreseen, None
-        line = await _propose(desk, saga, proposal)
-        return foreseen, await _settled(desk, line) if wait and line.status != "proposed" else line
+        line = await _propose(store, saga, proposal)
+        return foreseen, await _settled(store, line) if wait and line.status != "proposed" else line
 
-    foreseen, line = at_the_desk(act)
-    _tell(foreseen, line, as_json=as_json)
+    foreseen, line = with_decisions(act)
+    _show(foreseen, line, as_json=as_json)
 
 
 def parked_approve(
@@ -106,8 +110,8 @@ def parked_approve(
     """Approve what another person decided; from then on the platform carries it out."""
     name = _name(actor)
 
-    async def act(desk: Desk) -> tuple[Foreseen, DecisionLine]:
-        line = await _open(desk, decision)
+    async def act(store: DecisionStore) -> tuple[Foreseen, DecisionLine]:
+        line = await _open(store, decision)
         if line.actor == name:
             refuse(
                 EXIT_REFUSED,
@@ -115,18 +119,18 @@ def parked_approve(
                 f"next: somebody else runs uprp parked approve {decision}",
             )
         if line.status == "approved":
-            refuse(EXIT_CONFLICT, f"decision {decision} {standing(line)} already")
-        saga = (await story_of(desk, line.saga_id)).saga
+            refuse(EXIT_CONFLICT, f"decision {decision} {decision_status(line)} already")
+        saga = (await story_of(store, line.saga_id)).saga
         foreseen = _allowed(saga, line.leg, line.ruling, decline=decision)
         if dry_run:
             return foreseen, line
-        if not await desk.approve(line, name):
+        if not await store.approve(line, name):
             refuse(EXIT_CONFLICT, f"decision {decision} was approved or settled just now")
-        line = await _open_or_settled(desk, decision)
-        return foreseen, await _settled(desk, line) if wait else line
+        line = await _open_or_settled(store, decision)
+        return foreseen, await _settled(store, line) if wait else line
 
-    foreseen, line = at_the_desk(act)
-    _tell(foreseen, line, as_json=as_json)
+    foreseen, line = with_decisions(act)
+    _show(foreseen, line, as_json=as_json)
 
 
 def parked_decline(
@@ -140,15 +144,15 @@ def parked_decline(
     """Take a decision back, or refuse to approve it; anybody may, until it is carried out."""
     name, why = _name(actor), _text("--reason", reason)
 
-    async def act(desk: Desk) -> DecisionLine:
-        line = await _open(desk, decision)
+    async def act(store: DecisionStore) -> DecisionLine:
+        line = await _open(store, decision)
         if dry_run:
             return line
-        if not await desk.decline(line, name, why):
+        if not await store.decline(line, name, why):
             refuse(EXIT_CONFLICT, f"decision {decision} was settled just now")
-        return await _open_or_settled(desk, decision)
+        return await _open_or_settled(store, decision)
 
-    line = at_the_desk(act)
+    line = with_decisions(act)
     if as_json:
         emit_json(decision_data(line))
     else:
@@ -156,7 +160,7 @@ def parked_decline(
             stdout().print(escape(text))
 
 
-def _tell(foreseen: Foreseen, line: DecisionLine | None, *, as_json: bool) -> None:
+def _show(foreseen: Foreseen, line: DecisionLine | None, *, as_json: bool) -> None:
     if as_json:
         decision = decision_data(line) if line is not None else None
         emit_json({"decision": decision, "foreseen": foreseen})
@@ -170,9 +174,9 @@ def _tell(foreseen: Foreseen, line: DecisionLine | None, *, as_json: bool) -> No
 
 
 def _allowed(saga: Saga, path: str, ruling: OperatorDecision, *, decline: int = 0) -> Foreseen:
-    """What would follow; exits with 6 when it is not allowed now."""
+    """What would follow from a decision; exits with 6 when it is not allowed now."""
     engine = engine_of(saga, load(read_settings().deploy).policies)
-    now = round(datetime.now(UTC).timestamp() * 1000)
+    now = ms_at(datetime.now(UTC))
     found = foresee(engine, saga, path, ruling, now)
     if isinstance(found, str):
         show = f"parked show {saga.terms.saga_id}"
@@ -182,42 +186,42 @@ def _allowed(saga: Saga, path: str, ruling: OperatorDecision, *, decline: int = 
 
 
 def _next(saga: Saga) -> int:
-    """A number above that of every decision so far."""
+    """A decision number above all that the saga has seen, to try a decision out."""
     return max((leg.decision for leg in saga.legs), default=0) + 1
 
 
-async def _propose(desk: Desk, saga: Saga, proposal: Proposal) -> DecisionLine:
+async def _propose(store: DecisionStore, saga: Saga, proposal: Proposal) -> DecisionLine:
     terms = saga.terms
-    number = await desk.propose(terms.key_hash, terms.saga_id, proposal)
+    number = await store.propose(terms.key_hash, terms.saga_id, proposal)
     if number is None:
         key = (terms.key_hash, terms.saga_id)
-        for line in await desk.decisions_of([key]):
+        for line in await store.decisions_of([key]):
             if line.leg == proposal.leg and line.outcome is None:
                 refuse(
                     EXIT_CONFLICT,
                     f"decision {line.id} ({line.action}, by {line.actor}) about {line.leg} is open"
-                    f" and {standing(line)}\nnext: uprp parked approve {line.id}, or uprp parked"
-                    f" decline {line.id} --reason TEXT",
+                    f" and {decision_status(line)}\nnext: uprp parked approve {line.id}, or"
+                    f" uprp parked decline {line.id} --reason TEXT",
                 )
         refuse(EXIT_CONFLICT, f"another decision about {proposal.leg} was open\nnext: try again")
-    return await _open_or_settled(desk, number)
+    return await _open_or_settled(store, number)
 
 
-async def _open_or_settled(desk: Desk, number: int) -> DecisionLine:
-    line = await desk.decision(number)
+async def _open_or_settled(store: DecisionStore, number: int) -> DecisionLine:
+    line = await store.decision(number)
     if line is None:
         refuse(EXIT_NOT_FOUND, f"there is no decision {number}\nnext: uprp parked decisions")
     return line
 
 
-async def _open(desk: Desk, number: int) -> DecisionLine:
-    line = await _open_or_settled(desk, number)
+async def _open(store: DecisionStore, number: int) -> DecisionLine:
+    line = await _open_or_settled(store, number)
     if line.outcome is not None:
-        refuse(EXIT_CONFLICT, f"decision {number} is settled: {standing(line)}")
+        refuse(EXIT_CONFLICT, f"decision {number} is settled: {decision_status(line)}")
     return line
 
 
-async def _settled(desk: Desk, line: DecisionLine) -> DecisionLine:
+async def _settled(store: DecisionStore, line: DecisionLine) -> DecisionLine:
     """Wait until the platform has carried a decision out, or refused it."""
     stderr().print(f"waiting for decision {line.id} to be carried out", style="dim")
     loop = asyncio.get_running_loop()
@@ -230,7 +234,7 @@ async def _settled(desk: Desk, line: DecisionLine) -> DecisionLine:
                 "next: is a coordinator running? uprp parked decisions --open",
             )
         await asyncio.sleep(0.2)
-        line = await _open_or_settled(desk, line.id)
+        line = await _open_or_settled(store, line.id)
     return line
 
 

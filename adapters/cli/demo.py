@@ -1,16 +1,13 @@
-"""`uprp demo`: real requests on real servers, live, and whether all became what it should."""
+"""`uprp demo`: real requests on real servers, shown live and compared with expectations."""
 
 from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from shutil import which
-from types import FrameType
 from typing import Annotated, Final
 
 import orjson
@@ -18,19 +15,18 @@ import typer
 from confluent_kafka import KafkaException
 
 from adapters.audit import database as invariants
-from adapters.cli.console import complain, emit_json, stderr, stdout
-from adapters.cli.demo_view import DemoView, tell_end
-from adapters.cli.platform import EXIT_FAILED, EXIT_USAGE, run
-from adapters.cli.request import RequestLine
+from adapters.cli.demo_view import DemoView, print_summary
 from adapters.cli.sandbox import COMPANIES
+from adapters.console import EXIT_FAILED, EXIT_USAGE, complain, emit_json, run, stderr, stdout
 from adapters.demo.audit import audit
-from adapters.demo.monitor import Watch
+from adapters.demo.monitor import TopicMonitor
 from adapters.demo.report import Report
-from adapters.demo.run import LOOK_S, Before, play
-from adapters.demo.scenarios import FAULTS, REQUESTS, Scene, ScriptError, read_scenes
-from adapters.demo.setup import Stage, lasting, passing
-from adapters.embedded.environment import FOLDER
+from adapters.demo.run import POLL_S, Before, run_scenarios
+from adapters.demo.scenarios import FAULTS, REQUESTS, Scenario, ScenarioError, read_scenarios
+from adapters.demo.setup import Deployment, detached_deployment, temporary_deployment
+from adapters.embedded.environment import FOLDER, exit_on_signals
 from adapters.embedded.processes import EmbeddedError
+from adapters.kafka.requests import RequestLine
 from adapters.postgres.views import AccountBalance, SagaStory, open_views
 from adapters.sandbox.app import AppError, Apps
 from adapters.sandbox.books import read_books
@@ -76,11 +72,17 @@ def demo(
         )
         raise typer.Exit(EXIT_USAGE)
     try:
-        scenes = read_scenes(requests)
-        with _unwinding(), lasting(FOLDER, faults) if keep else passing(faults) as stage:
-            found = _perform(scenes, stage, as_json, began)
+        scenarios = read_scenarios(requests)
+        # A closed terminal is to end it in order, as Ctrl-C does.
+        with (
+            exit_on_signals(signal.SIGTERM, signal.SIGHUP),
+            detached_deployment(FOLDER, faults)
+            if keep
+            else temporary_deployment(faults) as deployment,
+        ):
+            found = _run_demo(scenarios, deployment, as_json, began)
             found.write(report)
-    except ScriptError as error:
+    except ScenarioError as error:
         complain(str(error))
         raise typer.Exit(EXIT_USAGE) from None
     except (EmbeddedError, KafkaException, AppError) as error:
@@ -92,30 +94,32 @@ def demo(
     if as_json:
         emit_json(found.document())
     else:
-        tell_end(stdout(), found, report)
+        print_summary(stdout(), found, report)
     if keep:
-        _tell_how_to_talk(stage)
+        _print_next_commands(deployment)
     if found.problems:
         raise typer.Exit(EXIT_FAILED)
 
 
-def _perform(scenes: tuple[Scene, ...], stage: Stage, as_json: bool, began: float) -> Report:
-    servers, data = stage.endpoints.bootstrap_servers, stage.services.books
+def _run_demo(
+    scenarios: tuple[Scenario, ...], deployment: Deployment, as_json: bool, began: float
+) -> Report:
+    servers, data = deployment.endpoints.bootstrap_servers, deployment.services.books
     before = read_books(data)
     console = stderr() if as_json else stdout()
     with (
-        DemoView(console, scenes) as view,
-        Watch(servers, stage.catalogue.participants) as watch,
+        DemoView(console, scenarios) as view,
+        TopicMonitor(servers, deployment.catalogue.participants) as monitor,
     ):
-        played = play(scenes, servers, watch, view, _app(data))
-    stories, journal = _settled(stage.endpoints.dsn)
-    checked = audit(stories, journal, before, read_books(data), played.results)
-    proved = run(invariants.audit(stage.endpoints.dsn, stage.catalogue))
-    return Report(played, stories, checked, proved, time.monotonic() - began)
+        demo_run = run_scenarios(scenarios, servers, monitor, view, _deducting_app(data))
+    stories, journal = _settled(deployment.endpoints.dsn)
+    checked = audit(stories, journal, before, read_books(data), demo_run.results)
+    proved = run(invariants.audit(deployment.endpoints.dsn, deployment.catalogue))
+    return Report(demo_run, stories, checked, proved, time.monotonic() - began)
 
 
-def _app(books: Path) -> Before:
-    """What a channel's own app does first: it deducts in the books what the request will state."""
+def _deducting_app(books: Path) -> Before:
+    """What a channel's own app does before it asks: deduct, in its company's books, the points."""
     apps = Apps(load_companies(COMPANIES), books)
 
     def deduct(line: RequestLine) -> RequestLine:
@@ -128,14 +132,17 @@ def _app(books: Path) -> Before:
 
 
 def _settled(dsn: str) -> tuple[list[SagaStory], list[AccountBalance]]:
-    """What the platform has once no answer is on its way to its tables."""
+    """Every saga and the journal's balances, once no answer is awaited any more.
+
+    After `SETTLED_WITHIN_S` they are returned as they are.
+    """
     deadline = time.monotonic() + SETTLED_WITHIN_S
     while True:
         stories, journal = run(_read(dsn))
         awaited = any(leg.status in IN_FLIGHT for story in stories for leg in story.saga.legs)
         if not awaited or time.monotonic() >= deadline:
             return stories, journal
-        time.sleep(LOOK_S)
+        time.sleep(POLL_S)
 
 
 async def _read(dsn: str) -> tuple[list[SagaStory], list[AccountBalance]]:
@@ -146,8 +153,8 @@ async def _read(dsn: str) -> tuple[list[SagaStory], list[AccountBalance]]:
         return [story for story in found if story is not None], await views.balances()
 
 
-def _tell_how_to_talk(stage: Stage) -> None:
-    """What a person types next; on stderr, since it is no data."""
+def _print_next_commands(deployment: Deployment) -> None:
+    """Print the commands that a person may run next; on stderr, since they are no data."""
     console = stderr()
     lines = (
         "",
@@ -157,26 +164,11 @@ def _tell_how_to_talk(stage: Stage) -> None:
         "  uprp saga list",
         "  uprp request FILE --wait        # lines as in deploy/demo, with request ids of your own",
         "  uprp sandbox-books              # what the companies know",
-        f"  curl http://127.0.0.1:{stage.services.http_port}/metrics",
+        f"  curl http://127.0.0.1:{deployment.services.http_port}/metrics",
         "Anywhere else, first:",
-        f"  export UPRP_KAFKA__BOOTSTRAP_SERVERS={stage.endpoints.bootstrap_servers}",
-        f"  export UPRP_POSTGRES__DSN={stage.endpoints.dsn}",
+        f"  export UPRP_KAFKA__BOOTSTRAP_SERVERS={deployment.endpoints.bootstrap_servers}",
+        f"  export UPRP_POSTGRES__DSN={deployment.endpoints.dsn}",
         "Stop it all with `uprp down`; `uprp down --delete-data` forgets everything too.",
     )
     for line in lines:
         console.print(line, markup=False)
-
-
-@contextmanager
-def _unwinding() -> Generator[None]:
-    """SIGTERM and a closed terminal unwind the stack as Ctrl-C does, from first to last."""
-
-    def leave(number: int, _frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

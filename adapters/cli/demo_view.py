@@ -1,9 +1,8 @@
-"""How the demo is shown: records as they pass, a table of requests that fills, the end."""
+"""How the demo is shown: records as they are published, a table of the requests, a summary."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 
 from rich.console import Console, Group, RenderableType
@@ -13,12 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from adapters.cli.audit import in_short
-from adapters.cli.saga import tell
+from adapters.cli.saga import story_lines
 from adapters.demo.audit import Balance
-from adapters.demo.monitor import Sight
+from adapters.demo.monitor import ObservedRecord
 from adapters.demo.report import Report
 from adapters.demo.run import Outcome
-from adapters.demo.scenarios import Scene
+from adapters.demo.scenarios import Scenario
 from schemas.events import Channel
 
 _COLOURS: Final = {
@@ -32,18 +31,18 @@ _COLOURS: Final = {
 
 
 class DemoView:
-    """Shows every record as it passes and, on a terminal, a table of the requests below them."""
+    """Shows every record as it is published and, on a terminal, a table of the requests below."""
 
-    def __init__(self, console: Console, scenes: tuple[Scene, ...]) -> None:
+    def __init__(self, console: Console, scenarios: tuple[Scenario, ...]) -> None:
         self._console = console
-        self._scenes = scenes
-        self._ended: list[Outcome] = []
+        self._scenarios = scenarios
+        self._outcomes: list[Outcome] = []
         self._live = (
             Live(self._table(), console=console, auto_refresh=False, transient=True)
             if console.is_terminal
             else None
         )
-        self._first: Sight | None = None
+        self._first: ObservedRecord | None = None
 
     def __enter__(self) -> Self:
         """Begin to show."""
@@ -51,32 +50,27 @@ class DemoView:
             self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._live is not None:
             self._live.stop()
 
-    def begins(self, scene: Scene) -> None:
-        """Announce a request."""
-        self._console.print(f"\n[bold]{escape(scene.about)}[/]", highlight=False)
+    def started(self, scenario: Scenario) -> None:
+        """Show which request is published next."""
+        self._console.print(f"\n[bold]{escape(scenario.about)}[/]", highlight=False)
         self._refresh()
 
-    def passes(self, sight: Sight) -> None:
-        """Show a record: when, who told whom, what."""
-        self._first = self._first or sight
-        after = (sight.at - self._first.at).total_seconds()
-        way = f"{sight.sender:>10} -> {sight.receiver:<10}"
-        words = Text(f"  {after:7.3f}s {way}  {sight.words()}", style=_COLOURS[sight.channel])
-        self._console.print(words)
+    def observed(self, record: ObservedRecord) -> None:
+        """Show a record: when it was published, by whom, for whom, and what it says."""
+        self._first = self._first or record
+        after = (record.at - self._first.at).total_seconds()
+        way = f"{record.sender:>10} -> {record.receiver:<10}"
+        text = f"  {after:7.3f}s {way}  {record.in_words()}"
+        self._console.print(Text(text, style=_COLOURS[record.channel]))
         self._refresh()
 
-    def ended(self, outcome: Outcome) -> None:
-        """Say what came of a request, and whether that was expected."""
-        self._ended.append(outcome)
+    def finished(self, outcome: Outcome) -> None:
+        """Show how a request ended, and whether that was expected."""
+        self._outcomes.append(outcome)
         for problem in outcome.problems:
             self._console.print(Text(f"  not as expected: {problem}", style="bold red"))
         if not outcome.problems:
@@ -91,29 +85,29 @@ class DemoView:
         table = Table(box=None, pad_edge=False)
         for heading in ("   request", "ended as"):
             table.add_column(heading, no_wrap=True)
-        for at, scene in enumerate(self._scenes):
-            if at >= len(self._ended):
-                table.add_row(Text(f" · {scene.about}", style="dim"), "")
+        for at, scenario in enumerate(self._scenarios):
+            if at >= len(self._outcomes):
+                table.add_row(Text(f" · {scenario.about}", style="dim"), "")
                 continue
-            outcome = self._ended[at]
+            outcome = self._outcomes[at]
             mark = (" x ", "bold red") if outcome.problems else ("ok ", "green")
-            table.add_row(Text.assemble(mark, scene.about), Text(_in_short(outcome)))
+            table.add_row(Text.assemble(mark, scenario.about), Text(_in_short(outcome)))
         return Group(Text(), table)
 
 
 def _in_short(outcome: Outcome) -> str:
-    seen = outcome.seen
-    if seen.refused:
-        return f"{seen.refused}, set aside ({seen.dead_letter})"
-    again = ", the stored answer" if seen.again else ""
-    return f"{seen.status or 'nothing'}{f', {seen.code}' if seen.code else ''}{again}"
+    observed = outcome.observed
+    if observed.refused:
+        return f"{observed.refused}, set aside ({observed.dead_letter})"
+    again = ", the stored answer" if observed.again else ""
+    return f"{observed.status or 'nothing'}{f', {observed.code}' if observed.code else ''}{again}"
 
 
-def tell_end(console: Console, report: Report, path: Path) -> None:
-    """Each saga's timeline, the members' balances, the verdict."""
+def print_summary(console: Console, report: Report, path: Path) -> None:
+    """Print each saga's timeline, the members' balances, and whether all is as it should be."""
     for story in report.stories:
         console.print()
-        for line in tell(story):
+        for line in story_lines(story):
             console.print(line)
     console.print()
     console.print(_balances(report.audit.balances))
@@ -130,8 +124,8 @@ def tell_end(console: Console, report: Report, path: Path) -> None:
     console.print(in_short(report.proved))
     for problem in report.problems:
         console.print(Text(f"  {problem}", style="red"))
-    good = sum(not outcome.problems for outcome in report.played.outcomes)
-    total = len(report.played.outcomes)
+    good = sum(not outcome.problems for outcome in report.demo_run.outcomes)
+    total = len(report.demo_run.outcomes)
     console.print(f"{good} of {total} requests ended as expected, after {report.seconds:.1f} s.")
     console.print(f"report: {path}", markup=False)
 

@@ -15,9 +15,9 @@ from pydantic import BaseModel, SecretStr
 
 from adapters.cli import contract_tables
 from adapters.conform.checks import CELLS, verb_of
-from adapters.conform.monitors import WATCHES
-from adapters.sandbox.fault_kinds import ALL, KINDS
-from adapters.sandbox.magic_accounts import STORIES
+from adapters.conform.monitors import MONITORS
+from adapters.sandbox.fault_kinds import ALL_VERBS, KINDS
+from adapters.sandbox.magic_accounts import DESCRIPTIONS
 from orchestrator.catalogue.loader import load
 from orchestrator.engine import diagram
 from orchestrator.engine.policy import LegPolicy
@@ -128,16 +128,18 @@ def exits() -> str:
 def magic() -> str:
     """The magic accounts of the simulated companies."""
     lines = ["| Account | What happens to a deduct or a credit |", "|---|---|"]
-    return "\n".join([*lines, *(f"| `{name}` | {words} |" for name, words in STORIES.items())])
+    return "\n".join(
+        [*lines, *(f"| `{name}` | {description} |" for name, description in DESCRIPTIONS.items())]
+    )
 
 
 def faults() -> str:
     """What a rule of a script may do."""
     lines = ["| Action | For | Needs | What happens |", "|---|---|---|---|"]
     for kind, form in KINDS.items():
-        verbs = "every command" if form.verbs == ALL else ", ".join(form.verbs)
+        verbs = "every command" if form.verbs == ALL_VERBS else ", ".join(form.verbs)
         needs = ", ".join(f"`{need}`" for need in form.needs)
-        lines.append(f"| `{kind}` | {verbs} | {needs} | {form.words} |")
+        lines.append(f"| `{kind}` | {verbs} | {needs} | {form.description} |")
     return "\n".join(lines)
 
 
@@ -148,9 +150,10 @@ def cells() -> str:
         verbs = sorted({verb_of(cell.subject, role) for role in cell.roles})
         names = ", ".join(f"`{verb}.{cell.name}`" for verb in verbs)
         lines.append(f"| {names} | {cell.promise} | {cell.asked} | {cell.expected} |")
-    for watch in WATCHES:
-        mild = " (a warning only)" if watch.mild else ""
-        lines.append(f"| `{watch.id}` | {watch.promise}{mild} | all of it | {watch.expected} |")
+    for monitor in MONITORS:
+        note = " (a warning only)" if monitor.warning_only else ""
+        promise = f"{monitor.promise}{note}"
+        lines.append(f"| `{monitor.id}` | {promise} | all of it | {monitor.expected} |")
     return "\n".join(lines)
 
 
@@ -205,7 +208,10 @@ def renewed(text: str, part: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
-    """Write or check; 0 when all is well, 1 with one line per document that drifted."""
+    """Write the generated parts, or check them.
+
+    Returns 0 when all is well, else 1, with a line for each document that differs.
+    """
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing, exit 1 on drift")
     checking: bool = parser.parse_args(arguments).check

@@ -7,7 +7,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from adapters.cli.console import complain, emit_json, stderr, stdout, step
+from adapters.cli.options import AsJson
+from adapters.console import complain, emit_json, stderr, stdout, step
 from adapters.demo.services import Services
 from adapters.embedded.doctor import Finding, examine
 from adapters.embedded.environment import FOLDER, DetachedEnvironment, EnvironmentStatus
@@ -15,7 +16,6 @@ from adapters.embedded.processes import EmbeddedError
 
 EXIT_MISSING: Final = 1
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Folder = Annotated[Path, typer.Option("--folder", help="Where its data and ports are kept.")]
 
 

@@ -16,13 +16,15 @@ from adapters.cli.case import (
     command,
     decision_data,
     decision_lines,
-    standing,
+    decision_status,
 )
-from adapters.cli.console import emit_json, stdout
 from adapters.cli.decisions import parked_approve, parked_decline, parked_resolve
-from adapters.cli.saga import heading, history, waits_for
-from adapters.cli.session import EXITS, AsJson, SagaId, at_the_desk, cases_of, story_of
-from adapters.postgres.decisions import Desk, Parked
+from adapters.cli.options import AsJson
+from adapters.cli.saga import heading, history
+from adapters.cli.session import EXITS, SagaId, cases_of, story_of, with_decisions
+from adapters.console import emit_json, stdout
+from adapters.postgres.decisions import DecisionStore, Parked
+from adapters.postgres.stories import waits_for
 from adapters.postgres.views import DecisionLine, SagaStory
 from orchestrator.engine.operator import TWO_PERSONS
 
@@ -49,10 +51,10 @@ def parked_list(
 ) -> None:
     """List what waits for a person: why, since when, whose turn, what is at stake."""
 
-    async def find(desk: Desk) -> list[Case]:
-        return await cases_of(desk, await desk.parked(limit))
+    async def find(store: DecisionStore) -> list[Case]:
+        return await cases_of(store, await store.parked(limit))
 
-    found = at_the_desk(find)
+    found = with_decisions(find)
     if as_json:
         emit_json([case_data(case) for case in found])
     elif not found:
@@ -70,23 +72,23 @@ def parked_list(
         for leg in case.legs:
             out.print(f"  {leg.path}  {escape(case.why(leg))}")
             allowed = ", ".join(case.allowed(leg))
-            out.print(f"    turn: {case.turn(leg)}; allowed: {allowed}")
+            out.print(f"    turn: {case.responsible(leg)}; allowed: {allowed}")
         for line in case.open:
-            out.print(escape(f"    decision {line.id}, {line.action}: {standing(line)}"))
+            out.print(escape(f"    decision {line.id}, {line.action}: {decision_status(line)}"))
 
 
 def parked_show(saga_id: SagaId, *, as_json: AsJson = False) -> None:
     """Show one case: its story, its legs, and what may be decided, with the commands for it."""
 
-    async def find(desk: Desk) -> tuple[SagaStory, Case | None]:
-        story = await story_of(desk, saga_id)
-        since = await desk.parked_since(story.saga)
+    async def find(store: DecisionStore) -> tuple[SagaStory, Case | None]:
+        story = await story_of(store, saga_id)
+        since = await store.parked_since(story.saga)
         if since is None:
             return story, None
-        (case,) = await cases_of(desk, [Parked(story.saga, since)])
+        (case,) = await cases_of(store, [Parked(story.saga, since)])
         return story, case
 
-    story, case = at_the_desk(find)
+    story, case = with_decisions(find)
     if as_json:
         emit_json(
             case_data(case)
@@ -119,7 +121,7 @@ def _show_case(case: Case) -> None:
     )
     for leg in case.legs:
         out.print(f"\n  [bold]{leg.path}[/]  {escape(case.why(leg))}")
-        out.print(f"    turn: {case.turn(leg)}")
+        out.print(f"    turn: {case.responsible(leg)}")
         for action in case.allowed(leg):
             second = ", needs a second person" if action in TWO_PERSONS else ""
             out.print(f"    [bold]{action}[/]: {MEANING[action]}{second}")
@@ -136,10 +138,10 @@ def parked_decisions(
 ) -> None:
     """List what people decided, who approved it and what became of it."""
 
-    async def find(desk: Desk) -> list[DecisionLine]:
-        return await desk.decisions(open_only=only_open, limit=limit)
+    async def find(store: DecisionStore) -> list[DecisionLine]:
+        return await store.decisions(open_only=only_open, limit=limit)
 
-    found = at_the_desk(find)
+    found = with_decisions(find)
     if as_json:
         emit_json([decision_data(line) for line in found])
         return

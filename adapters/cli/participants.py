@@ -7,28 +7,29 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
-import asyncpg
 import typer
 from rich.table import Table
 
-from adapters.cli.console import complain, emit_json, stderr, stdout
-from adapters.cli.platform import EXIT_NOT_FOUND, read_settings, run
+from adapters.cli.options import AsJson
 from adapters.clock import SystemClock
+from adapters.console import EXIT_NOT_FOUND, complain, emit_json, run, stderr, stdout
 from adapters.postgres.errors import translated
 from adapters.postgres.health import Board, read
 from adapters.postgres.migrate import check
+from adapters.postgres.views import connected
+from adapters.settings import read_settings
 from orchestrator.admission.breaker import Breaker, HealthPolicy, State, WhenUnavailable, merged
 from orchestrator.catalogue.loader import load
 from schemas.times import moment
 
 STALE_MS: Final = 10_000
-"""A board on which nobody has written for so long is not the present."""
+"""When no coordinator has written for so long, what is shown is not the present."""
 _COLOURS: Final = {State.CLOSED: "green", State.HALF_OPEN: "yellow", State.OPEN: "red"}
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """One participant, as all coordinators see it."""
+class ParticipantStatus:
+    """The status of one participant, as all coordinators see it."""
 
     participant: str
     state: State
@@ -55,7 +56,7 @@ def participants_commands(app: typer.Typer) -> None:
 def participants(
     participant: Annotated[str | None, typer.Argument(help="Only this one.")] = None,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show how each participant is doing, and what becomes of new redemptions with it."""
     settings = read_settings()
@@ -65,7 +66,7 @@ def participants(
         raise typer.Exit(EXIT_NOT_FOUND)
     now = SystemClock().now()
     wanted = {n: p for n, p in sorted(policies.items()) if participant in (None, n)}
-    found = list(standings(board, wanted, now))
+    found = list(statuses(board, wanted, now))
     heard = max(board.heard.values(), default=None)
     alive = sum(now - at <= STALE_MS for at in board.heard.values())
     if as_json:
@@ -82,16 +83,15 @@ def participants(
 async def _read(dsn: str, deploy: Any) -> tuple[Board, Mapping[str, HealthPolicy]]:
     policies = load(deploy).health
     with translated():
-        connection = await asyncpg.connect(dsn, timeout=10)
-        try:
+        async with connected(dsn) as connection:
             await check(connection)
             return await read(connection), policies
-        finally:
-            await connection.close()
 
 
-def standings(board: Board, policies: Mapping[str, HealthPolicy], now: int) -> Iterator[Standing]:
-    """What stands on the board, merged as the coordinators merge it."""
+def statuses(
+    board: Board, policies: Mapping[str, HealthPolicy], now: int
+) -> Iterator[ParticipantStatus]:
+    """The status of each participant at `now` (ms), merged as the coordinators merge it."""
     for name, policy in policies.items():
         breaker = board.breakers.get(name, Breaker())
         seen = merged(
@@ -103,7 +103,7 @@ def standings(board: Board, policies: Mapping[str, HealthPolicy], now: int) -> I
             policy,
             now,
         )
-        yield Standing(
+        yield ParticipantStatus(
             participant=name,
             state=breaker.state,
             since=moment(breaker.since) if breaker.since else None,
@@ -120,7 +120,7 @@ def standings(board: Board, policies: Mapping[str, HealthPolicy], now: int) -> I
 
 
 def what_becomes_of_new(policy: HealthPolicy, breaker: Breaker, in_flight: int) -> str:
-    """What a new redemption with this participant meets, in words."""
+    """What becomes of a new redemption with this participant, in words."""
     holds = policy.when_unavailable is WhenUnavailable.HOLD
     fate = f"held up to {policy.hold_for // 1000} s" if holds else "refused"
     if breaker.state is State.OPEN:
@@ -132,7 +132,7 @@ def what_becomes_of_new(policy: HealthPolicy, breaker: Breaker, in_flight: int) 
     return "let through"
 
 
-def _show(found: list[Standing]) -> None:
+def _show(found: list[ParticipantStatus]) -> None:
     table = Table(box=None, pad_edge=False)
     for heading in (
         "participant",

@@ -4,12 +4,11 @@ import signal
 import sqlite3
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import orjson
 import structlog
@@ -17,9 +16,9 @@ import typer
 from confluent_kafka import KafkaException
 from rich.table import Table
 
-from adapters.cli.console import complain, emit_json, stdout
-from adapters.cli.platform import read_settings
-from adapters.cli.request import LineError, read_lines
+from adapters.cli.options import AsJson
+from adapters.console import EXIT_FAILED, EXIT_USAGE, complain, emit_json, stdout
+from adapters.kafka.requests import LineError, line_of, read_objects
 from adapters.sandbox.app import AppError, Apps
 from adapters.sandbox.books import Books, CompanyBooks, read_books
 from adapters.sandbox.companies import CompaniesError, load_companies
@@ -27,12 +26,11 @@ from adapters.sandbox.company import Company
 from adapters.sandbox.faults import Faults, FaultsError, load_rules, parse_rates
 from adapters.sandbox.ledger import LedgerInUseError
 from adapters.sandbox.magic_accounts import MAGIC
-from adapters.sandbox.process import GROUP, Sandbox, SandboxError, Wiring
+from adapters.sandbox.process import GROUP, KafkaConnection, Sandbox, SandboxError
+from adapters.settings import read_settings
 
 DATA: Final = Path(".uprp/sandbox")
 COMPANIES: Final = Path(__file__).resolve().parents[2] / "deploy" / "sandbox" / "companies.toml"
-EXIT_FAILED: Final = 1
-EXIT_USAGE: Final = 2
 
 Data = Annotated[Path, typer.Option("--data", help="Where the companies keep their books.")]
 
@@ -51,7 +49,7 @@ def sandbox(
     ] = "",
     data: Data = DATA,
     companies: Annotated[Path, typer.Option(help="Who the companies are.")] = COMPANIES,
-    only: Annotated[str, typer.Option(help="Play these alone, as `citi,alipayhk`.")] = "",
+    only: Annotated[str, typer.Option(help="Run these alone, as `citi,alipayhk`.")] = "",
     faults: Annotated[Path | None, typer.Option(help="A script of faults.")] = None,
     seed: Annotated[int, typer.Option(help="Draws the faults of --rates.")] = 0,
     rates: Annotated[str, typer.Option(help="Such as `silence=0.02,repeat=0.05`.")] = "",
@@ -61,27 +59,27 @@ def sandbox(
     group: Annotated[str, typer.Option(help="The consumer group.")] = GROUP,
     session_timeout_ms: Annotated[int, typer.Option(min=1_000, help="Of the group.")] = 6_000,
 ) -> None:
-    """Play the companies on Kafka until told to stop.
+    """Run the simulated companies on Kafka until told to stop.
 
     Accounts that begin with `magic-` provoke a fault each: docs/partners/sandbox.md lists them.
     """
     _log_to_stderr()
     servers = bootstrap or read_settings().kafka.bootstrap_servers
-    wiring = Wiring(servers, group, session_timeout_ms)
+    connection = KafkaConnection(servers, group, session_timeout_ms)
     try:
         rules = () if faults is None else load_rules(faults)
-        mishaps = Faults(rules, seed, parse_rates(rates), MAGIC, pace)
+        injected = Faults(rules, seed, parse_rates(rates), MAGIC, pace)
         profiles = load_companies(companies, [name for name in only.split(",") if name])
     except (CompaniesError, FaultsError) as error:
         complain(str(error))
         raise typer.Exit(EXIT_USAGE) from error
     try:
         with ExitStack() as opened:
-            played = []
+            running = []
             for name, profile in profiles.items():
-                played.append(Company.open(name, profile, data, mishaps))
-                opened.callback(played[-1].close)
-            with Sandbox(played, wiring, _say) as process:
+                running.append(Company.open(name, profile, data, injected))
+                opened.callback(running[-1].close)
+            with Sandbox(running, connection, _announce) as process:
                 _stop_on_signals(process)
                 process.run()
     except (SandboxError, LedgerInUseError, KafkaException, sqlite3.Error, OSError) as error:
@@ -92,7 +90,7 @@ def sandbox(
 def books(
     data: Data = DATA,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what the companies know, also while they run; exit code 1 if books do not balance."""
     try:
@@ -128,7 +126,10 @@ def deduct(
     """
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text("utf-8")
-        lines = [line for _, line in zip(read_lines(text), _objects(text), strict=True)]
+        lines = []
+        for number, found in read_objects(text):
+            line_of(number, found)  # What could not be published is refused before it is deducted.
+            lines.append(found)
         apps = Apps(load_companies(companies), data)
     except (OSError, UnicodeDecodeError, LineError, CompaniesError) as error:
         complain(f"{file}: {error}")
@@ -141,12 +142,6 @@ def deduct(
                 complain(f"{error}\nnext: uprp sandbox-books --data {data}")
                 raise typer.Exit(EXIT_FAILED) from None
         sys.stdout.write(orjson.dumps(line).decode() + "\n")
-
-
-def _objects(text: str) -> Iterator[dict[str, Any]]:
-    for content in text.splitlines():
-        if content.strip() and not content.lstrip().startswith("#"):
-            yield orjson.loads(content)
 
 
 def _document(found: Books, problems: tuple[str, ...]) -> dict[str, object]:
@@ -188,7 +183,7 @@ def _show(company: CompanyBooks) -> None:
         stdout().print(f"  {verb:8} {outcome:12} {number:,}")
 
 
-def _say(line: str) -> None:
+def _announce(line: str) -> None:
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
 

@@ -8,15 +8,15 @@ import typer
 import uvloop
 from rich.table import Table
 
-from adapters.cli.console import complain, emit_json, stdout, step
-from adapters.cli.platform import EXIT_USAGE, read_settings, run
+from adapters.cli.options import AsJson
+from adapters.console import EXIT_USAGE, complain, emit_json, run, stdout, step
 from adapters.kafka.topics import Plan, TopicAdmin, wanted
 from adapters.postgres.errors import translated
 from adapters.postgres.migrate import migrate
+from adapters.settings import read_settings
 from orchestrator.bootstrap import run_coordinator
 from orchestrator.catalogue.loader import CatalogueError, load
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 COORDINATOR_EXITS: Final = (
     "Exit codes: 0 drained, 1 failed, 2 wrong settings, 4 schema too old, 5 too many dead letters,"
     " 6 no progress, 7 topics not as needed, 8 published records contradict the catalogue,"

@@ -1,4 +1,4 @@
-"""The desk from the command line: the cases on it, and how a command refuses."""
+"""What the commands about parked sagas share: connection, cases, stories, and how they refuse."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from uuid import UUID
 import typer
 
 from adapters.cli.case import Case, engine_of
-from adapters.cli.console import complain
-from adapters.cli.platform import EXIT_NOT_FOUND, EXIT_USAGE, read_settings, run
-from adapters.postgres.decisions import Desk, Parked, open_desk
+from adapters.console import EXIT_NOT_FOUND, EXIT_USAGE, complain, run
+from adapters.postgres.decisions import DecisionStore, Parked, open_decision_store
 from adapters.postgres.views import SagaStory
+from adapters.settings import read_settings
 from orchestrator.catalogue.loader import load
 
 T = TypeVar("T")
@@ -23,26 +23,25 @@ EXITS: Final = (
     " decision, 4 schema too old, 5 another decision is open or it is settled already, 6 refused:"
     " it is not allowed now, or needs another person."
 )
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 SagaId = Annotated[str, typer.Argument(metavar="ID", help="The saga's id.")]
 
 
-def at_the_desk(work: Callable[[Desk], Awaitable[T]]) -> T:
-    """Run some work at the desk over a connection of its own; errors become exit codes."""
+def with_decisions(work: Callable[[DecisionStore], Awaitable[T]]) -> T:
+    """Run some work with a decision store of its own; errors become exit codes."""
 
     async def act() -> T:
-        async with open_desk(read_settings().postgres.dsn.get_secret_value()) as desk:
-            return await work(desk)
+        async with open_decision_store(read_settings().postgres.dsn.get_secret_value()) as store:
+            return await work(store)
 
     return run(act())
 
 
-async def cases_of(desk: Desk, parked: Iterable[Parked]) -> list[Case]:
-    """The cases as they stand, under the policies of today."""
+async def cases_of(store: DecisionStore, parked: Iterable[Parked]) -> list[Case]:
+    """The cases with their decisions, under the policies that are deployed now."""
     found = list(parked)
     policies = load(read_settings().deploy).policies
     keys = [(one.saga.terms.key_hash, one.saga.terms.saga_id) for one in found]
-    decisions = await desk.decisions_of(keys)
+    decisions = await store.decisions_of(keys)
     now = datetime.now(UTC)
     return [
         Case(
@@ -56,19 +55,22 @@ async def cases_of(desk: Desk, parked: Iterable[Parked]) -> list[Case]:
     ]
 
 
-async def story_of(desk: Desk, saga_id: str) -> SagaStory:
-    """The saga of that id with its history; exits when it is none, or there is none."""
+async def story_of(store: DecisionStore, saga_id: str) -> SagaStory:
+    """The saga of that id with its history.
+
+    Exits with 2 when the text is no saga id, with 3 when there is no such saga.
+    """
     try:
         wanted = str(UUID(saga_id))
     except ValueError:
         refuse(EXIT_USAGE, f"{saga_id!r} is not a saga id\nnext: uprp parked list")
-    story = await desk.saga(wanted)
+    story = await store.saga(wanted)
     if story is None:
         refuse(EXIT_NOT_FOUND, f"there is no saga {wanted}\nnext: uprp parked list")
     return story
 
 
 def refuse(code: int, text: str) -> NoReturn:
-    """Say what is wrong, why, and what to do next; exit with the code."""
+    """Write what is wrong, why, and what to do next to stderr; exit with the code."""
     complain(text)
     raise typer.Exit(code)

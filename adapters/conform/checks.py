@@ -23,7 +23,7 @@ _DEGRADED: Final[Mapping[Lacking, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One promise of a participant, and how it is tried.
+    """One promise of a participant, and the script that tries it.
 
     `needs` are the offers without which it is not tried. `asked` and `expected` are for people.
     """
@@ -33,7 +33,7 @@ class Cell:
     promise: str
     asked: str
     expected: str
-    play: Callable[[CommandBuilder], Steps]
+    script: Callable[[CommandBuilder], Steps]
     needs: tuple[Lacking, ...] = ()
     wants: tuple[str, ...] = ()  # Terms without which it cannot be tried.
     roles: tuple[Role, ...] = ("debtor", "creditor")
@@ -43,7 +43,7 @@ class Cell:
         return f"{verb_of(self.subject, terms.role)}.{self.name}"
 
     def unoffered(self, terms: Terms) -> str:
-        """Why it is not tried, or nothing."""
+        """Why it is not tried under these terms; empty when it is."""
         for lacking in self.needs:
             if lacking in terms.lacking:
                 return f"you offer {_DEGRADED[lacking]}"

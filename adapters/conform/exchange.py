@@ -1,4 +1,4 @@
-"""What is said in a cell: commands as the platform writes them, replies as it reads them. Pure."""
+"""Commands as the platform writes them, replies as it reads them, and what scripts yield. Pure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from schemas.reasons import Code
 from schemas.replies import LegAnswered, Outcome
 
 ORIGIN: Final = "conform"
-"""In the place of an origin in keys and ids: no participant has this name."""
+"""Stands for the origin in keys and ids; no participant has this name."""
 
 EXPIRES_S: Final = 600.0
 
@@ -53,8 +53,11 @@ MODELS: Final[Mapping[Verb, type[Command]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
-    """One command, as it goes out; `amount` and `of` (the leg undone) where its verb has them."""
+class SentCommand:
+    """One command as it is published.
+
+    `amount` (points or pieces) and `of` (the leg that is undone) are set where the verb has them.
+    """
 
     verb: Verb
     envelope: Envelope
@@ -75,11 +78,11 @@ class Sent:
 
 
 @dataclass(frozen=True, slots=True)
-class Came:
-    """One reply, as it came in. Without `data` it could not be read, and `fault` says why.
+class ReceivedReply:
+    """One reply as it was received. Without `data` it could not be read, and `fault` says why.
 
-    `leg_id` is read as leniently as can be, so that a bad reply finds its cell; empty when it names
-    none.
+    `leg_id` is read from anything that is a JSON object, so that a bad reply finds its cell; it is
+    empty when there is none.
     """
 
     topic: str
@@ -97,7 +100,7 @@ class Came:
 
     @property
     def outcome(self) -> Outcome | None:
-        """What it states; None for what the contract does not know."""
+        """The outcome that it states; None for one that the contract does not know."""
         return self.data.stated if self.data else None
 
     def __str__(self) -> str:
@@ -109,26 +112,26 @@ def read_reply(
     key: bytes | None,
     value: bytes | None,
     headers: Sequence[tuple[str, bytes | None]],
-) -> Came:
+) -> ReceivedReply:
     """A record of a replies topic, read as strictly as the platform reads it."""
     name = None if key is None else key.decode("utf-8", "replace")
     text = (value or b"").decode("utf-8", "replace")
     try:
         envelope, body = read(headers, value)
     except Unreadable as error:
-        return Came(topic, name, text, _leg_of(value or b""), fault=str(error))
+        return ReceivedReply(topic, name, text, _leg_of(value or b""), fault=str(error))
     try:
         if envelope.type != events.ANSWERED:
             raise Unreadable("ce_type", f"is {envelope.type!r}, expected {events.ANSWERED}")
         data = LegAnswered.model_validate_json(body)
     except Unreadable as error:
-        return Came(topic, name, text, _leg_of(body), envelope, fault=str(error))
+        return ReceivedReply(topic, name, text, _leg_of(body), envelope, fault=str(error))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "value"
         why = f"{where}: {first['msg']}"
-        return Came(topic, name, text, _leg_of(body), envelope, fault=why)
-    return Came(topic, name, text, data.leg_id, envelope, data)
+        return ReceivedReply(topic, name, text, _leg_of(body), envelope, fault=why)
+    return ReceivedReply(topic, name, text, data.leg_id, envelope, data)
 
 
 def _leg_of(body: bytes) -> str:
@@ -139,14 +142,14 @@ def _leg_of(body: bytes) -> str:
     return found if isinstance(found, str) else ""
 
 
-# -- what a cell asks for ----------------------------------------------------------------------
+# -- what a script yields ----------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Publish these and wait for an answer to each; `settle`: a PENDING is waited out."""
+    """Publish commands and wait for an answer to each; with `settle`, until it is not PENDING."""
 
-    commands: tuple[Sent, ...]
+    commands: tuple[SentCommand, ...]
     settle: bool = True
 
 
@@ -157,13 +160,13 @@ class Pause:
     until: datetime
 
 
-Answers: TypeAlias = Sequence[Came | None]
+Answers: TypeAlias = Sequence[ReceivedReply | None]
 """One for each command of the last Ask, in its order; None where nothing came in time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What became of a promise: and when it is not kept, why, and what was expected."""
+    """Whether a promise is kept; if it is not, why, and what was expected."""
 
     verdict: Literal["kept", "broken", "not offered", "undecided"]
     why: str = ""
@@ -175,17 +178,17 @@ KEPT: Final = Finding("kept")
 Steps: TypeAlias = Generator[Ask | Pause, Answers, Finding]
 
 
-def ask(*commands: Sent, settle: bool = True) -> Ask:
-    """Publish and wait."""
+def ask(*commands: SentCommand, settle: bool = True) -> Ask:
+    """What a script yields to publish commands and wait for their answers."""
     return Ask(commands, settle)
 
 
-# -- how a cell writes -------------------------------------------------------------------------
+# -- how a script writes commands --------------------------------------------------------------
 
 
 @dataclass(slots=True)
 class CommandBuilder:
-    """Writes the commands of one cell, under a saga id that no saga has; it counts attempts."""
+    """Writes the commands of one cell, under a saga id that no saga has; counts the attempts."""
 
     terms: Terms
     run: str
@@ -200,12 +203,12 @@ class CommandBuilder:
 
     @property
     def do_verb(self) -> Verb:
-        """What the participant's role does first."""
+        """The verb by which the participant's role takes or gives."""
         return "deduct" if self.terms.role == "debtor" else "credit"
 
     @property
     def undo_verb(self) -> Verb:
-        """What undoes it."""
+        """The verb that undoes it."""
         return "return" if self.terms.role == "debtor" else "reverse"
 
     def do(
@@ -216,7 +219,7 @@ class CommandBuilder:
         account: str | None = None,
         item: str | None = None,
         expires_s: float = EXPIRES_S,
-    ) -> Sent:
+    ) -> SentCommand:
         """A deduct or a credit, the cell's first or a later one."""
         terms = self.terms
         count = amount or terms.amount
@@ -235,13 +238,13 @@ class CommandBuilder:
 
     def undo(
         self,
-        do: Sent,
+        do: SentCommand,
         reference: str,
         number: int = 1,
         *,
         amount: int | None = None,
         lots: Any = None,
-    ) -> Sent:
+    ) -> SentCommand:
         """A return or a reverse of what `do` did, in whole unless an amount is given."""
         count = amount or do.amount
         account = getattr(do.data, "account", self.terms.account)
@@ -255,15 +258,15 @@ class CommandBuilder:
         leg_id = f"{do.leg_id}/{step}"
         return self._write(self.undo_verb, leg_id, fields, amount=count, of=do.leg_id)
 
-    def inquire(self, about: Sent) -> Sent:
+    def inquire(self, about: SentCommand) -> SentCommand:
         """An inquiry about a leg."""
         return self._write("inquire", about.leg_id, {})
 
-    def cancel(self, about: Sent) -> Sent:
+    def cancel(self, about: SentCommand) -> SentCommand:
         """A cancel of a leg."""
         return self._write("cancel", about.leg_id, {"reason": Code.TIMEOUT})
 
-    def again(self, first: Sent) -> Sent:
+    def again(self, first: SentCommand) -> SentCommand:
         """A repeat: the same leg and content, the next attempt."""
         attempt = self._attempt(first.verb, first.leg_id)
         data = first.data.model_copy(update={"attempt": attempt})
@@ -272,7 +275,7 @@ class CommandBuilder:
 
     def _write(
         self, verb: Verb, leg_id: str, fields: Mapping[str, Any], *, amount: int = 0, of: str = ""
-    ) -> Sent:
+    ) -> SentCommand:
         attempt = self._attempt(verb, leg_id)
         data = MODELS[verb](
             leg_id=leg_id,
@@ -285,7 +288,7 @@ class CommandBuilder:
         key = partition_key(ORIGIN, f"{self.run}-{self.cell}")
         envelope = self._envelope(verb, leg_id, attempt)
         topic = events.topic_of(self.terms.participant, events.Channel.COMMANDS)
-        return Sent(verb, envelope, topic, key, leg_id, data, amount, of)
+        return SentCommand(verb, envelope, topic, key, leg_id, data, amount, of)
 
     def _attempt(self, verb: Verb, leg_id: str) -> int:
         self._attempts[verb, leg_id] += 1

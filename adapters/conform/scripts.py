@@ -1,16 +1,31 @@
 """How each cell of `domain.md` 4.6 is tried: generators that yield what to publish. Pure.
 
-A script gets the answers to what it yields, and returns its finding. It touches nothing else, so
-that it plays on Kafka and on a company in the same process alike. `pen.do` writes a deduct or a
-credit, `pen.undo` a return or a reverse, as the participant's role says.
+A script gets the answers to what it yields. When it comes to its end, the promise is kept;
+`_expect` and `_require` end it earlier, with a finding. It touches nothing else, so that it runs on
+Kafka and on a company in the same process alike. `builder.do` writes a deduct or a credit,
+`builder.undo` a return or a reverse, as the participant's role says.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from functools import partial, wraps
+from typing import Final, TypeAlias, TypeVar
 
-from adapters.conform.exchange import KEPT, Came, CommandBuilder, Finding, Pause, Sent, Steps, ask
+from adapters.conform.exchange import (
+    KEPT,
+    Answers,
+    Ask,
+    CommandBuilder,
+    Finding,
+    Pause,
+    ReceivedReply,
+    SentCommand,
+    Steps,
+    ask,
+)
 from adapters.conform.verdicts import (
     broken,
     done,
@@ -20,7 +35,7 @@ from adapters.conform.verdicts import (
     moved_by,
     outcome_is,
 )
-from schemas.replies import Outcome
+from schemas.replies import LegAnswered, Outcome
 from schemas.values import Lot
 
 BURST: Final = 10
@@ -28,303 +43,339 @@ EXPIRED_S: Final = -60.0
 SOON_S: Final = 2.0
 AFTER_S: Final = 0.5
 
+T = TypeVar("T")
+
+Part: TypeAlias = Generator[Ask | Pause, Answers, T]
+"""A part of a script: it yields like one, and returns something that the script goes on with."""
+
+Check: TypeAlias = Callable[[ReceivedReply | None], Finding | None]
+"""None when an answer is as it must be, else the finding."""
+
+
+class _Ended(Exception):
+    """Ends a script early."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(finding)
+        self.finding = finding
+
+
+def _script(steps: Callable[[CommandBuilder], Part[None]]) -> Callable[[CommandBuilder], Steps]:
+    """Make a script of steps: they keep the promise unless they end early with a finding."""
+
+    @wraps(steps)
+    def script(builder: CommandBuilder) -> Steps:
+        try:
+            yield from steps(builder)
+        except _Ended as ended:
+            return ended.finding
+        return KEPT
+
+    return script
+
+
+def _require(finding: Finding | None) -> None:
+    """End the script if there is a finding."""
+    if finding is not None:
+        raise _Ended(finding)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """A command and the answer to it, which was checked and can be read."""
+
+    command: SentCommand
+    reply: ReceivedReply
+
+    @property
+    def data(self) -> LegAnswered:
+        assert self.reply.data is not None
+        return self.reply.data
+
+    @property
+    def reference(self) -> str:
+        return self.data.reference or ""
+
+    @property
+    def moved(self) -> int:
+        return moved_by(self.data, self.command)
+
+    @property
+    def lots(self) -> tuple[Lot, ...] | None:
+        return self.data.lots
+
+
+def _expect(command: SentCommand, check: Check, *, settle: bool = True) -> Part[_Answered]:
+    """Publish a command; the script ends unless its answer passes the check."""
+    (reply,) = yield ask(command, settle=settle)
+    _require(check(reply))
+    assert reply is not None
+    return _Answered(command, reply)
+
+
+def _expect_again(first: _Answered, write: Callable[[], SentCommand], times: int = 1) -> Part[None]:
+    """Publish further commands about a leg; each gets the first answer again."""
+    for _ in range(times):
+        yield from _expect(write(), partial(is_the_same, first.reply))
+
+
+def _expect_as_asked(
+    builder: CommandBuilder, command: SentCommand, failing: str = ""
+) -> Part[_Answered]:
+    """Publish a command that must be confirmed with what was asked.
+
+    `failing` says in the finding what it means that it is not.
+    """
+
+    def check(reply: ReceivedReply | None) -> Finding | None:
+        finding = is_confirmed_as_asked(reply, command, builder.terms)
+        return (
+            broken(f"{failing}: {finding.why}", finding.expected)
+            if finding and failing
+            else finding
+        )
+
+    return _expect(command, check)
+
+
 # -- deduct and credit -------------------------------------------------------------------------
 
 
-def as_asked(pen: CommandBuilder) -> Steps:
+@_script
+def as_asked(builder: CommandBuilder) -> Part[None]:
     """A command is confirmed with what was asked."""
-    do = pen.do()
-    (came,) = yield ask(do)
-    return is_confirmed_as_asked(came, do, pen.terms) or KEPT
+    yield from _expect_as_asked(builder, builder.do())
 
 
-def refusal(pen: CommandBuilder) -> Steps:
+@_script
+def refusal(builder: CommandBuilder) -> Part[None]:
     """What cannot be done is refused."""
-    (came,) = yield ask(pen.do(account=pen.terms.refused_account))
-    return is_a_definite_no(came) or KEPT
+    yield from _expect(builder.do(account=builder.terms.refused_account), is_a_definite_no)
 
 
-def repeat(pen: CommandBuilder) -> Steps:
+@_script
+def repeat(builder: CommandBuilder) -> Part[None]:
     """A repeat gets the first answer."""
-    do = pen.do()
-    (first,) = yield ask(do)
-    if unmet := done(first):
-        return unmet
-    for _ in range(2):
-        (again,) = yield ask(pen.again(do))
-        if wrong := is_the_same(first, again):
-            return wrong
-    return KEPT
+    first = yield from _expect(builder.do(), done)
+    yield from _expect_again(first, lambda: builder.again(first.command), times=2)
 
 
-def burst(pen: CommandBuilder) -> Steps:
+@_script
+def burst(builder: CommandBuilder) -> Part[None]:
     """So do many repeats at once."""
-    first = pen.do()
-    came = yield ask(first, *(pen.again(first) for _ in range(BURST - 1)))
-    one = next((one for one in came if one is not None), None)
-    if unmet := done(one):
-        return unmet
-    return next((wrong for again in came if (wrong := is_the_same(one, again))), KEPT)
+    first = builder.do()
+    reply = yield ask(first, *(builder.again(first) for _ in range(BURST - 1)))
+    one = next((one for one in reply if one is not None), None)
+    _require(done(one))
+    for again in reply:
+        _require(is_the_same(one, again))
 
 
-def expired(pen: CommandBuilder) -> Steps:
+@_script
+def expired(builder: CommandBuilder) -> Part[None]:
     """What comes first after its time is refused."""
-    (came,) = yield ask(pen.do(expires_s=EXPIRED_S))
-    return is_a_definite_no(came, "EXPIRED") or KEPT
+    yield from _expect(
+        builder.do(expires_s=EXPIRED_S), lambda reply: is_a_definite_no(reply, "EXPIRED")
+    )
 
 
-def late_repeat(pen: CommandBuilder) -> Steps:
+@_script
+def late_repeat(builder: CommandBuilder) -> Part[None]:
     """A repeat after its time is a repeat."""
-    do = pen.do(expires_s=SOON_S)
-    (first,) = yield ask(do)
-    if unmet := done(first):
-        return unmet
-    yield Pause(pen.now + timedelta(seconds=SOON_S + AFTER_S))
-    (again,) = yield ask(pen.again(do))
-    return is_the_same(first, again) or KEPT
+    first = yield from _expect(builder.do(expires_s=SOON_S), done)
+    yield Pause(builder.now + timedelta(seconds=SOON_S + AFTER_S))
+    yield from _expect_again(first, lambda: builder.again(first.command))
 
 
-def exact(pen: CommandBuilder) -> Steps:
+@_script
+def exact(builder: CommandBuilder) -> Part[None]:
     """Without a balance inquiry: if repeats moved nothing, all is there after the undo."""
-    terms = pen.terms
+    terms = builder.terms
     whole_amount = terms.exact_amount or 0
     account, item = terms.exact_account, terms.exact_item
-    part = pen.do(amount=max(1, whole_amount // 4), account=account, item=item)
-    (first,) = yield ask(part)
-    if unmet := done(first):
-        return unmet
-    yield ask(*(pen.again(part) for _ in range(3)))
-    undo = pen.undo(part, _reference(first))
-    (back,) = yield ask(undo)
-    if wrong := is_confirmed_as_asked(back, undo, terms):
-        return broken(f"its undo after the repeats: {wrong.why}", wrong.expected)
-    everything = pen.do(2, amount=whole_amount, account=account, item=item)
-    (came,) = yield ask(everything)
+    part = builder.do(amount=max(1, whole_amount // 4), account=account, item=item)
+    first = yield from _expect(part, done)
+    yield ask(*(builder.again(part) for _ in range(3)))
+    undo = builder.undo(part, first.reference)
+    yield from _expect_as_asked(builder, undo, "its undo after the repeats")
+    everything = builder.do(2, amount=whole_amount, account=account, item=item)
     expected = f"CONFIRMED for all {whole_amount}: nothing is missing after the undo"
-    if wrong := is_confirmed_as_asked(came, everything, terms):
-        return broken(f"{wrong.why}: repeats moved more than was told", expected)
-    left = _moved(came, everything)
+
+    def all_is_there(reply: ReceivedReply | None) -> Finding | None:
+        finding = is_confirmed_as_asked(reply, everything, terms)
+        return finding and broken(f"{finding.why}: repeats moved more than was told", expected)
+
+    left = (yield from _expect(everything, all_is_there)).moved
     if left < whole_amount:
-        return broken(f"only {left} were left: repeats moved more than was told", expected)
-    return KEPT
+        _require(broken(f"only {left} were left: repeats moved more than was told", expected))
 
 
 # -- inquire and cancel ------------------------------------------------------------------------
 
 
-def inquire_done(pen: CommandBuilder) -> Steps:
+@_script
+def inquire_done(builder: CommandBuilder) -> Part[None]:
     """An inquiry repeats what was done."""
-    do = pen.do()
-    (first,) = yield ask(do)
-    if unmet := done(first):
-        return unmet
-    for _ in range(2):
-        (again,) = yield ask(pen.inquire(do))
-        if wrong := is_the_same(first, again):
-            return wrong
-    return KEPT
+    first = yield from _expect(builder.do(), done)
+    yield from _expect_again(first, lambda: builder.inquire(first.command), times=2)
 
 
-def inquire_refused(pen: CommandBuilder) -> Steps:
+@_script
+def inquire_refused(builder: CommandBuilder) -> Part[None]:
     """An inquiry repeats a refusal."""
-    do = pen.do(expires_s=EXPIRED_S)
-    (first,) = yield ask(do)
-    if is_a_definite_no(first):
+    first = yield from _expect(builder.do(expires_s=EXPIRED_S), _is_refused_first)
+    yield from _expect_again(first, lambda: builder.inquire(first.command))
+
+
+def _is_refused_first(reply: ReceivedReply | None) -> Finding | None:
+    if is_a_definite_no(reply):
         return Finding("undecided", "an expired command was not refused", "REJECTED")
-    (again,) = yield ask(pen.inquire(do))
-    return is_the_same(first, again) or KEPT
+    return None
 
 
-def inquire_unknown(pen: CommandBuilder) -> Steps:
+@_script
+def inquire_unknown(builder: CommandBuilder) -> Part[None]:
     """An inquiry about nothing says so."""
-    (came,) = yield ask(pen.inquire(pen.do()))
-    return outcome_is(came, Outcome.NOT_RECEIVED) or KEPT
+    yield from _expect(builder.inquire(builder.do()), _is_not_received)
 
 
-def inquire_decides_nothing(pen: CommandBuilder) -> Steps:
+@_script
+def inquire_decides_nothing(builder: CommandBuilder) -> Part[None]:
     """What was asked about first is done when it comes."""
-    do = pen.do()
-    yield ask(pen.inquire(do))
-    (came,) = yield ask(do)
-    return is_confirmed_as_asked(came, do, pen.terms) or KEPT
+    do = builder.do()
+    yield ask(builder.inquire(do))
+    yield from _expect_as_asked(builder, do)
 
 
-def cancel_unknown(pen: CommandBuilder) -> Steps:
+@_script
+def cancel_unknown(builder: CommandBuilder) -> Part[None]:
     """A cancel of nothing is accepted."""
-    (came,) = yield ask(pen.cancel(pen.do()))
-    return outcome_is(came, Outcome.CANCELLED) or KEPT
+    yield from _expect(builder.cancel(builder.do()), _is_cancelled)
 
 
-def tombstone(pen: CommandBuilder) -> Steps:
+@_script
+def tombstone(builder: CommandBuilder) -> Part[None]:
     """What was cancelled before it came is never done."""
-    do = pen.do()
-    (cancelled,) = yield ask(pen.cancel(do))
-    if outcome_is(cancelled, Outcome.CANCELLED):
-        return Finding("undecided", "the cancel of an unknown leg was not accepted", "CANCELLED")
-    (came,) = yield ask(do)
-    if wrong := outcome_is(came, Outcome.CANCELLED):
-        return wrong
-    (came,) = yield ask(pen.again(do))
-    return outcome_is(came, Outcome.CANCELLED) or KEPT
+    do = builder.do()
+    yield from _expect(builder.cancel(do), _is_cancelled_first)
+    yield from _expect(do, _is_cancelled)
+    yield from _expect(builder.again(do), _is_cancelled)
 
 
-def cancel_repeat(pen: CommandBuilder) -> Steps:
+@_script
+def cancel_repeat(builder: CommandBuilder) -> Part[None]:
     """A repeated cancel gets the same answer."""
-    do = pen.do()
-    (first,) = yield ask(pen.cancel(do))
-    if outcome_is(first, Outcome.CANCELLED):
-        return Finding("undecided", "the cancel of an unknown leg was not accepted", "CANCELLED")
-    (again,) = yield ask(pen.cancel(do))
-    return is_the_same(first, again) or KEPT
+    do = builder.do()
+    first = yield from _expect(builder.cancel(do), _is_cancelled_first)
+    yield from _expect_again(first, lambda: builder.cancel(do))
 
 
-def cancel_done(pen: CommandBuilder) -> Steps:
+@_script
+def cancel_done(builder: CommandBuilder) -> Part[None]:
     """A cancel of what is done repeats what was done."""
-    do = pen.do()
-    (first,) = yield ask(do)
-    if unmet := done(first):
-        return unmet
-    (came,) = yield ask(pen.cancel(do))
-    return is_the_same(first, came) or KEPT
+    first = yield from _expect(builder.do(), done)
+    yield from _expect_again(first, lambda: builder.cancel(first.command))
+
+
+def _is_cancelled(reply: ReceivedReply | None) -> Finding | None:
+    return outcome_is(reply, Outcome.CANCELLED)
+
+
+def _is_not_received(reply: ReceivedReply | None) -> Finding | None:
+    return outcome_is(reply, Outcome.NOT_RECEIVED)
+
+
+def _is_cancelled_first(reply: ReceivedReply | None) -> Finding | None:
+    if outcome_is(reply, Outcome.CANCELLED):
+        return Finding("undecided", "the cancel of an unknown leg was not accepted", "CANCELLED")
+    return None
 
 
 # -- return and reverse ------------------------------------------------------------------------
 
 
-def whole(pen: CommandBuilder) -> Steps:
+@_script
+def whole(builder: CommandBuilder) -> Part[None]:
     """What was done is undone in whole."""
-    do = pen.do()
-    (first,) = yield ask(do)
-    if unmet := done(first):
-        return unmet
-    undo = pen.undo(do, _reference(first), amount=_moved(first, do), lots=_lots(first))
-    (came,) = yield ask(undo)
-    return is_confirmed_as_asked(came, undo, pen.terms) or KEPT
+    first = yield from _expect(builder.do(), done)
+    undo = builder.undo(first.command, first.reference, amount=first.moved, lots=first.lots)
+    yield from _expect_as_asked(builder, undo)
 
 
-def lots_back(pen: CommandBuilder) -> Steps:
+@_script
+def lots_back(builder: CommandBuilder) -> Part[None]:
     """Points come back into their lots."""
-    do = pen.do()
-    (first,) = yield ask(do)
-    if unmet := done(first):
-        return unmet
-    taken = _lots(first)
-    if not taken:
-        return Finding("not offered", "your deductions name no lots")
-    undo = pen.undo(do, _reference(first), lots=taken)
-    (came,) = yield ask(undo)
-    if unmet := done(came):
-        return unmet
-    back = {lot.lot: (lot.points, lot.expires_on) for lot in _lots(came) or ()}
-    out = {lot.lot: (lot.points, lot.expires_on) for lot in taken}
+    first = yield from _expect(builder.do(), done)
+    if not first.lots:
+        raise _Ended(Finding("not offered", "your deductions name no lots"))
+    undo = builder.undo(first.command, first.reference, lots=first.lots)
+    undone = yield from _expect(undo, done)
+    back = {lot.lot: (lot.points, lot.expires_on) for lot in undone.lots or ()}
+    out = {lot.lot: (lot.points, lot.expires_on) for lot in first.lots}
     expected = "the lots of the deduction, each with its points and its expires_on"
-    return KEPT if not back or back == out else broken("other lots came back", expected)
+    if back and back != out:
+        _require(broken("other lots came back", expected))
 
 
-_TOO_FEW: Final = Finding("undecided", "fewer than two were issued, so there are no parts", "2")
+def _done_in_pieces(builder: CommandBuilder) -> Part[_Answered]:
+    """Have something done of which a part can be undone, so two pieces or more."""
+    first = yield from _expect(builder.do(), done)
+    if first.moved < 2:
+        why = "fewer than two were issued, so there are no parts"
+        raise _Ended(Finding("undecided", why, "2"))
+    return first
 
 
-def parts(pen: CommandBuilder) -> Steps:
+@_script
+def parts(builder: CommandBuilder) -> Part[None]:
     """What was done is undone in parts."""
-    do = pen.do()
-    (first,) = yield ask(do)
-    if unmet := done(first):
-        return unmet
-    moved = _moved(first, do)
-    if moved < 2:
-        return _TOO_FEW
-    for number, amount in ((1, moved // 2), (2, moved - moved // 2)):
-        undo = pen.undo(do, _reference(first), number, amount=amount)
-        (came,) = yield ask(undo)
-        if wrong := is_confirmed_as_asked(came, undo, pen.terms):
-            return wrong
-    return KEPT
+    first = yield from _done_in_pieces(builder)
+    half = first.moved // 2
+    for number, amount in ((1, half), (2, first.moved - half)):
+        undo = builder.undo(first.command, first.reference, number, amount=amount)
+        yield from _expect_as_asked(builder, undo)
 
 
-def too_much(pen: CommandBuilder) -> Steps:
+@_script
+def too_much(builder: CommandBuilder) -> Part[None]:
     """Parts never add up to more than was done."""
-    do = pen.do()
-    (first,) = yield ask(do)
-    if unmet := done(first):
-        return unmet
-    moved = _moved(first, do)
-    if moved < 2:
-        return _TOO_FEW
-    part = pen.undo(do, _reference(first), amount=moved - 1)
-    (came,) = yield ask(part)
-    if unmet := done(came):
-        return unmet
-    over = pen.undo(do, _reference(first), 2, amount=2)
-    (came,) = yield ask(over, settle=pen.undo_verb == "reverse")
-    return _not_done(pen, came)
+    first = yield from _done_in_pieces(builder)
+    part = builder.undo(first.command, first.reference, amount=first.moved - 1)
+    yield from _expect(part, done)
+    over = builder.undo(first.command, first.reference, 2, amount=2)
+    settle = builder.undo_verb == "reverse"
+    yield from _expect(over, partial(_is_not_done, builder), settle=settle)
 
 
-def undo_repeat(pen: CommandBuilder) -> Steps:
+@_script
+def undo_repeat(builder: CommandBuilder) -> Part[None]:
     """A repeated undo gets the first answer, and leaves the rest to be undone."""
-    do = pen.do()
-    (first,) = yield ask(do)
-    if unmet := done(first):
-        return unmet
-    moved = _moved(first, do)
-    if moved < 2:
-        return _TOO_FEW
-    undo = pen.undo(do, _reference(first), amount=1)
-    (told,) = yield ask(undo)
-    if unmet := done(told):
-        return unmet
-    for _ in range(2):
-        (again,) = yield ask(pen.again(undo))
-        if wrong := is_the_same(told, again):
-            return wrong
-    rest = pen.undo(do, _reference(first), 2, amount=moved - 1)
-    (came,) = yield ask(rest)
-    if wrong := is_confirmed_as_asked(came, rest, pen.terms):
-        return broken(f"the rest cannot be undone any more: {wrong.why}", wrong.expected)
-    return KEPT
+    first = yield from _done_in_pieces(builder)
+    part = builder.undo(first.command, first.reference, amount=1)
+    undone = yield from _expect(part, done)
+    yield from _expect_again(undone, lambda: builder.again(part), times=2)
+    rest = builder.undo(first.command, first.reference, 2, amount=first.moved - 1)
+    yield from _expect_as_asked(builder, rest, "the rest cannot be undone any more")
 
 
-def undo_inquire(pen: CommandBuilder) -> Steps:
+@_script
+def undo_inquire(builder: CommandBuilder) -> Part[None]:
     """An inquiry repeats the answer to an undo."""
-    do = pen.do()
-    (first,) = yield ask(do)
-    if unmet := done(first):
-        return unmet
-    undo = pen.undo(do, _reference(first))
-    (told,) = yield ask(undo)
-    if unmet := done(told):
-        return unmet
-    (again,) = yield ask(pen.inquire(undo))
-    return is_the_same(told, again) or KEPT
+    first = yield from _expect(builder.do(), done)
+    undone = yield from _expect(builder.undo(first.command, first.reference), done)
+    yield from _expect_again(undone, lambda: builder.inquire(undone.command))
 
 
-def undo_unknown(pen: CommandBuilder) -> Steps:
+@_script
+def undo_unknown(builder: CommandBuilder) -> Part[None]:
     """An undo of nothing has no effect."""
-    (came,) = yield ask(pen.undo(pen.do(), "no-such-reference"), settle=False)
-    if pen.undo_verb == "reverse":
-        return outcome_is(came, Outcome.NOT_RECEIVED) or KEPT
-    return _not_done(pen, came)
+    reverse = builder.undo_verb == "reverse"
+    check = _is_not_received if reverse else partial(_is_not_done, builder)
+    yield from _expect(builder.undo(builder.do(), "no-such-reference"), check, settle=False)
 
 
-def _not_done(pen: CommandBuilder, came: Came | None) -> Finding:
-    """A reverse that cannot be is refused; a return may not be refused, so it waits."""
-    if pen.undo_verb == "reverse":
-        return is_a_definite_no(came) or KEPT
-    return outcome_is(came, Outcome.PENDING, Outcome.NOT_RECEIVED) or KEPT
-
-
-def _reference(came: Came | None) -> str:
-    assert came is not None
-    assert came.data is not None
-    return came.data.reference or ""
-
-
-def _moved(came: Came | None, sent: Sent) -> int:
-    assert came is not None
-    assert came.data is not None
-    return moved_by(came.data, sent)
-
-
-def _lots(came: Came | None) -> tuple[Lot, ...] | None:
-    assert came is not None
-    assert came.data is not None
-    return came.data.lots
+def _is_not_done(builder: CommandBuilder, reply: ReceivedReply | None) -> Finding | None:
+    """A reverse that cannot be done is refused; a return may not be refused, so it waits."""
+    if builder.undo_verb == "reverse":
+        return is_a_definite_no(reply)
+    return outcome_is(reply, Outcome.PENDING, Outcome.NOT_RECEIVED)

@@ -1,4 +1,4 @@
-"""Whom the kit speaks to, for which accounts and items: a TOML section, completed by options."""
+"""Whom the kit examines, with which accounts and items: a TOML table, completed by options."""
 
 from __future__ import annotations
 

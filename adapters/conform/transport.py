@@ -1,52 +1,50 @@
-"""The line to a participant over Apache Kafka, with the client that partners use."""
+"""The transport to a participant over Apache Kafka, with the client that partners use."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, Self
-from uuid import uuid4
+from typing import Final, Self
 
-from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import KafkaException, Message
 from confluent_kafka.admin import AdminClient
 
-from adapters.conform.exchange import Came, Sent, read_reply
+from adapters.conform.exchange import ReceivedReply, SentCommand, read_reply
+from adapters.kafka.partner import (
+    PATIENCE_S,
+    QUIET,
+    Outgoing,
+    open_consumer,
+    open_producer,
+    publish,
+    read_from_now,
+)
 from schemas.events import Channel, topic_of
 
-_PATIENCE_S: Final = 15.0
 _BATCH: Final = 500
-_QUIET: Final = 2  # librdkafka's level: what goes wrong is raised, not logged over our words.
+_FLUSH_MORE_S: Final = 5.0  # By then a record is delivered, or librdkafka has given it up.
 
 
 class TopicsMissingError(RuntimeError):
     """The participant's topics are not there."""
 
 
-class KafkaLine:
-    """Publishes on a participant's commands topic; hears every replies topic that there is."""
+class KafkaTransport:
+    """Publishes on a participant's commands topic; receives from every replies topic there is.
 
-    def __init__(self, servers: str, participant: str, patience_s: float = _PATIENCE_S) -> None:
+    A context manager: it receives what comes after it was entered.
+    """
+
+    def __init__(self, servers: str, participant: str, patience_s: float = PATIENCE_S) -> None:
         self._servers = servers
         self._participant = participant
         self._patience_s = patience_s
-        self._failures: list[Any] = []
 
     def __enter__(self) -> Self:
-        """Listen from now on. Raises KafkaException, TopicsMissingError."""
-        common = {"bootstrap.servers": self._servers, "log_level": _QUIET}
-        self._producer = Producer(
-            {
-                **common,
-                "acks": "all",
-                "enable.idempotence": True,
-                "linger.ms": 2,
-                "partitioner": "murmur2_random",
-                "message.timeout.ms": round(self._patience_s * 1_000),
-            }
-        )
-        group = {"group.id": f"uprp-conform-{uuid4()}", "enable.auto.commit": False}
-        self._consumer = Consumer({**common, **group, "fetch.wait.max.ms": 50})
+        """Receive from now on. Raises KafkaException, TopicsMissingError."""
+        self._producer = open_producer(self._servers, self._patience_s, linger_ms=2)
+        self._consumer = open_consumer(self._servers, "conform", fetch_wait_max_ms=50)
         try:
             self._listen()
         except BaseException:
@@ -63,60 +61,46 @@ class KafkaLine:
             topic = topic_of(self._participant, channel)
             if topic not in found:
                 raise TopicsMissingError(f"there is no topic {topic}")
-        wanted = []
-        for name, topic in found.items():
-            if name.startswith("uprp.") and name.endswith(f".{Channel.REPLIES}"):
-                for number in topic.partitions:
-                    _, end = self._consumer.get_watermark_offsets(
-                        TopicPartition(name, number), timeout=self._patience_s
-                    )
-                    wanted.append(TopicPartition(name, number, end))
-        self._consumer.assign(wanted)
+        replies = [
+            name
+            for name in found
+            if name.startswith("uprp.") and name.endswith(f".{Channel.REPLIES}")
+        ]
+        read_from_now(self._consumer, replies, self._patience_s)
 
     def now(self) -> datetime:
         """The time of day, in UTC."""
         return datetime.now(UTC)
 
     def seconds(self) -> float:
-        """A clock that only goes forward."""
+        """Seconds of a clock that never goes back."""
         return time.monotonic()
 
-    def say(self, commands: Sequence[Sent]) -> None:
+    def send(self, commands: Sequence[SentCommand]) -> None:
         """Publish, and wait until the broker has it. Raises KafkaException."""
-        for one in commands:
-            self._producer.produce(
-                one.topic,
-                key=one.key,
-                value=one.value,
-                headers=one.envelope.headers(),
-                on_delivery=self._delivered,
-            )
-        self._producer.flush(self._patience_s)
-        if self._failures:
-            raise KafkaException(self._failures[0])
+        records = [
+            Outgoing(one.topic, one.key, one.value, one.envelope.headers()) for one in commands
+        ]
+        publish(self._producer, records, self._patience_s + _FLUSH_MORE_S)
 
-    def hear(self, wait_s: float) -> list[Came]:
-        """What came, as soon as there is anything. Raises KafkaException."""
+    def receive(self, wait_s: float) -> list[ReceivedReply]:
+        """Replies, as soon as there are any; none after `wait_s` seconds. Raises KafkaException."""
         first = self._consumer.poll(wait_s)
         if first is None:
             return []
         messages = [first, *self._consumer.consume(_BATCH, 0)]
-        return [_came(message) for message in messages]
-
-    def _delivered(self, error: Any, _message: Message) -> None:
-        if error is not None:
-            self._failures.append(error)
+        return [_received(message) for message in messages]
 
 
-def _came(message: Message) -> Came:
+def _received(message: Message) -> ReceivedReply:
     error = message.error()
     if error is not None:
         raise KafkaException(error)
     return read_reply(message.topic(), message.key(), message.value(), message.headers() or ())
 
 
-def coordinators(servers: str, group: str, patience_s: float = _PATIENCE_S) -> int:
-    """How many coordinators read the replies now. Raises KafkaException."""
-    admin = AdminClient({"bootstrap.servers": servers, "log_level": _QUIET})
+def coordinators(servers: str, group: str, patience_s: float = PATIENCE_S) -> int:
+    """How many members a coordinators' consumer group has now. Raises KafkaException."""
+    admin = AdminClient({"bootstrap.servers": servers, "log_level": QUIET})
     asked = admin.describe_consumer_groups([group], request_timeout=patience_s)
     return len(asked[group].result().members)

@@ -1,13 +1,14 @@
-"""What an answer must be, and what to say when it is not. Pure.
+"""Checks of an answer. Pure.
 
-Each check returns None when the answer is as it must be, else the finding.
+Each returns None when the answer is as it must be, else the finding. `reply` is None when no answer
+came in time.
 """
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from adapters.conform.exchange import Came, Finding, Sent
+from adapters.conform.exchange import Finding, ReceivedReply, SentCommand
 from adapters.conform.terms import Terms
 from schemas.reasons import is_definite_no
 from schemas.replies import LegAnswered, Outcome
@@ -16,70 +17,72 @@ _VERDICT: Final = (Outcome.CONFIRMED, Outcome.REJECTED, Outcome.CANCELLED)
 
 
 def broken(why: str, expected: str) -> Finding:
-    """The promise is not kept."""
+    """The finding that a promise is not kept."""
     return Finding("broken", why, expected)
 
 
-def answered(came: Came | None, expected: str) -> Finding | None:
-    """Something came, and it can be read as an answer of the contract."""
-    if came is None:
+def answered(reply: ReceivedReply | None, expected: str) -> Finding | None:
+    """An answer came, and it can be read as the contract has it."""
+    if reply is None:
         return broken("nothing came back in time", expected)
-    if came.data is None:
-        return broken(f"the reply cannot be read: {came.fault}", expected)
-    if came.outcome is None:
-        return broken(f"the outcome {came.data.outcome!r} is none of the contract", expected)
+    if reply.data is None:
+        return broken(f"the reply cannot be read: {reply.fault}", expected)
+    if reply.outcome is None:
+        return broken(f"the outcome {reply.data.outcome!r} is none of the contract", expected)
     return None
 
 
-def done(came: Came | None) -> Finding | None:
-    """What a cell stands on is done; where it is not, the cell can say nothing."""
-    unread = answered(came, "CONFIRMED")
+def done(reply: ReceivedReply | None) -> Finding | None:
+    """The first step of a cell is confirmed; where it is not, the cell is undecided."""
+    unread = answered(reply, "CONFIRMED")
     if unread is not None:
         return Finding("undecided", f"the first step failed: {unread.why}", "CONFIRMED")
-    assert came is not None
-    if came.outcome is Outcome.CONFIRMED:
+    assert reply is not None
+    if reply.outcome is Outcome.CONFIRMED:
         return None
-    why = f"the first step was to be CONFIRMED, but is {named(came)}"
-    if came.outcome is Outcome.PENDING:
+    why = f"the first step was to be CONFIRMED, but is {named(reply)}"
+    if reply.outcome is Outcome.PENDING:
         why = "the first step is PENDING still; --settle waits longer"
     return Finding("undecided", why, "CONFIRMED")
 
 
-def outcome_is(came: Came | None, *allowed: Outcome) -> Finding | None:
+def outcome_is(reply: ReceivedReply | None, *allowed: Outcome) -> Finding | None:
     """The answer states one of these outcomes."""
     expected = " or ".join(allowed)
-    unread = answered(came, expected)
+    unread = answered(reply, expected)
     if unread is not None:
         return unread
-    assert came is not None
-    if came.outcome in allowed:
+    assert reply is not None
+    if reply.outcome in allowed:
         return None
-    return broken(f"it is {named(came)}", expected)
+    return broken(f"it is {named(reply)}", expected)
 
 
-def is_confirmed_as_asked(came: Came | None, sent: Sent, terms: Terms) -> Finding | None:
+def is_confirmed_as_asked(
+    reply: ReceivedReply | None, sent: SentCommand, terms: Terms
+) -> Finding | None:
     """CONFIRMED, with a reference and exactly what was asked (`contract.md` 3)."""
     expected = f"CONFIRMED with a reference and {_amount_name(sent)} {sent.amount}"
-    wrong = outcome_is(came, Outcome.CONFIRMED)
-    if wrong is not None:
-        return broken(wrong.why, expected)
-    assert came is not None
-    assert came.data is not None
-    why = _misstated(came.data, sent, terms)
+    finding = outcome_is(reply, Outcome.CONFIRMED)
+    if finding is not None:
+        return broken(finding.why, expected)
+    assert reply is not None
+    assert reply.data is not None
+    why = _misstated(reply.data, sent, terms)
     return broken(why, expected) if why else None
 
 
-def _amount_name(sent: Sent) -> str:
+def _amount_name(sent: SentCommand) -> str:
     return "points" if sent.verb in ("deduct", "return") else "quantity"
 
 
-def moved_by(data: LegAnswered, sent: Sent) -> int:
+def moved_by(data: LegAnswered, sent: SentCommand) -> int:
     """How much an answer says was moved; what it does not state is what was asked."""
     stated = data.points if _amount_name(sent) == "points" else data.quantity
     return sent.amount if stated is None else stated
 
 
-def _misstated(data: LegAnswered, sent: Sent, terms: Terms) -> str:
+def _misstated(data: LegAnswered, sent: SentCommand, terms: Terms) -> str:
     points = _amount_name(sent) == "points"
     other = data.quantity if points else data.points
     if other is not None:
@@ -107,16 +110,16 @@ def _miscounted(data: LegAnswered, amount: int, terms: Terms) -> str:
     return ""
 
 
-def is_a_definite_no(came: Came | None, code: str = "") -> Finding | None:
+def is_a_definite_no(reply: ReceivedReply | None, code: str = "") -> Finding | None:
     """REJECTED with a code that means no (`domain.md` 2.7), or with this very code."""
     expected = f"REJECTED with the code {code or 'of a class INVALID or DECLINED'}"
-    wrong = outcome_is(came, Outcome.REJECTED)
-    if wrong is not None:
-        return broken(wrong.why, expected)
-    assert came is not None
-    assert came.data is not None
-    assert came.data.reason is not None
-    found = came.data.reason.code
+    finding = outcome_is(reply, Outcome.REJECTED)
+    if finding is not None:
+        return broken(finding.why, expected)
+    assert reply is not None
+    assert reply.data is not None
+    assert reply.data.reason is not None
+    found = reply.data.reason.code
     if code and found != code:
         return broken(f"the code is {found}", expected)
     if not is_definite_no(found):
@@ -124,8 +127,8 @@ def is_a_definite_no(came: Came | None, code: str = "") -> Finding | None:
     return None
 
 
-def is_the_same(first: Came | None, again: Came | None) -> Finding | None:
-    """The first answer again: every field of the contract, but words added to a refusal."""
+def is_the_same(first: ReceivedReply | None, again: ReceivedReply | None) -> Finding | None:
+    """The first answer again, in every field of the contract; a refusal may add to its message."""
     assert first is not None
     assert first.data is not None
     expected = f"the first answer again, {first.value}"
@@ -141,7 +144,7 @@ def is_the_same(first: Came | None, again: Came | None) -> Finding | None:
     return broken(f"it differs in {', '.join(differing)}", expected)
 
 
-def contradicts(one: Came, other: Came) -> bool:
+def contradicts(one: ReceivedReply, other: ReceivedReply) -> bool:
     """Whether two readable replies about a leg give verdicts that cannot both be true."""
     if one.outcome not in _VERDICT or other.outcome not in _VERDICT:
         return False
@@ -152,12 +155,12 @@ def contradicts(one: Came, other: Came) -> bool:
     return _content(one.data) != _content(other.data)
 
 
-def named(came: Came) -> str:
+def named(reply: ReceivedReply) -> str:
     """The outcome of an answer, with the code of a refusal."""
-    if came.data is None:
+    if reply.data is None:
         return "unreadable"
-    code = f" ({came.data.reason.code})" if came.data.reason else ""
-    return f"{came.data.outcome}{code}"
+    code = f" ({reply.data.reason.code})" if reply.data.reason else ""
+    return f"{reply.data.outcome}{code}"
 
 
 def _content(data: LegAnswered) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""The demo: real requests on real servers, watched from the topics, compared with expectations."""
+"""The demo: real requests on real servers, observed on the topics, compared with expectations."""

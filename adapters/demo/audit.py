@@ -1,4 +1,4 @@
-"""Whether the books balance: ours in themselves, ours with the companies', both with the answers.
+"""Compares three accounts of the same redemptions: our tables, the companies' books, the results.
 
 Pure: values in, problems in words out.
 """
@@ -21,13 +21,16 @@ from orchestrator.sagas import KINDS
 from orchestrator.sagas.redemption.journal import SUSPENSE
 from orchestrator.sagas.redemption.terms import CREDITOR, DEBTOR
 
-Held = tuple[str, str, str]
-"""Company, account, and the item for coupons; "" for what the account itself counts."""
+Holding = tuple[str, str, str]
+"""A company, an account there, and the item of a coupon; "" stands for the account's own unit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """What a member has at a company; `told` is the change that the origins were told of."""
+    """A member's balance at a company, before and after, in `unit`.
+
+    `told` is the change that results reported to the origins.
+    """
 
     company: str
     account: str
@@ -38,7 +41,7 @@ class Balance:
 
     @property
     def ok(self) -> bool:
-        """Whether the company knows of the same change."""
+        """Whether the company's books changed by what was reported."""
         return self.after - self.before == self.told
 
 
@@ -96,14 +99,14 @@ def _journal(journal: Iterable[AccountBalance]) -> Iterator[str]:
 
 
 def _legs(stories: Sequence[SagaStory], books: Books) -> Iterator[str]:
-    """Belief is fact: each leg as its participant knows it, and none that only one side knows."""
+    """Each leg must stand in our tables as in its participant's books, and in both or neither."""
     believed = set()
     for story in stories:
         terms = story.saga.terms
         if not story.saga.ended:
             yield f"saga {terms.saga_id} ({terms.request_id}) has not ended"
         for leg in story.saga.legs:
-            owner, leg_id = standing(story.saga, leg)
+            owner, leg_id = recorded_as(story.saga, leg)
             if leg_id in believed:
                 yield f"{owner}: two sagas build upon {leg_id}"
             believed.add(leg_id)
@@ -116,10 +119,10 @@ def _legs(stories: Sequence[SagaStory], books: Books) -> Iterator[str]:
             yield f"{leg_id} is known to a company, not to us"
 
 
-def standing(saga: Saga, leg: Leg) -> tuple[str, str]:
-    """In whose books a leg stands, and under which id.
+def recorded_as(saga: Saga, leg: Leg) -> tuple[str, str]:
+    """The participant in whose books a leg stands, and the leg's id there.
 
-    What a channel took itself stands under its own reference: the platform never asked for it.
+    What a channel deducted itself stands under its own reference: the platform never asked for it.
     """
     terms = saga.terms
     owner = participant(
@@ -170,9 +173,9 @@ def _answers(
 
 def _told(
     stories: Iterable[SagaStory], after: Books, results: Mapping[str, Mapping[str, Any]]
-) -> tuple[dict[Held, int], dict[str, str]]:
-    """The changes that the final results state, and each company's unit of account."""
-    told: dict[Held, int] = defaultdict(int)
+) -> tuple[dict[Holding, int], dict[str, str]]:
+    """The changes that the final results report, and each company's unit."""
+    told: dict[Holding, int] = defaultdict(int)
     units: dict[str, str] = {}
     for story in stories:
         terms = story.saga.terms
@@ -198,9 +201,9 @@ def _told(
 
 
 def _balances(
-    before: Books, after: Books, told: Mapping[Held, int], units: Mapping[str, str]
+    before: Books, after: Books, told: Mapping[Holding, int], units: Mapping[str, str]
 ) -> Iterator[Balance]:
-    was, now = _held(before), _held(after)
+    was, now = _holdings(before), _holdings(after)
     first = {
         (company, one.account, ""): one.initial
         for company, books in after.companies.items()
@@ -213,8 +216,8 @@ def _balances(
         yield Balance(company, account, unit, start, now.get(held, 0), told.get(held, 0))
 
 
-def _held(books: Books) -> dict[Held, int]:
-    held: dict[Held, int] = defaultdict(int)
+def _holdings(books: Books) -> dict[Holding, int]:
+    held: dict[Holding, int] = defaultdict(int)
     for name, company in books.companies.items():
         for one in company.accounts.values():
             if not one.account.startswith("@"):  # A stock is nobody's.

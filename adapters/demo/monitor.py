@@ -1,27 +1,29 @@
-"""What passes on the topics, as any partner with the right to read them all would see it."""
+"""Reads the records of all topics, as a partner with the right to read them all would."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from types import TracebackType
 from typing import Any, Final, Self
-from uuid import uuid4
 
 import orjson
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Message
 
-from adapters.cli.request import QUIET
+from adapters.kafka.partner import PATIENCE_S, open_consumer, read_from_now
 from schemas import events
 from schemas.events import DEAD_LETTER_TOPIC, Channel
+from schemas.ids import split_leg_id
 
 PLATFORM: Final = "uprp"
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
-    """One record that passed: who told whom, and what. `data` is empty when it is no object."""
+class ObservedRecord:
+    """One record of a topic: who wrote it, for whom, and what it says.
+
+    `data` is empty when the value is no JSON object; `size` is the value's, in bytes.
+    """
 
     at: datetime
     channel: Channel
@@ -30,7 +32,7 @@ class Sight:
     type: str
     headers: Mapping[str, str]
     data: Mapping[str, Any]
-    size: int  # Of the value, in bytes.
+    size: int
 
     @property
     def id(self) -> str:
@@ -39,11 +41,11 @@ class Sight:
 
     @property
     def leg(self) -> str:
-        """The leg that it is about, without the saga's id."""
-        return str(self.data.get("leg_id", ""))[37:]
+        """The path of the leg that it is about; empty when it names none."""
+        return _path(self.data)
 
-    def words(self) -> str:
-        """What was said, for a person."""
+    def in_words(self) -> str:
+        """What the record says, in words."""
         if self.channel is Channel.DEAD_LETTERS:
             why = self.headers.get("__dlq.errors.message", "")
             return f"set aside ({self.headers.get('x-dlq-disposition')}): {why}"
@@ -53,54 +55,37 @@ class Sight:
         return speak(self.data)
 
 
-class Watch:
-    """Reads the topics of some participants, and the dead letters, from where they end now."""
+class TopicMonitor:
+    """Reads the topics of some participants, and the dead letters, from where they end now.
+
+    A context manager; entering it raises KafkaException while the broker is away.
+    """
 
     def __init__(self, servers: str, participants: Iterable[str]) -> None:
-        self._consumer = Consumer(
-            {
-                "bootstrap.servers": servers,
-                "group.id": f"uprp-demo-{uuid4()}",
-                "enable.auto.commit": False,
-                "fetch.wait.max.ms": 50,
-                "log_level": QUIET,
-            }
-        )
+        self._consumer = open_consumer(servers, "demo", fetch_wait_max_ms=50)
         self._topics = {DEAD_LETTER_TOPIC} | {
             events.topic_of(name, channel) for name in participants for channel in _SIDES
         }
 
     def __enter__(self) -> Self:
-        """Note where the topics end. Raises KafkaException."""
-        topics = self._consumer.list_topics(timeout=15).topics
-        found = []
-        for topic in sorted(self._topics & set(topics)):
-            for number in topics[topic].partitions:
-                place = TopicPartition(topic, number)
-                place.offset = self._consumer.get_watermark_offsets(place, timeout=15)[1]
-                found.append(place)
-        self._consumer.assign(found)
+        """Note where the topics end."""
+        read_from_now(self._consumer, self._topics, PATIENCE_S)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._consumer.close()
 
-    def look(self, wait_s: float) -> list[Sight]:
-        """What passed since the last look, in the order of the broker's clock."""
+    def poll(self, wait_s: float) -> list[ObservedRecord]:
+        """Wait for records, at most `wait_s` seconds; in the order of the broker's clock."""
         messages = self._consumer.consume(500, wait_s)
         good = (m for m in messages if m.error() is None)
-        return [_sight(m) for m in sorted(good, key=lambda m: int(m.timestamp()[1]))]
+        return [_observed(m) for m in sorted(good, key=lambda m: int(m.timestamp()[1]))]
 
 
 _SIDES: Final = (Channel.REQUESTS, Channel.RESULTS, Channel.COMMANDS, Channel.REPLIES)
 
 
-def _sight(message: Message) -> Sight:
+def _observed(message: Message) -> ObservedRecord:
     headers = {
         name: (content or b"").decode(errors="replace") for name, content in message.headers() or ()
     }
@@ -114,7 +99,7 @@ def _sight(message: Message) -> Sight:
     inward = channel in (Channel.REQUESTS, Channel.REPLIES)
     if channel is Channel.DEAD_LETTERS:
         who = "operators"
-    return Sight(
+    return ObservedRecord(
         at=datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC),
         channel=channel,
         sender=who if inward else PLATFORM,
@@ -131,17 +116,22 @@ def _lines(lines: Iterable[Mapping[str, Any]], count: str = "quantity") -> Itera
         yield f"{_counted(line.get(count))} {line.get('item')}"
 
 
+def _path(data: Mapping[str, Any]) -> str:
+    """The path of the leg that a record is about; empty when it names none."""
+    return split_leg_id(str(data.get("leg_id", "")))[1]
+
+
 def _counted(number: object) -> str:
     return f"{number:,}" if isinstance(number, int) else repr(number)
 
 
 def _requested(data: Mapping[str, Any]) -> str:
     what = ", ".join(_lines(data.get("lines", ())))
-    words = f"asks for {what} for {data.get('account')} (request {data.get('request_id')})"
+    asks = f"asks for {what} for {data.get('account')} (request {data.get('request_id')})"
     taken = data.get("deduction")
     if not isinstance(taken, dict):
-        return words
-    return f"{words}, has deducted {_counted(taken.get('points'))} ({taken.get('reference')})"
+        return asks
+    return f"{asks}, has deducted {_counted(taken.get('points'))} ({taken.get('reference')})"
 
 
 def _inquired(data: Mapping[str, Any]) -> str:
@@ -169,11 +159,11 @@ def _reverse(data: Mapping[str, Any]) -> str:
 
 
 def _inquire(data: Mapping[str, Any]) -> str:
-    return f"what became of {str(data['leg_id'])[37:]}?"
+    return f"what became of {_path(data)}?"
 
 
 def _answered(data: Mapping[str, Any]) -> str:
-    parts = [f"{str(data.get('leg_id'))[37:]}: {data.get('outcome')}"]
+    parts = [f"{_path(data)}: {data.get('outcome')}"]
     if isinstance(data.get("reason"), dict):
         parts.append(str(data["reason"].get("code")))
     lots = [f"{lot['points']:,} of lot {lot['lot']}" for lot in data.get("lots") or ()]

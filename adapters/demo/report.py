@@ -1,4 +1,4 @@
-"""`build/demo.json`: what was expected, what was seen, and whether both agree."""
+"""`build/demo.json`: what was expected, what was observed, and whether both agree."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any, Final
 import orjson
 
 from adapters.audit.report import Audit as Proved
-from adapters.cli.saga import as_data
 from adapters.demo.audit import Audit
-from adapters.demo.run import Outcome, Played
+from adapters.demo.run import DemoRun, Outcome
+from adapters.postgres.stories import as_data
 from adapters.postgres.views import SagaStory
 
 SCHEMA: Final = "uprp.demo/1"
@@ -22,7 +22,7 @@ SCHEMA: Final = "uprp.demo/1"
 class Report:
     """Everything that the demo found out."""
 
-    played: Played
+    demo_run: DemoRun
     stories: Sequence[SagaStory]
     audit: Audit
     proved: Proved  # The invariants of our own database.
@@ -37,8 +37,8 @@ class Report:
     def problems(self) -> tuple[str, ...]:
         """Everything that is not as it should be; the demo passes when there is nothing."""
         differences = (
-            f"{outcome.scene.about}: {problem}"
-            for outcome in self.played.outcomes
+            f"{outcome.scenario.about}: {problem}"
+            for outcome in self.demo_run.outcomes
             for problem in outcome.problems
         )
         broken = (
@@ -46,7 +46,7 @@ class Report:
             for one in self.proved.findings
             if one.broken
         )
-        return (*differences, *self.played.surprises(), *self.audit.problems, *broken)
+        return (*differences, *self.demo_run.surprises(), *self.audit.problems, *broken)
 
     def document(self) -> dict[str, Any]:
         """The report as plain data."""
@@ -55,18 +55,18 @@ class Report:
             "passed": not self.problems,
             "problems": self.problems,
             "seconds": round(self.seconds, 1),
-            "requests": [_request(outcome) for outcome in self.played.outcomes],
+            "requests": [_request(outcome) for outcome in self.demo_run.outcomes],
             "records": [
                 {
-                    "at": sight.at,
-                    "from": sight.sender,
-                    "to": sight.receiver,
-                    "channel": sight.channel,
-                    "type": sight.type,
-                    "id": sight.id,
-                    "words": sight.words(),
+                    "at": record.at,
+                    "from": record.sender,
+                    "to": record.receiver,
+                    "channel": record.channel,
+                    "type": record.type,
+                    "id": record.id,
+                    "words": record.in_words(),
                 }
-                for sight in self.played.sights
+                for record in self.demo_run.records
             ],
             "sagas": [as_data(story) for story in self.stories],
             "balances": [asdict(one) | {"ok": one.ok} for one in self.audit.balances],
@@ -87,16 +87,16 @@ class Report:
 
 
 def _request(outcome: Outcome) -> dict[str, Any]:
-    scene = outcome.scene
-    expected = scene.expect.model_dump(mode="json", exclude_defaults=True)
-    seen = asdict(outcome.seen) | {"issued": dict(outcome.seen.issued)}
+    scenario = outcome.scenario
+    expected = scenario.expect.model_dump(mode="json", exclude_defaults=True)
+    observed = asdict(outcome.observed) | {"issued": dict(outcome.observed.issued)}
     return {
-        "file": scene.file,
-        "about": scene.about,
-        "origin": scene.line.origin,
-        "request_id": scene.request_id,
+        "file": scenario.file,
+        "about": scenario.about,
+        "origin": scenario.line.origin,
+        "request_id": scenario.request_id,
         "expected": expected,
-        "seen": {name: value for name, value in seen.items() if value},
+        "seen": {name: value for name, value in observed.items() if value},
         "as_expected": not outcome.problems,
         "problems": outcome.problems,
         "seconds": outcome.seconds,

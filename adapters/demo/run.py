@@ -1,4 +1,4 @@
-"""One request after the other, each compared with its expectation when it has ended."""
+"""Publishes one request after the other, and compares each with its expectation as it ends."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias
 
-from adapters.cli.request import RequestLine, open_producer, publish
-from adapters.demo.monitor import Sight, Watch
-from adapters.demo.scenarios import Expectation, Scene
+from adapters.demo.monitor import ObservedRecord, TopicMonitor
+from adapters.demo.scenarios import Expectation, Scenario
+from adapters.kafka.partner import open_producer
+from adapters.kafka.requests import RequestLine, publish
 from schemas import events
 from schemas.events import Channel
 
 END_WITHIN_S: Final = 30.0
-LOOK_S: Final = 0.05
-QUIET_S: Final = 0.4  # So long nothing passes after the last request: nothing more will come.
+POLL_S: Final = 0.05
+QUIET_S: Final = 0.4  # When no record comes for so long after the last request, none will.
 
 Before: TypeAlias = Callable[[RequestLine], RequestLine]
-"""What an origin does before it publishes a line; the line as it is published then."""
+"""What an origin does before it publishes a request line; returns the line to publish."""
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What came of a request, in the words of an expectation."""
+class Observed:
+    """How a request ended, in the fields of an `Expectation`."""
 
     status: str | None = None
     code: str | None = None
@@ -39,141 +40,154 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A scene that was played: what was seen, and every difference from what was expected."""
+    """A scenario that was run: how it ended, and every difference from what was expected."""
 
-    scene: Scene
-    seen: Seen
+    scenario: Scenario
+    observed: Observed
     problems: tuple[str, ...]
     seconds: float
 
 
-class Audience(Protocol):
-    """Whoever watches."""
+class Observer(Protocol):
+    """Is told how the demo goes on."""
 
-    def begins(self, scene: Scene) -> None:
+    def started(self, scenario: Scenario) -> None:
         """A request is about to be published."""
 
-    def passes(self, sight: Sight) -> None:
-        """A record passed."""
+    def observed(self, record: ObservedRecord) -> None:
+        """A record was read from a topic."""
 
-    def ended(self, outcome: Outcome) -> None:
+    def finished(self, outcome: Outcome) -> None:
         """A request has ended, or nothing came of it in time."""
 
 
 @dataclass(frozen=True, slots=True)
-class Played:
-    """Everything that happened."""
+class DemoRun:
+    """Everything that happened: how each scenario ended, and every record in its order."""
 
     outcomes: tuple[Outcome, ...]
-    sights: tuple[Sight, ...]
+    records: tuple[ObservedRecord, ...]
 
     @property
     def results(self) -> dict[str, dict[str, Any]]:
         """The last final result of every saga, by its id."""
         return {
-            str(sight.data["saga_id"]): dict(sight.data)
-            for sight in self.sights
-            if sight.type == events.RESULT and sight.data.get("final")
+            str(record.data["saga_id"]): dict(record.data)
+            for record in self.records
+            if record.type == events.RESULT and record.data.get("final")
         }
 
     def surprises(self) -> Iterator[str]:
-        """What no expectation speaks of and should not have happened."""
-        commands = Counter(s.id for s in self.sights if s.channel is Channel.COMMANDS)
+        """What should not have happened and no expectation covers, in words."""
+        commands = Counter(s.id for s in self.records if s.channel is Channel.COMMANDS)
         for event_id, count in commands.items():
             if count > 1:
                 yield f"the command {event_id} was said {count} times"
-        letters = sum(s.channel is Channel.DEAD_LETTERS for s in self.sights)
-        expected = sum(o.scene.expect.dead_letter is not None for o in self.outcomes)
+        letters = sum(s.channel is Channel.DEAD_LETTERS for s in self.records)
+        expected = sum(o.scenario.expect.dead_letter is not None for o in self.outcomes)
         if letters != expected:
             yield f"{letters} records were set aside, expected were {expected}"
 
 
-def play(
-    scenes: Iterable[Scene], servers: str, watch: Watch, audience: Audience, before: Before
-) -> Played:
-    """Publish each request when the one before has ended. Raises KafkaException."""
-    sights: list[Sight] = []
+def run_scenarios(
+    scenarios: Iterable[Scenario],
+    servers: str,
+    monitor: TopicMonitor,
+    observer: Observer,
+    before: Before,
+) -> DemoRun:
+    """Publish each scenario's request when the one before has ended, or has taken too long.
 
-    def look(wait_s: float) -> list[Sight]:
-        fresh = watch.look(wait_s)
-        for sight in fresh:
-            audience.passes(sight)
-        sights.extend(fresh)
+    Raises:
+        KafkaException: the broker is away, or a request could not be delivered.
+    """
+    records: list[ObservedRecord] = []
+
+    def poll(wait_s: float) -> list[ObservedRecord]:
+        fresh = monitor.poll(wait_s)
+        for record in fresh:
+            observer.observed(record)
+        records.extend(fresh)
         return fresh
 
     producer = open_producer(servers)
     outcomes = []
-    for scene in scenes:
-        audience.begins(scene)
-        begun, began = len(sights), time.monotonic()
-        publish(producer, [before(scene.line)])
-        while not _ended(scene, sights, begun) and time.monotonic() - began < END_WITHIN_S:
-            look(LOOK_S)
-        seen = _seen(scene, sights[begun:], sights[:begun])
-        outcome = Outcome(scene, seen, tuple(_differences(scene.expect, seen)), _since(began))
+    for scenario in scenarios:
+        observer.started(scenario)
+        first, began = len(records), time.monotonic()
+        publish(producer, [before(scenario.line)])
+        while not _ended(scenario, records, first) and time.monotonic() - began < END_WITHIN_S:
+            poll(POLL_S)
+        observed = _observed(scenario, records[first:], records[:first])
+        outcome = Outcome(
+            scenario, observed, tuple(_differences(scenario.expect, observed)), _since(began)
+        )
         outcomes.append(outcome)
-        audience.ended(outcome)
-    while look(QUIET_S):
+        observer.finished(outcome)
+    while poll(QUIET_S):
         pass
-    return Played(tuple(outcomes), tuple(sights))
+    return DemoRun(tuple(outcomes), tuple(records))
 
 
 def _since(began: float) -> float:
     return round(time.monotonic() - began, 3)
 
 
-def _ended(scene: Scene, sights: Sequence[Sight], begun: int) -> bool:
-    """Whether the origin has its answer, and what follows from it was seen.
+def _ended(scenario: Scenario, records: Sequence[ObservedRecord], first: int) -> bool:
+    """Whether the origin has its answer, and what must follow from it was observed.
 
-    What was refused is set aside, too; what the origin must give back, it acknowledges.
+    A refused request must also become a dead letter; a return that a result asks of the origin must
+    be acknowledged.
     """
-    fresh = sights[begun:]
-    for sight in fresh:
-        if _is_result(scene, sight):
-            return not sight.data.get("return_required") or _given_back(sight, sights)
-    refused = any(_is_refusal(scene, sight) for sight in fresh)
-    return refused and any(_is_dead_letter(scene, sight) for sight in fresh)
+    fresh = records[first:]
+    for record in fresh:
+        if _is_result(scenario, record):
+            return not record.data.get("return_required") or _given_back(record, records)
+    refused = any(_is_refusal(scenario, record) for record in fresh)
+    return refused and any(_is_dead_letter(scenario, record) for record in fresh)
 
 
-def _given_back(result: Sight, sights: Sequence[Sight]) -> bool:
+def _given_back(result: ObservedRecord, records: Sequence[ObservedRecord]) -> bool:
     """Whether the origin acknowledged every return of a redemption."""
     saga_id = result.data["saga_id"]
-    returns = {s.data["leg_id"] for s in sights if s.type == events.RETURN}
+    returns = {s.data["leg_id"] for s in records if s.type == events.RETURN}
     asked = {leg_id for leg_id in returns if leg_id.startswith(saga_id)}
-    done = {s.data.get("leg_id") for s in sights if s.data.get("outcome") == "CONFIRMED"}
+    done = {s.data.get("leg_id") for s in records if s.data.get("outcome") == "CONFIRMED"}
     return bool(asked) and asked <= done
 
 
-def _is_result(scene: Scene, sight: Sight) -> bool:
+def _is_result(scenario: Scenario, record: ObservedRecord) -> bool:
     return (
-        sight.type == events.RESULT
-        and sight.receiver == scene.line.origin
-        and sight.data.get("request_id") == scene.request_id
-        and bool(sight.data.get("final"))
+        record.type == events.RESULT
+        and record.receiver == scenario.line.origin
+        and record.data.get("request_id") == scenario.request_id
+        and bool(record.data.get("final"))
     )
 
 
-def _is_refusal(scene: Scene, sight: Sight) -> bool:
-    about = sight.data.get("event_id")
-    return sight.type == events.REFUSED and about == scene.line.event_id
+def _is_refusal(scenario: Scenario, record: ObservedRecord) -> bool:
+    about = record.data.get("event_id")
+    return record.type == events.REFUSED and about == scenario.line.event_id
 
 
-def _is_dead_letter(scene: Scene, sight: Sight) -> bool:
-    return sight.channel is Channel.DEAD_LETTERS and sight.id == scene.line.event_id
+def _is_dead_letter(scenario: Scenario, record: ObservedRecord) -> bool:
+    return record.channel is Channel.DEAD_LETTERS and record.id == scenario.line.event_id
 
 
-def _seen(scene: Scene, sights: Sequence[Sight], earlier: Sequence[Sight]) -> Seen:
-    letter = next((s for s in sights if _is_dead_letter(scene, s)), None)
+def _observed(
+    scenario: Scenario, records: Sequence[ObservedRecord], earlier: Sequence[ObservedRecord]
+) -> Observed:
+    letter = next((s for s in records if _is_dead_letter(scenario, s)), None)
     disposition = letter.headers.get("x-dlq-disposition") if letter else None
-    refusal = next((s for s in sights if _is_refusal(scene, s)), None)
+    refusal = next((s for s in records if _is_refusal(scenario, s)), None)
     if refusal is not None:
-        return Seen(refused=refusal.data["reason"]["code"], dead_letter=disposition)
-    result = next((s for s in sights if _is_result(scene, s)), None)
+        return Observed(refused=refusal.data["reason"]["code"], dead_letter=disposition)
+    result = next((s for s in records if _is_result(scenario, s)), None)
     if result is None:
-        return Seen(dead_letter=disposition)
-    spoke = any(s.channel is Channel.COMMANDS for s in sights)
+        return Observed(dead_letter=disposition)
+    spoke = any(s.channel is Channel.COMMANDS for s in records)
     data = result.data
-    return Seen(
+    return Observed(
         status=data["status"],
         code=(data.get("reason") or {}).get("code"),
         charged=data["points"]["charged"],
@@ -185,12 +199,12 @@ def _seen(scene: Scene, sights: Sequence[Sight], earlier: Sequence[Sight]) -> Se
     )
 
 
-def _differences(expect: Expectation, seen: Seen) -> Iterator[str]:
-    if seen == Seen():
+def _differences(expect: Expectation, observed: Observed) -> Iterator[str]:
+    if observed == Observed():
         yield f"nothing came of it in {END_WITHIN_S:.0f} s"
         return
     for name in Expectation.model_fields:
-        wanted, found = getattr(expect, name), getattr(seen, name)
+        wanted, found = getattr(expect, name), getattr(observed, name)
         if name == "issued":
             found = dict(found)
         if wanted != found:

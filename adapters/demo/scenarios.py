@@ -1,16 +1,16 @@
-"""What the demo asks for and what should come of it: request files that carry expectations."""
+"""The scenarios of the demo: request files in which each request says how it should end."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from adapters.cli.request import LineError, RequestLine, read_lines
+from adapters.kafka.requests import LineError, RequestLine, line_of, read_objects
 from schemas.dead_letters import Disposition
 from schemas.reasons import Code
 from schemas.results import ResultStatus
@@ -22,12 +22,15 @@ FAULTS: Final = ROOT / "deploy" / "sandbox" / "demo-faults.toml"
 Amount = Annotated[int, Field(ge=0)]
 
 
-class ScriptError(ValueError):
-    """A request file that the demo cannot play: which one, which line, and why."""
+class ScenarioError(ValueError):
+    """A request file that the demo cannot run; the message names file, record and reason."""
 
 
 class Expectation(BaseModel):
-    """How a request should end: with a final result, or refused and set aside."""
+    """How a request should end: with a final result, or refused and as a dead letter.
+
+    Amounts are points; `issued` is pieces by item.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,15 +38,15 @@ class Expectation(BaseModel):
     code: Code | None = None
     charged: Amount = 0
     returned: Amount = 0
-    return_required: Amount = 0  # Of what the channel took itself; acknowledged, too.
+    return_required: Amount = 0  # Of what the channel deducted itself; it must acknowledge it.
     issued: dict[str, Annotated[int, Field(ge=1)]] = {}
-    again: bool = False  # The stored answer, without another word to any participant.
+    again: bool = False  # The stored result again, without a new command to any participant.
     refused: Code | None = None
     dead_letter: Disposition | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class Scenario:
     """One record of a request file, and how it should end."""
 
     file: str
@@ -61,36 +64,31 @@ class Scene:
         return str(found["request_id"]) if "request_id" in found else None
 
 
-def read_scenes(folder: Path = REQUESTS) -> tuple[Scene, ...]:
-    """The scenes of every request file in a folder, file by file in the order of their names.
+def read_scenarios(folder: Path = REQUESTS) -> tuple[Scenario, ...]:
+    """The scenarios of every request file in a folder, file by file in the order of their names.
 
     Raises:
         ScriptError: a file cannot be read, or a line has no expectation that makes sense.
     """
     files = sorted(folder.glob("*.jsonl"))
     if not files:
-        raise ScriptError(f"{folder}: holds no *.jsonl file")
-    return tuple(scene for path in files for scene in _scenes(path))
+        raise ScenarioError(f"{folder}: holds no *.jsonl file")
+    return tuple(scenario for path in files for scenario in _scenarios(path))
 
 
-def _scenes(path: Path) -> Iterable[Scene]:
+def _scenarios(path: Path) -> Iterable[Scenario]:
     try:
         text = path.read_text("utf-8")
-        lines = list(read_lines(text))
+        lines = [(line_of(at, found), found) for at, found in read_objects(text)]
     except (OSError, UnicodeDecodeError, LineError) as error:
-        raise ScriptError(f"{path}: {error}") from error
-    told: list[dict[str, Any]] = [
-        orjson.loads(content)
-        for content in text.splitlines()
-        if content.strip() and not content.lstrip().startswith("#")
-    ]
-    for number, (line, found) in enumerate(zip(lines, told, strict=True), 1):
+        raise ScenarioError(f"{path}: {error}") from error
+    for number, (line, found) in enumerate(lines, 1):
         try:
             expect = Expectation.model_validate(found.get("expect"))
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(["expect", *(str(part) for part in first["loc"])])
-            raise ScriptError(f"{path}: record {number}: {where}: {first['msg']}") from error
+            raise ScenarioError(f"{path}: record {number}: {where}: {first['msg']}") from error
         if (expect.status is None) == (expect.refused is None):
-            raise ScriptError(f"{path}: record {number}: expect: give status or refused")
-        yield Scene(path.name, str(found.get("about", f"record {number}")), line, expect)
+            raise ScenarioError(f"{path}: record {number}: expect: give status or refused")
+        yield Scenario(path.name, str(found.get("about", f"record {number}")), line, expect)

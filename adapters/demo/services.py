@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from adapters.embedded.environment import held_back
+from adapters.embedded.environment import signals_deferred
 from adapters.embedded.processes import (
     Child,
     Progress,
     end,
     finish,
     free_port,
-    silent,
+    no_progress,
     spawn,
     stop,
     until,
@@ -33,20 +33,20 @@ NAMES: Final = ("coordinator", "sandbox")
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """Where the servers of the demo are."""
+    """How the servers of the demo are reached: Kafka's bootstrap servers, PostgreSQL's URL."""
 
     bootstrap_servers: str
     dsn: str
 
 
 class Services:
-    """Both processes, their books and logs in a folder.
+    """The coordinator and the companies as child processes, with books and logs in a folder.
 
     They die with this process unless `detached`; then their pid files let `stop` find them later.
     """
 
     def __init__(
-        self, folder: Path, *, detached: bool = False, progress: Progress = silent
+        self, folder: Path, *, detached: bool = False, progress: Progress = no_progress
     ) -> None:
         self.books = folder.absolute() / "sandbox"
         self.http_port: int | None = None
@@ -67,7 +67,7 @@ class Services:
         books, rules = str(self.books), str(faults.absolute())
         self._launch("sandbox", ["--data", books, "--faults", rules], environment)
         self._launch("coordinator", [], environment)
-        waits = {"sandbox": self._companies_play, "coordinator": self._coordinator_ready}
+        waits = {"sandbox": self._companies_ready, "coordinator": self._coordinator_ready}
         finish(
             *(
                 until(
@@ -84,7 +84,7 @@ class Services:
         return self
 
     def stop(self) -> bool:
-        """Stop what runs, in order, by force after a deadline; whether there was anything."""
+        """Stop what runs, in order, by force after a deadline; returns whether anything ran."""
         running = [(name, child) for name in NAMES if (child := self._child(name)) is not None]
         try:
             for name, child in running:
@@ -96,7 +96,7 @@ class Services:
 
     def kill(self) -> None:
         """End what runs at once."""
-        with held_back():
+        with signals_deferred():
             children = [self._child(name) for name in NAMES]
             live = [child.process() for child in children if child is not None]
             end([process for process in live if process is not None], deadline_s=5)
@@ -105,13 +105,13 @@ class Services:
 
     def _launch(self, name: str, options: Sequence[str], environment: dict[str, str]) -> None:
         command = [sys.executable, "-m", "adapters.cli.main", name, *options]
-        with held_back():  # Else a Ctrl-C could come between its start and its being known.
+        with signals_deferred():  # Else a Ctrl-C before it is saved would leave it running.
             child = spawn(
                 command,
                 folder=ROOT,
                 log=self._folder / f"{name}.log",
                 environment=environment,
-                leash=None if self._detached else signal.SIGKILL,
+                parent_death_signal=None if self._detached else signal.SIGKILL,
             )
             child.save(self._pid_file(name))
             self._children[name] = child
@@ -123,7 +123,7 @@ class Services:
     def _pid_file(self, name: str) -> Path:
         return self._folder / f"{name}.json"
 
-    def _companies_play(self) -> bool:
+    def _companies_ready(self) -> bool:
         log = self._folder / "sandbox.log"
         return log.exists() and "sandbox ready" in log.read_text(errors="replace")
 

@@ -1,4 +1,4 @@
-"""Where the demo plays: servers, topics, tables, coordinator and companies, made from nothing."""
+"""What the demo runs on: servers, topics, tables, coordinator and companies, made from nothing."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from uuid import uuid4
 
 from pydantic import SecretStr
 
-from adapters.cli.console import step
-from adapters.cli.platform import read_settings, run
+from adapters.console import run, step
 from adapters.demo.services import Endpoints, Services
-from adapters.embedded.environment import DetachedEnvironment, Environment, held_back
+from adapters.embedded.environment import DetachedEnvironment, Environment, signals_deferred
 from adapters.kafka.topics import TopicAdmin, wanted
 from adapters.postgres.migrate import migrate
+from adapters.settings import read_settings
 from orchestrator.catalogue.loader import Catalogue, load
 from orchestrator.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
-    """Everything that runs, and where."""
+class Deployment:
+    """Everything that runs, and where it is reached."""
 
     endpoints: Endpoints
     services: Services
@@ -31,8 +31,12 @@ class Stage:
 
 
 @contextmanager
-def passing(faults: Path) -> Generator[Stage]:
-    """A stage for the length of the block; nothing stays behind, whatever ends it."""
+def temporary_deployment(faults: Path) -> Generator[Deployment]:
+    """A deployment for the length of the block; nothing stays behind, whatever ends it.
+
+    Raises:
+        EmbeddedError: a server or a service does not start.
+    """
     # The folder is named before it is made, so that there is no moment at which it could leak.
     folder = Path(tempfile.gettempdir()) / f"uprp-demo-{uuid4().hex[:12]}"
     with step("Starting Apache Kafka and PostgreSQL") as say:
@@ -42,7 +46,7 @@ def passing(faults: Path) -> Generator[Stage]:
         endpoints = Endpoints(environment.kafka.bootstrap_servers, environment.postgres.dsn)
         services = Services(folder)
         try:
-            yield _set_up(endpoints, services, faults)
+            yield _deploy(endpoints, services, faults)
         finally:
             with step("Stopping everything"):
                 services.stop()
@@ -51,34 +55,38 @@ def passing(faults: Path) -> Generator[Stage]:
 
 
 @contextmanager
-def lasting(folder: Path, faults: Path) -> Generator[Stage]:
-    """A stage that runs on after the block, under a folder; gone if the block was broken off."""
+def detached_deployment(folder: Path, faults: Path) -> Generator[Deployment]:
+    """A deployment under a folder that goes on after the block; an error in it removes everything.
+
+    Raises:
+        EmbeddedError: a server or a service does not start.
+    """
     services = Services(folder, detached=True)
     environment = DetachedEnvironment(folder)
     try:
         with step("Starting Apache Kafka and PostgreSQL") as say:
             found = DetachedEnvironment(folder, progress=say).up()
         endpoints = Endpoints(found.bootstrap_servers or "", found.dsn or "")
-        yield _set_up(endpoints, services, faults)
+        yield _deploy(endpoints, services, faults)
     except BaseException:
-        with step("Stopping everything"), held_back():
+        with step("Stopping everything"), signals_deferred():
             services.kill()
             environment.remove()
         raise
 
 
-def _set_up(endpoints: Endpoints, services: Services, faults: Path) -> Stage:
+def _deploy(endpoints: Endpoints, services: Services, faults: Path) -> Deployment:
     settings = _settings(endpoints)
     catalogue = load(settings.deploy)
     with step("Creating the topics and the tables"):
         run(_prepare(settings, catalogue))
     with step("Starting the coordinator and the simulated companies"):
         services.start(endpoints, faults)
-    return Stage(endpoints, services, catalogue)
+    return Deployment(endpoints, services, catalogue)
 
 
 def _settings(endpoints: Endpoints) -> Settings:
-    """The settings of this process, but for the servers: those are the demo's own."""
+    """The settings of this process, with the demo's own servers in place of the configured ones."""
     settings = read_settings()
     kafka = {"bootstrap_servers": endpoints.bootstrap_servers}
     postgres = {"dsn": SecretStr(endpoints.dsn)}

@@ -9,7 +9,7 @@ from collections.abc import Collection, Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Final, Literal, Self
 
 from adapters.embedded.caches import lock, locked
@@ -21,13 +21,13 @@ from adapters.embedded.processes import (
     finish,
     free_port,
     is_free,
-    silent,
+    no_progress,
 )
 from adapters.embedded.server import EmbeddedServer
 
 FOLDER: Final = Path(".uprp")
 ServerKey = Literal["kafka", "postgres"]
-ENDING: Final = (signal.SIGINT, signal.SIGTERM)
+TERMINATION_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class Environment:
@@ -43,7 +43,7 @@ class Environment:
         folder: Path | None = None,
         *,
         wanted: Collection[ServerKey] = ("kafka", "postgres"),
-        progress: Progress = silent,
+        progress: Progress = no_progress,
     ) -> None:
         self.folder = folder.absolute() if folder else Path(tempfile.mkdtemp(prefix="uprp-"))
         self._made_folder = folder is None or not self.folder.exists()
@@ -66,17 +66,12 @@ class Environment:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
         """Kill both servers and delete their data: nobody will read it again."""
-        with self._signals, held_back():
+        with self._signals, signals_deferred():
             self.kafka.remove()
             self.postgres.remove()
             if self._made_folder:
@@ -111,12 +106,12 @@ class EnvironmentStatus:
 class DetachedEnvironment:
     """The servers under a folder (`.uprp`), which live on after the command that started them."""
 
-    def __init__(self, folder: Path = FOLDER, *, progress: Progress = silent) -> None:
+    def __init__(self, folder: Path = FOLDER, *, progress: Progress = no_progress) -> None:
         self.folder = folder.absolute()
         self._progress = progress
 
     def up(self) -> EnvironmentStatus:
-        """Start what does not run; ports and data are those of the last time."""
+        """Start what does not run, on the ports and data of the last time. Raises EmbeddedError."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with lock(self.folder / "lock") as handle:
             finish(locked(handle, self._progress, "it starts or stops the environment"))
@@ -130,7 +125,7 @@ class DetachedEnvironment:
                 finish(kafka.starting(), postgres.starting())
             except BaseException:
                 # Nothing half up: what came up is stopped in order, so that its data is kept.
-                with held_back():
+                with signals_deferred():
                     self._stop(kafka, postgres)
                 raise
         return self._describe(kafka, postgres)
@@ -212,25 +207,35 @@ def _sigterm_as_exit() -> Generator[None]:
         yield
         return
 
-    def leave(number: int, _frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    signal.signal(signal.SIGTERM, leave)
-    try:
+    with exit_on_signals(signal.SIGTERM):
         yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @contextmanager
-def held_back() -> Generator[None]:
-    """Keep SIGINT and SIGTERM until the block has ended: half a clean-up is none."""
+def exit_on_signals(*numbers: signal.Signals) -> Generator[None]:
+    """Let these signals unwind the stack, as Ctrl-C does: SystemExit with 128 and the number."""
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, leave) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def signals_deferred() -> Generator[None]:
+    """Defer SIGINT and SIGTERM until the block has ended, so that a clean-up is not cut in half."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     held: list[int] = []
     before = [
-        (number, signal.signal(number, lambda got, _frame: held.append(got))) for number in ENDING
+        (number, signal.signal(number, lambda got, _frame: held.append(got)))
+        for number in TERMINATION_SIGNALS
     ]
     try:
         yield

@@ -186,7 +186,7 @@ class EmbeddedKafka(EmbeddedServer):
         leaders = [part.leader for t in metadata.topics.values() for part in t.partitions.values()]
         return bool(metadata.brokers) and all(leader >= 0 for leader in leaders)
 
-    def _settle(self) -> None:
+    def _after_ready(self) -> None:
         self._client = None  # It would complain on standard error when the broker is killed.
 
 

@@ -33,7 +33,7 @@ from adapters.embedded.processes import (
     complete,
     end,
     finish,
-    silent,
+    no_progress,
     spawn,
 )
 from adapters.embedded.server import EmbeddedServer
@@ -90,7 +90,7 @@ def account() -> Account | None:
     return Account(entry.pw_uid, entry.pw_gid)
 
 
-def installing(progress: Progress = silent) -> Steps:
+def installing(progress: Progress = no_progress) -> Steps:
     """Copy the binaries to where the account can read them, unless it can where they are."""
     home = _home()
     if home.exists():
@@ -148,7 +148,8 @@ class EmbeddedPostgres(EmbeddedServer):
     buffers_mb: int = 256
     """Its `shared_buffers`, read when it starts."""
     stop_signal: ClassVar[signal.Signals] = signal.SIGINT  # A "fast" shutdown: sessions are cut.
-    leash_signal: ClassVar[signal.Signals] = signal.SIGQUIT  # It then takes its children along.
+    # On this one it takes its children along.
+    parent_death_signal: ClassVar[signal.Signals] = signal.SIGQUIT
 
     @property
     def dsn(self) -> str:
@@ -278,7 +279,7 @@ class EmbeddedPostgres(EmbeddedServer):
     def _answers(self) -> bool:
         return self._psql(script="SELECT 1").returncode == 0
 
-    def _settle(self) -> None:
+    def _after_ready(self) -> None:
         self.create_database(DATABASE)
 
     def _psql(self, *options: str, script: str) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,4 @@
-"""Child processes that never outlive their purpose: spawn, watch, stop, and find again later."""
+"""Child processes that never outlive their purpose: started, observed, stopped, found again."""
 
 import ctypes
 import json
@@ -33,11 +33,11 @@ LOG_TAIL_LINES: Final = 15
 START_TIME_TOLERANCE_S: Final = 5.0
 PR_SET_CHILD_SUBREAPER: Final = 36
 PR_GET_CHILD_SUBREAPER: Final = 37
-LEASH: Final = Path(__file__).with_name("leash.py")
+CHILD_LIFETIME: Final = Path(__file__).with_name("child_lifetime.py")
 _END: Final = object()
 
-# Linux kills a leashed child when the *thread* that made it ends, not the process. One thread that
-# lives as long as we do makes them all, so a server may be started from any short-lived thread.
+# Linux sends the signal when the *thread* that made the child ends, not the process. One thread
+# that lives as long as we do makes them all, so any short-lived thread may start a server.
 _spawner: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="uprp-spawner")
 
 
@@ -45,7 +45,7 @@ class EmbeddedError(RuntimeError):
     """An embedded server cannot do what was asked; says why, and what to run next."""
 
 
-def silent(_text: str) -> None:
+def no_progress(_text: str) -> None:
     """Progress for callers that show none."""
 
 
@@ -108,20 +108,20 @@ def spawn(
     log: Path,
     environment: Mapping[str, str],
     account: Account | None = None,
-    leash: signal.Signals | None = signal.SIGKILL,
+    parent_death_signal: signal.Signals | None = signal.SIGKILL,
 ) -> Child:
     """Start `command` in a session of its own, writing to the end of `log`.
 
-    `leash` is the signal that it gets when this process dies; None lets it live on.
+    `parent_death_signal` is sent to it when this process dies; None lets it live on.
     """
-    orders = {
+    options = {
         "folder": str(folder),
         "account": None if account is None else (account.uid, account.gid),
-        "leash": leash,
+        "leash": parent_death_signal,
         "parent": os.getpid(),
     }
     # -I -S: neither the user's environment nor site packages, so it is up in 20 ms.
-    arguments = [sys.executable, "-I", "-S", str(LEASH), json.dumps(orders), *command]
+    arguments = [sys.executable, "-I", "-S", str(CHILD_LIFETIME), json.dumps(options), *command]
     log.parent.mkdir(parents=True, exist_ok=True)
     files = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -137,7 +137,10 @@ def spawn(
 
 
 def finish(*works: Steps) -> None:
-    """Advance several pieces of work side by side, in this thread, until all have ended."""
+    """Advance several pieces of work side by side, in this thread, until all have ended.
+
+    The first error ends the others, too.
+    """
     waiting = list(works)
     try:
         while waiting:
@@ -168,9 +171,10 @@ def until(condition: Callable[[], bool], child: Child, *, deadline_s: float, wha
 
 
 def complete(child: Child, *, deadline_s: float, what: str) -> Steps:
-    """Wait for a command to end well.
+    """Wait until a command has ended with exit code 0.
 
-    If it does not, or if the wait is given up, kill it with all that it started.
+    If it does not, or if the wait is given up, kill it with all that it started. Raises
+    EmbeddedError, with the end of its log.
     """
     deadline = time.monotonic() + deadline_s
     process = psutil.Process(child.pid)

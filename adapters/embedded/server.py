@@ -19,8 +19,8 @@ from adapters.embedded.processes import (
     end,
     finish,
     free_port,
+    no_progress,
     send,
-    silent,
     spawn,
     stop,
     until,
@@ -38,7 +38,7 @@ class EmbeddedServer(ABC):
     name: ClassVar[str]
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
     stop_within_s: ClassVar[float] = 20.0
-    leash_signal: ClassVar[signal.Signals] = signal.SIGKILL
+    parent_death_signal: ClassVar[signal.Signals] = signal.SIGKILL
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class EmbeddedServer(ABC):
         port: int | None = None,
         *,
         detached: bool = False,
-        progress: Progress = silent,
+        progress: Progress = no_progress,
     ) -> None:
         self.data = data.absolute()
         self.port = port or free_port()
@@ -96,7 +96,7 @@ class EmbeddedServer(ABC):
         else:
             what = f"{self.name} (pid {child.pid}) does not answer; stop it with `uprp down`"
             yield from until(self._answers, child, deadline_s=READY_WITHIN_S, what=what)
-        self._settle()
+        self._after_ready()
 
     def stop(self) -> None:
         """Stop in order, and by force after a deadline; does nothing if it does not run."""
@@ -107,7 +107,7 @@ class EmbeddedServer(ABC):
 
     def kill(self) -> None:
         """Kill it as a power cut would (SIGKILL), with every process it made."""
-        end(self._family(), deadline_s=5)
+        end(self._process_tree(), deadline_s=5)
         self._forget()
 
     def restart(self) -> None:
@@ -129,13 +129,13 @@ class EmbeddedServer(ABC):
         shutil.rmtree(self.data, ignore_errors=True)
 
     def _signal(self, number: signal.Signals) -> None:
-        family = self._family()
+        family = self._process_tree()
         if not family:
             raise EmbeddedError(f"{self.name} does not run; start it first")
         for process in family:
             send(process, number)
 
-    def _family(self) -> list[psutil.Process]:
+    def _process_tree(self) -> list[psutil.Process]:
         """Return the live processes of this server, the first of them first."""
         child = self.child
         process = None if child is None else child.process()
@@ -153,7 +153,7 @@ class EmbeddedServer(ABC):
             log=self.log,
             environment=self._environment(),
             account=self._account(),
-            leash=None if self.detached else self.leash_signal,
+            parent_death_signal=None if self.detached else self.parent_death_signal,
         )
         self._child.save(self._pid_file)
         return self._child
@@ -165,7 +165,7 @@ class EmbeddedServer(ABC):
     def _account(self) -> Account | None:
         return None
 
-    def _settle(self) -> None:  # noqa: B027 - having nothing left to do is the rule.
+    def _after_ready(self) -> None:  # noqa: B027 - having nothing left to do is the rule.
         """Do what is left once it answers; must be harmless when done twice."""
 
     @abstractmethod

@@ -1,1 +1,1 @@
-"""Apache Kafka: the way in and the way out."""
+"""Apache Kafka: reading and publishing records, topics, and the clients that partners use."""

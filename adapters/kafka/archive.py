@@ -1,4 +1,4 @@
-"""What the platform said, read back from its own topics: only after a database was restored."""
+"""Reads back what the platform published, which is needed only after a database was restored."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WAIT_MS: Final = 50
 
 
 class KafkaArchive:
-    """Reads partitions from a moment to their end, as no member of any group."""
+    """Reads parts of partitions without joining any consumer group."""
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
@@ -27,7 +27,10 @@ class KafkaArchive:
     async def since(
         self, partitions: Iterable[Partition], moment: int
     ) -> AsyncIterator[Sequence[Record]]:
-        """What was written at `moment` (ms) or later, up to where they end now."""
+        """Records written at `moment` (ms since 1970) or later, up to where partitions end now.
+
+        Raises Unavailable while the broker is away.
+        """
         async with self._reader(partitions) as (consumer, ends):
             found = await consumer.offsets_for_times(dict.fromkeys(ends, moment))
             begins = {tp: ends[tp] if at is None else at.offset for tp, at in found.items()}
@@ -35,7 +38,10 @@ class KafkaArchive:
                 yield records
 
     async def last(self, partitions: Iterable[Partition], count: int) -> Sequence[Record]:
-        """The last so many records of each partition, as far as it has them."""
+        """The last `count` records of each partition, or all that it has.
+
+        Raises Unavailable while the broker is away.
+        """
         last: list[Record] = []
         async with self._reader(partitions) as (consumer, ends):
             begins = await consumer.beginning_offsets(list(ends))
@@ -73,7 +79,7 @@ class KafkaArchive:
 async def _read(
     consumer: Any, begins: dict[TopicPartition, int], ends: dict[TopicPartition, int]
 ) -> AsyncIterator[list[Record]]:
-    """Everything between the two, in order per partition."""
+    """The records from `begins` up to `ends`, in order per partition."""
     left = {tp: end for tp, end in ends.items() if begins[tp] < end}
     for tp, end in ends.items():
         if tp in left:

@@ -1,4 +1,4 @@
-"""The way out: one idempotent aiokafka producer, made anew after an error that kills it."""
+"""Publishing: one idempotent aiokafka producer, made anew after an error."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class KafkaBus:
         self._lock = asyncio.Lock()
 
     async def close(self) -> None:
-        """Let go of the producer."""
+        """Stop the producer; the next `publish` makes another."""
         producer, self._producer = self._producer, None
         if producer is not None:
             with suppress(KafkaError, OSError, TimeoutError):

@@ -1,9 +1,9 @@
-"""Keeps an aiokafka client informed of its cluster, whatever happens to its connections.
+"""Keeps the metadata of an aiokafka client up to date, whatever happens to its connections.
 
-The client has a task that fetches metadata when somebody asks for it. The task ends in silence on
-any error that it does not expect, as the RuntimeError of uvloop when it writes to a connection that
-was reset just now. From then on whoever looks for the group's coordinator, or for a partition's
-leader, waits for ever, and aiokafka tells nobody.
+The client has a task that fetches metadata when somebody asks for it. The task ends
+without a word on any error that it does not expect, such as the RuntimeError of uvloop when it
+writes to a connection that was reset just now. From then on whoever looks for the group's
+coordinator, or for a partition's leader, waits for ever.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _log: Final = structlog.get_logger(__name__)
 
 
 def keep_informed(client: Any) -> None:
-    """Have a started client's task begin again whenever it fails; ends when the client closes."""
+    """Restart a started client's metadata task whenever it fails, until the client is closed."""
     client._sync_task.cancel()
     client._sync_task = asyncio.create_task(_inform(client), name="cluster")
 

@@ -1,4 +1,4 @@
-"""The way in: one aiokafka consumer, explicit offsets, the range assignor.
+"""Reading: one aiokafka consumer, explicit offsets, the range assignor.
 
 All inbound topics have the same partition count, so the range assignor gives one process the same
 partition numbers of all of them, and everything about an account meets there.
@@ -30,7 +30,7 @@ class KafkaSource:
     def __init__(
         self, settings: KafkaSettings, topics: Iterable[str], last: Iterable[str] = ()
     ) -> None:
-        """Read `topics`; of more than fits into one poll, those of `last` have to wait."""
+        """Read `topics`; while polls are full, those of `last` have to wait."""
         self._settings = settings
         self._topics = list(topics)
         self._last = frozenset(last)
@@ -38,7 +38,7 @@ class KafkaSource:
         self._consumer: Any = None
 
     async def start(self, member: Member) -> None:
-        """Join the group."""
+        """Join the group; `member` is told of assignments. Raises Unavailable."""
         settings = self._settings
         consumer = AIOKafkaConsumer(
             bootstrap_servers=settings.bootstrap_servers,
@@ -80,13 +80,16 @@ class KafkaSource:
             self._consumer = None  # Not earlier: an assignment under way is finished first.
 
     async def poll(self, timeout_s: float, count_max: int) -> Sequence[Record]:
-        """Records of assigned partitions, in order per partition.
+        """At most `count_max` records of assigned partitions, in order per partition.
 
-        While there are more than it takes, what began is finished before more is begun: else the
-        sagas in flight would be as many as requests wait, and their answers late for lack of us.
+        After a full poll, the topics of `last` are read only when the others have no more: sagas
+        that began are finished before more begin. Otherwise all waiting requests would become
+        sagas in flight, whose answers we would be too busy to read in time.
 
-        aiokafka begins its time-out anew with every fetch that comes back empty, so it ends at all
-        only if it is shorter than a fetch; a rebalance waits for this.
+        aiokafka begins its time-out anew with every fetch that comes back empty. The time-out is
+        therefore shorter than a fetch, so that it ends; a rebalance waits for that.
+
+        Raises Unavailable.
         """
         timeout_ms = min(round(timeout_s * 1000), _FETCH_WAIT_MS // 2)
         found: list[Any] = []
@@ -108,9 +111,9 @@ class KafkaSource:
     async def _take(self, partitions: Iterable[Any], timeout_ms: int, count_max: int) -> list[Any]:
         """Records of some partitions, or of all.
 
-        aiokafka hands on, with every poll from then on, whatever ended its task of the group, also
-        what is none of its own errors, and a cancellation that nobody asked for: a new consumer
-        mends all of it.
+        When its group task has failed, aiokafka raises the failure from every later poll, whether
+        it is an error of its own, another one, or a cancellation that nobody asked for. All of
+        them become Unavailable: a new consumer is the remedy.
         """
         try:
             found = await self._consumer.getmany(
@@ -128,14 +131,14 @@ class KafkaSource:
         return [record for records in found.values() for record in records]
 
     async def committed(self, partitions: Iterable[Partition]) -> Mapping[Partition, int | None]:
-        """The offsets that the group committed."""
+        """The offsets that the group committed; None where it never did. Raises Unavailable."""
         return {
             partition: await self._ask(self._consumer.committed(TopicPartition(*partition)))
             for partition in partitions
         }
 
     async def bounds(self, partitions: Iterable[Partition]) -> Mapping[Partition, tuple[int, int]]:
-        """The first offset of each partition and the one after its last."""
+        """The first offset of each partition and the one after its last. Raises Unavailable."""
         wanted = [TopicPartition(*partition) for partition in partitions]
         consumer = self._consumer
         if not wanted:
@@ -147,7 +150,7 @@ class KafkaSource:
         return {(tp.topic, tp.partition): (first[tp], end[tp]) for tp in wanted}
 
     def seek(self, partition: Partition, offset: int) -> None:
-        """Read on from there."""
+        """Read the partition from this offset on."""
         self._consumer.seek(TopicPartition(*partition), offset)
 
     def pause(self, partitions: Iterable[Partition]) -> None:
@@ -159,12 +162,12 @@ class KafkaSource:
         self._consumer.resume(*(TopicPartition(*partition) for partition in partitions))
 
     async def position(self, partition: Partition) -> int:
-        """The offset of what the next poll brings, past transaction markers."""
+        """The offset of what the next poll brings, past transaction markers. Raises Unavailable."""
         found: int = await self._ask(self._consumer.position(TopicPartition(*partition)))
         return found
 
     async def commit(self, offsets: Mapping[Partition, int]) -> None:
-        """Commit the offsets of partitions that are still assigned."""
+        """Commit the offsets of those partitions that are still assigned. Raises Unavailable."""
         held = self._consumer.assignment() if self._consumer is not None else frozenset()
         wanted = {TopicPartition(*partition): at for partition, at in offsets.items()}
         mine = {partition: at for partition, at in wanted.items() if partition in held}

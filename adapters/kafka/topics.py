@@ -1,4 +1,4 @@
-"""The topic catalogue: what must exist, how it is partitioned and how long it keeps records."""
+"""The topics that must exist, how they are partitioned and how long they keep records."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Topic:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What must change for the broker to be as it should be."""
+    """What must change on the broker; `too_many` are topics with more partitions than wanted."""
 
     create: tuple[Topic, ...]
     grow: tuple[Topic, ...]
@@ -50,13 +50,13 @@ def wanted(catalogue: Catalogue, partitions: int) -> list[Topic]:
 
 
 class TopicAdmin:
-    """Looks at the broker's topics and makes them as they should be."""
+    """Compares the broker's topics with those that should exist, and creates or grows them."""
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
 
     async def plan(self, topics: Iterable[Topic]) -> Plan:
-        """What is missing. Raises Unavailable while the broker is away."""
+        """Compare; changes nothing. Raises Unavailable while the broker is away."""
         found = await self._with(self._counts)
         create, grow, too_many = [], [], []
         for topic in topics:
@@ -70,7 +70,7 @@ class TopicAdmin:
         return Plan(tuple(create), tuple(grow), tuple(too_many))
 
     async def apply(self, plan: Plan) -> None:
-        """Create and grow what the plan says."""
+        """Create and grow what the plan names. Raises BrokerRefuses, Unavailable."""
 
         async def act(admin: Any) -> None:
             if plan.create:
@@ -89,7 +89,7 @@ class TopicAdmin:
         """Refuse to start on a broker whose topics are not as they should be.
 
         Raises:
-            BrokerRefuses: naming what is missing and the command that mends it.
+            BrokerRefuses: with what is missing and the command that repairs it.
         """
         plan = await self.plan(topics)
         if missing := [topic.name for topic in (*plan.create, *plan.grow)]:

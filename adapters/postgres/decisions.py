@@ -1,4 +1,4 @@
-"""The desk at which people decide: parked sagas, and one audited row for each decision."""
+"""Parked sagas, and what people decide about them: one audited row for each decision."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from schemas.ids import SagaId
 
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """A saga that waits for a person, and since when."""
+    """A saga that waits for a person, and the time since which it does."""
 
     saga: Saga
     since: datetime
@@ -27,7 +27,7 @@ class Parked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
-    """What a person wants done about a leg, upon which evidence, and why."""
+    """What a person decides about a leg, upon which evidence, and why."""
 
     leg: str
     action: Action
@@ -38,11 +38,11 @@ class Proposal:
     reference: str | None = None
 
 
-class Desk(Views):
-    """Reads as Views does, and writes decisions; facts in a row are written once."""
+class DecisionStore(Views):
+    """Reads what `Views` reads, and writes decisions; no column of a row is written twice."""
 
     async def parked(self, limit: int) -> list[Parked]:
-        """The sagas that wait for a person, the longest first."""
+        """The sagas that wait for a person, at most `limit`, those that wait longest first."""
         rows = await self._connection.fetch(sql("list_parked"), limit)
         return [Parked(saga_from(row), row["opened_at"]) for row in rows]
 
@@ -53,17 +53,17 @@ class Desk(Views):
         return found
 
     async def decision(self, number: int) -> DecisionLine | None:
-        """One decision."""
+        """The decision of that number; None when there is none."""
         row = await self._connection.fetchrow(sql("read_decision"), number)
         return None if row is None else decision_from(row)
 
     async def decisions(self, *, open_only: bool, limit: int) -> list[DecisionLine]:
-        """The newest decisions."""
+        """The newest decisions, at most `limit`; with `open_only`, those that are not settled."""
         rows = await self._connection.fetch(sql("list_decisions"), open_only or None, limit)
         return [decision_from(row) for row in rows]
 
     async def propose(self, key_hash: int, saga_id: SagaId, proposal: Proposal) -> int | None:
-        """Write a decision down; its number, or None when one is open for the leg already."""
+        """Write a decision; returns its number, or None when one is open for the leg already."""
         number: int | None = await self._connection.fetchval(
             sql("propose_decision"),
             key_hash,
@@ -80,14 +80,14 @@ class Desk(Views):
         return number
 
     async def approve(self, decision: DecisionLine, actor: str) -> bool:
-        """A second person agrees; whether that was possible still."""
+        """Approve as a second person; returns whether that was still possible."""
         done: str = await self._connection.execute(
             sql("approve_decision"), decision.key_hash, decision.id, actor
         )
         return done.endswith(" 1")
 
     async def decline(self, decision: DecisionLine, actor: str, why: str) -> bool:
-        """Somebody takes it back, or disagrees; whether that was possible still."""
+        """Decline, whoever one is; returns whether that was still possible."""
         done: str = await self._connection.execute(
             sql("decline_decision"), decision.key_hash, decision.id, actor, why
         )
@@ -95,14 +95,14 @@ class Desk(Views):
 
 
 @asynccontextmanager
-async def open_desk(dsn: str) -> AsyncIterator[Desk]:
-    """The desk over a connection of its own.
+async def open_decision_store(dsn: str) -> AsyncIterator[DecisionStore]:
+    """A decision store over a connection of its own.
 
     Raises:
-        Unavailable: the database is away.
-        SchemaTooOld: it lacks migrations.
+        Unavailable: the database is away, also within the block.
+        SchemaTooOld: the database lacks migrations.
     """
     with translated():
         async with connected(dsn) as connection:
             await migrate.check(connection)
-            yield Desk(connection)
+            yield DecisionStore(connection)

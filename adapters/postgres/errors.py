@@ -1,4 +1,4 @@
-"""What the driver raises while the database is away, in the words of the ports."""
+"""Translates what the driver raises while the database is away into the errors of the ports."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import asyncpg
 
 from orchestrator.errors import Unavailable
 
-AWAY: Final = (
+TEMPORARY_ERRORS: Final = (
     OSError,
     asyncio.TimeoutError,
     asyncpg.PostgresConnectionError,
@@ -25,15 +25,15 @@ AWAY: Final = (
     # What asyncpg says of a session that the server ended between two statements of a batch.
     asyncpg.InternalClientError,
 )
-"""What heals when the same thing is tried again later."""
+"""Errors that may not come again when the same is tried later."""
 
 
 class translated:  # noqa: N801  # A context manager, named as contextlib names its own.
-    """Driver errors that heal by themselves become Unavailable; the others are defects."""
+    """Within the block, temporary errors of the driver become Unavailable; others are defects."""
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, AWAY):
+        if isinstance(error, TEMPORARY_ERRORS):
             raise Unavailable(f"PostgreSQL: {error or type(error).__name__}") from error

@@ -1,25 +1,26 @@
-"""Where coordinators tell each other of the participants' health: a few rows each, none shared."""
+"""Shares the participants' health among coordinators: each writes its own rows and reads all."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
 from adapters.postgres.queries import sql
+from adapters.postgres.rows import ms_at
 from adapters.postgres.store import PostgresStore
 from orchestrator.admission.board import HealthReport, SharedHealth
 from orchestrator.admission.breaker import Breaker, Counts, State, Window
 from orchestrator.admission.gate import Slot
+from schemas.times import moment
 
 HEARTBEAT = ""
 """The participant of the row by which a coordinator says that it is alive."""
 
 
 class PostgresHealth:
-    """The board over the store's own connections."""
+    """The health board over the store's own connections."""
 
     def __init__(self, store: PostgresStore) -> None:
         self._store = store
@@ -27,13 +28,17 @@ class PostgresHealth:
     async def share(
         self, sights: Sequence[HealthReport], now: int, alive_since: int
     ) -> SharedHealth:
-        """Tell what was seen here, and read what all have seen."""
-        rows = [(sight.participant, sight.revision, encode(sight.window)) for sight in sights]
+        """Write what this coordinator has seen at `now` (ms), and read what all have seen.
+
+        Only coordinators that wrote since `alive_since` (ms) count as alive.
+        Raises Unavailable.
+        """
+        rows = [(report.participant, report.revision, encode(report.window)) for report in sights]
         names, revisions, windows = zip(*rows, (HEARTBEAT, 0, "[]"), strict=True)
         mine = self._store.instance
         async with self._store.connection() as connection:
             await connection.execute(
-                sql("share_health"), mine, _time(now), names, revisions, windows
+                sql("share_health"), mine, moment(now), names, revisions, windows
             )
             found = await read(connection)
         alive = sorted(one for one, at in found.heard.items() if at >= alive_since)
@@ -43,7 +48,7 @@ class PostgresHealth:
         )
 
     async def move(self, participant: str, expected: int, to: Breaker) -> bool:
-        """Move a breaker from the revision that is expected."""
+        """Write a breaker if it is still at the expected revision; returns whether it was."""
         async with self._store.connection() as connection:
             done: str = await connection.execute(
                 sql("move_breaker"),
@@ -51,26 +56,30 @@ class PostgresHealth:
                 expected,
                 to.revision,
                 to.state.value,
-                _time(to.since),
-                None if to.until is None else _time(to.until),
+                moment(to.since),
+                None if to.until is None else moment(to.until),
             )
         return done.endswith(" 1")
 
     async def tidy(self, before: int) -> None:
-        """Forget coordinators that are gone; what they added up stays."""
+        """Delete the rows of coordinators silent since `before` (ms); their counts are kept."""
         async with self._store.connection() as connection:
-            await connection.execute(sql("fold_in_flight"), _time(before))
-            await connection.execute(sql("forget_health"), _time(before))
+            await connection.execute(sql("fold_in_flight"), moment(before))
+            await connection.execute(sql("forget_health"), moment(before))
 
 
 class Board:
-    """Everything that stands on the board, as it was read."""
+    """The rows of the health board as they were read.
+
+    `heard` says when each coordinator wrote last, in ms since 1970; `in_flight` and `breakers` are
+    by participant.
+    """
 
     def __init__(
         self, health: Sequence[Any], loads: Sequence[Any], breakers: Sequence[Any]
     ) -> None:
         self.heard = {
-            row["instance"]: _ms(row["seen_at"])
+            row["instance"]: ms_at(row["seen_at"])
             for row in health
             if row["participant"] == HEARTBEAT
         }
@@ -84,15 +93,15 @@ class Board:
             row["participant"]: Breaker(
                 row["revision"],
                 State(row["state"]),
-                _ms(row["since"]),
-                None if row["until"] is None else _ms(row["until"]),
+                ms_at(row["since"]),
+                None if row["until"] is None else ms_at(row["until"]),
             )
             for row in breakers
         }
 
 
 async def read(connection: Any) -> Board:
-    """Read the whole board, without a lock."""
+    """Read all rows of the health board, without a lock."""
     return Board(
         await connection.fetch(sql("read_health")),
         await connection.fetch(sql("read_in_flight")),
@@ -101,19 +110,11 @@ async def read(connection: Any) -> Board:
 
 
 def encode(window: Window) -> str:
-    """A window as JSON: for each slot its number and what was asked, answered and missed."""
+    """A window as JSON: [slot, asked, answered, missed] for each slot."""
     rows = [[slot, n.asked, n.answered, n.missed] for slot, n in sorted(window.items())]
     return orjson.dumps(rows).decode()
 
 
 def decode(text: str) -> Window:
-    """The same, read."""
+    """The window that `encode` wrote."""
     return {slot: Counts(*counts) for slot, *counts in orjson.loads(text)}
-
-
-def _time(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
-
-
-def _ms(found: datetime) -> int:
-    return round(found.timestamp() * 1000)

@@ -23,14 +23,14 @@ def migrations() -> dict[str, str]:
 
 
 async def applied(connection: asyncpg.Connection[asyncpg.Record]) -> set[str]:
-    """The migrations that the database has."""
+    """The names of the migrations that the database has."""
     if await connection.fetchval("select to_regclass('migration')") is None:
         return set()
     return {row["name"] for row in await connection.fetch(sql("applied_migrations"))}
 
 
 async def migrate(dsn: str) -> list[str]:
-    """Apply what is missing, in order, all or nothing; the names of what was applied."""
+    """Apply the missing migrations in order, all or nothing; returns their names."""
     connection = await asyncpg.connect(dsn)
     try:
         async with connection.transaction():

@@ -1,4 +1,4 @@
-"""The statements of `queries.sql`, by name."""
+"""Named statements, kept in files of SQL."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ class Query:
 _HEAD = re.compile(r"^-- (\w+)( \(hot\))? --$", re.MULTILINE)
 
 
-@cache
-def queries() -> dict[str, Query]:
-    """Every statement of the file."""
-    text = resources.files("adapters.postgres").joinpath("queries.sql").read_text("utf-8")
+def read_statements(package: str, file: str) -> dict[str, Query]:
+    """Every statement of a file in a package, by its name.
+
+    A statement begins with a line `-- name --`, or `-- name (hot) --`, and ends with the next one.
+    """
+    text = resources.files(package).joinpath(file).read_text("utf-8")
     heads = list(_HEAD.finditer(text))
     ends = [head.start() for head in heads[1:]] + [len(text)]
     return {
@@ -32,6 +34,12 @@ def queries() -> dict[str, Query]:
     }
 
 
+@cache
+def queries() -> dict[str, Query]:
+    """Every statement of `queries.sql`."""
+    return read_statements("adapters.postgres", "queries.sql")
+
+
 def sql(name: str) -> str:
-    """The text of a statement."""
+    """The text of a statement of `queries.sql`."""
     return queries()[name].sql

@@ -1,9 +1,9 @@
-"""Values of the core as rows of the tables, and back."""
+"""The orchestrator's values as rows of the tables, and back."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from orchestrator.engine.operator import Action, OperatorDecision
 from orchestrator.engine.results import phase
 from orchestrator.ports import Case, DecisionOutcome
 from orchestrator.sagas import KINDS
+from schemas.times import moment
 
 COLUMNS: Final = {
     "saga": (
@@ -39,18 +40,23 @@ COLUMNS: Final = {
 two microseconds a row more. A row that exists is a conflict, seen by the primary key."""
 
 
+def ms_at(found: datetime) -> int:
+    """A time as milliseconds since 1970."""
+    return round(found.timestamp() * 1000)
+
+
 def ms_of(found: datetime | None) -> int | None:
-    """Milliseconds since 1970."""
-    return None if found is None else round(found.timestamp() * 1000)
+    """A time as milliseconds since 1970; None stays None."""
+    return None if found is None else ms_at(found)
 
 
 @lru_cache(maxsize=4_096)
 def time_of(milliseconds: int | None) -> datetime | None:
-    """The same moment for the driver; a batch has few of them."""
-    return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)
+    """Milliseconds since 1970 as a time for the driver; cached, since a batch has few of them."""
+    return None if milliseconds is None else moment(milliseconds)
 
 
-def begun_row(saga: Saga) -> tuple[Any, ...]:
+def new_saga_row(saga: Saga) -> tuple[Any, ...]:
     """The row of a new saga, in the order of its columns."""
     terms = saga.terms
     return (
@@ -70,7 +76,7 @@ def begun_row(saga: Saga) -> tuple[Any, ...]:
     )
 
 
-def moved_row(was: Saga, saga: Saga) -> tuple[Any, ...]:
+def changed_saga_row(was: Saga, saga: Saga) -> tuple[Any, ...]:
     """What changes in the row of a saga, and the revision that it must still be at."""
     terms = saga.terms
     return (
@@ -109,17 +115,17 @@ def case_row(case: Case) -> tuple[Any, ...]:
 
 
 def settled_row(one: DecisionOutcome) -> tuple[Any, ...]:
-    """What became of a decision."""
+    """The row of what became of a decision."""
     outcome = "applied" if one.revision is not None else "refused"
     return (*one.key, outcome, one.why, time_of(one.at), one.revision)
 
 
 def ruling_from(row: Mapping[str, Any]) -> OperatorDecision:
-    """What a decision's row says to the engine."""
+    """The operator decision that a row of the table holds."""
     return OperatorDecision(row["id"], Action(row["action"]), row["amount"], row["reference"])
 
 
-def letter_row(letter: Any) -> tuple[Any, ...]:
+def dead_letter_row(letter: Any) -> tuple[Any, ...]:
     """The row of a dead letter; no text of PostgreSQL holds U+0000."""
     headers = [
         [name, content.decode("latin-1") if content is not None else None]

@@ -1,4 +1,4 @@
-"""The truth, in PostgreSQL: one batch is one transaction, one statement a table."""
+"""The store in PostgreSQL: one batch is one transaction, with one statement a table."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from adapters.postgres.errors import translated
 from adapters.postgres.queries import sql
 from adapters.postgres.rows import (
     COLUMNS,
-    begun_row,
     case_row,
-    letter_row,
-    moved_row,
+    changed_saga_row,
+    dead_letter_row,
+    ms_at,
+    new_saga_row,
     ruling_from,
     saga_from,
     settled_row,
@@ -58,9 +59,10 @@ to scan it whole instead, once a batch, and it keeps to that while the table gro
 
 
 async def _as_it_is(_connection: Connection) -> None:
-    """Nothing outlives a transaction in our sessions: no setting, no cursor, no lock.
+    """Leave a session as it is when it goes back to the pool.
 
-    To have it cleared away all the same would cost each batch one more turn to the server.
+    Nothing outlives a transaction in our sessions, no setting, cursor or lock; to reset them all
+    the same would cost each batch one more round trip.
     """
 
 
@@ -103,14 +105,14 @@ class PostgresStore:
             )
 
     async def close(self) -> None:
-        """Let go of every connection."""
+        """Close every connection."""
         if self._pool is not None:
             self._pool.terminate()
             self._pool = None
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[PostgresTransaction]:
-        """One batch's transaction."""
+        """The transaction of one batch. Raises Unavailable, also within the block."""
         with translated():
             async with self._pool.acquire(timeout=self._timeout) as connection:
                 async with connection.transaction():
@@ -126,29 +128,32 @@ class PostgresStore:
         return {(row["topic"], row["partition"]): row["next_offset"] for row in rows}
 
     async def recovery(self) -> Mapping[Partition, RecoveryRange]:
-        """What a restored database still lacks."""
+        """What a restored database must still read again: a range of each partition."""
         return {
             (row["topic"], row["partition"]): RecoveryRange(
-                row["recover_until"], round(row["recover_since"].timestamp() * 1000)
+                row["recover_until"], ms_at(row["recover_since"])
             )
             for row in await self._fetch("read_recovery")
         }
 
     async def begin_recovery(self, behind: Mapping[Partition, tuple[int, int]]) -> None:
-        """Remember that these partitions, at these positions, are to be read up to there."""
+        """Note for each partition its position and the offset up to which it must be read again."""
         rows = [(*partition, at, until) for partition, (at, until) in behind.items()]
         await self._fetch("begin_recovery", *zip(*rows, strict=True))
 
     async def due(
         self, since: int, now: int, share: PartitionShare, but: Collection[SagaId], count: int
     ) -> Sequence[Saga]:
-        """Sagas of some of the partitions whose timer has become due, but some."""
+        """At most `count` sagas of a share of the partitions whose timers became due.
+
+        They became due after `since` and until `now` (both ms); those in `but` are left out.
+        """
         times, numbers = (time_of(since), time_of(now)), sorted(share.numbers)
         rows = await self._fetch("due_sagas", *times, share.partitions, numbers, list(but), count)
         return [saga_from(row) for row in rows]
 
     async def lease_decisions(self, now: int, until: int, count: int) -> Sequence[DueDecision]:
-        """Take decisions that are to be published, and push them by a lease."""
+        """At most `count` decisions due at `now`; nobody else gets them before `until` (ms)."""
         rows = await self._fetch("lease_decisions", time_of(now), time_of(until), count)
         return [
             DueDecision(
@@ -179,7 +184,7 @@ class PostgresStore:
 
 
 class PostgresTransaction:
-    """One batch in the database."""
+    """One batch in the database: reads, then one `save`."""
 
     def __init__(self, connection: Connection, instance: str) -> None:
         self._connection = connection
@@ -188,7 +193,7 @@ class PostgresTransaction:
         self.rows: Counter[str] = Counter()
 
     async def load(self, keys: Iterable[SagaKey], strays: Iterable[SagaId]) -> dict[SagaId, Saga]:
-        """The sagas that exist."""
+        """The sagas that exist, by id. `strays` are ids whose bucket is not known."""
         found = await self._load(set(keys))
         return found | await self._load_strays(set(strays) - found.keys())
 
@@ -201,7 +206,7 @@ class PostgresTransaction:
         return {saga.terms.saga_id: saga for saga in sagas}
 
     async def revisions(self, keys: Iterable[SagaKey]) -> dict[SagaId, int]:
-        """At which revision sagas are."""
+        """The revision of each saga that exists."""
         wanted = sorted(set(keys))
         if not wanted:
             return {}
@@ -209,7 +214,7 @@ class PostgresTransaction:
         return {str(row["saga_id"]): row["revision"] for row in rows}
 
     async def _load_strays(self, ids: set[SagaId]) -> dict[SagaId, Saga]:
-        """Look in every bucket for sagas whose records came without their key."""
+        """Look in every bucket for sagas whose records came without a key."""
         keys: set[SagaKey] = set()
         for saga_id in ids:
             rows = await self._fetch("find_saga", saga_id)
@@ -217,7 +222,7 @@ class PostgresTransaction:
         return await self._load(keys)
 
     async def limits(self, keys: Iterable[LimitKey]) -> dict[LimitKey, int]:
-        """How much of each limit is used."""
+        """How much is used of each limit that has a row."""
         wanted = sorted(set(keys))
         if not wanted:
             return {}
@@ -225,7 +230,7 @@ class PostgresTransaction:
         return {(row["key_hash"], row["scope"], row["business_date"]): row["used"] for row in rows}
 
     async def decisions(self, keys: Iterable[DecisionKey]) -> dict[int, DecisionRow]:
-        """The audited rows that exist; what they hold is compared again when they are settled."""
+        """The decisions that exist, by number; settling them compares again what they hold."""
         wanted = sorted(set(keys))
         if not wanted:
             return {}
@@ -240,7 +245,7 @@ class PostgresTransaction:
     async def set_aside(
         self, places: Iterable[RecordPosition]
     ) -> dict[RecordPosition, DeadLetterReason]:
-        """Why the records there were set aside; those that were not are missing."""
+        """Why records became dead letters, by position; records that did not are left out."""
         wanted = sorted(set(places))
         if not wanted:
             return {}
@@ -253,7 +258,12 @@ class PostgresTransaction:
         }
 
     async def save(self, changes: Changes) -> None:
-        """Write everything; raise Conflict or Fenced rather than overwrite."""
+        """Write everything, or nothing.
+
+        Raises:
+            Conflict: a row is not what was read.
+            Fenced: another coordinator moved a position.
+        """
         try:
             await self._save(changes)
         except asyncpg.UniqueViolationError as known:
@@ -291,7 +301,7 @@ class PostgresTransaction:
         await self._many(
             "dead_letter",
             "insert_dead_letters",
-            [letter_row(found) for found in changes.dead_letters],
+            [dead_letter_row(found) for found in changes.dead_letters],
         )
         await self._many(
             "parked_case", "save_cases", [case_row(case) for case in changes.cases.values()]
@@ -309,10 +319,12 @@ class PostgresTransaction:
             raise Fenced("another coordinator moved a position of this batch")
 
     async def _insert(self, changes: Sequence[Change]) -> None:
-        await self._copy("saga", [begun_row(change.now) for change in changes])
+        await self._copy("saga", [new_saga_row(change.now) for change in changes])
 
     async def _update(self, changes: Sequence[Change]) -> None:
-        moved = [moved_row(change.was, change.now) for change in changes if change.was is not None]
+        moved = [
+            changed_saga_row(change.was, change.now) for change in changes if change.was is not None
+        ]
         if await self._many("saga", "update_sagas", moved) != len(moved):
             raise Conflict("a saga is at another revision than was read")
 
@@ -322,7 +334,7 @@ class PostgresTransaction:
             raise Conflict("a saga that was to be forgotten is at another revision than was read")
 
     async def _limits(self, limits: Mapping[LimitKey, LimitChange]) -> None:
-        """Compare and set, as for a saga; what was not read moves whatever it is."""
+        """Compare and set, as for a saga; a limit that was not read is changed whatever it is."""
         ordered = sorted(limits.items(), key=itemgetter(0))
         known = [(*key, c.was, c.delta) for key, c in ordered if c.was and c.delta >= 0]
         if await self._many("account_limit", "move_limits", known) != len(known):
@@ -348,7 +360,7 @@ class PostgresTransaction:
             self.rows[table] += len(rows)
 
     async def _many(self, table: str, name: str, rows: Sequence[tuple[Any, ...]]) -> int:
-        """Run a statement over rows, column by column; how many rows it wrote."""
+        """Run a statement over rows, column by column; returns how many rows it wrote."""
         if not rows:
             return 0
         self.statements += 1

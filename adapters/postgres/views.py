@@ -1,4 +1,4 @@
-"""What people may want to know about sagas, read outside any batch."""
+"""What people want to know about sagas, read outside any batch."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from typing import Any
 import asyncpg
 import orjson
 
-from adapters.postgres.errors import AWAY
+from adapters.postgres.errors import translated
 from adapters.postgres.queries import sql
 from adapters.postgres.rows import saga_from
 from orchestrator.engine.instance import Saga
 from orchestrator.engine.operator import TWO_PERSONS, Action, OperatorDecision
-from orchestrator.errors import Unavailable
 from orchestrator.ports import SagaKey
 from schemas.ids import SagaId
 
@@ -48,7 +47,7 @@ class TimelineLine:
 
 @dataclass(frozen=True, slots=True)
 class TransferLine:
-    """One movement of a saga."""
+    """One movement of a saga, in the journal's order."""
 
     seq: int
     debit: str
@@ -91,7 +90,7 @@ class DecisionLine:
 
     @property
     def ruling(self) -> OperatorDecision:
-        """What it says to the engine."""
+        """The decision as the engine takes it."""
         return OperatorDecision(self.id, self.action, self.amount, self.reference)
 
 
@@ -103,7 +102,7 @@ def decision_from(row: Mapping[str, Any]) -> DecisionLine:
 
 @dataclass(frozen=True, slots=True)
 class SagaStory:
-    """Everything about one saga."""
+    """Everything about one saga: its state, events, movements and decisions."""
 
     saga: Saga
     timeline: tuple[TimelineLine, ...]
@@ -159,7 +158,7 @@ class Views:
         )
 
     async def decisions_of(self, keys: Iterable[SagaKey]) -> list[DecisionLine]:
-        """Everything that people decided about some sagas, in order."""
+        """All decisions about some sagas, in order."""
         wanted = list(keys)
         if not wanted:
             return []
@@ -167,17 +166,17 @@ class Views:
         return [decision_from(row) for row in rows]
 
     async def counts(self) -> dict[str, int]:
-        """How many sagas stand where."""
+        """How many sagas there are, by status."""
         rows = await self._connection.fetch(sql("count_by_status"))
         return {row["status"]: row["count"] for row in rows}
 
     async def balances(self) -> list[AccountBalance]:
-        """The balance of every account."""
+        """The balance of every account of the journal."""
         rows = await self._connection.fetch(sql("sum_by_account"))
         return [AccountBalance(**dict(row)) for row in rows]
 
     async def dead_letters(self) -> list[dict[str, Any]]:
-        """What was set aside, oldest first."""
+        """The dead letters, oldest first, as plain data."""
         rows = await self._connection.fetch(sql("list_dead_letters"))
         return [dict(row) for row in rows]
 
@@ -192,10 +191,8 @@ async def open_views(dsn: str) -> AsyncIterator[Views]:
 @asynccontextmanager
 async def connected(dsn: str) -> AsyncIterator[Any]:
     """A connection of its own. Raises Unavailable while the database is away."""
-    try:
+    with translated():
         connection = await asyncpg.connect(dsn, timeout=10)
-    except AWAY as error:
-        raise Unavailable(f"PostgreSQL: {error or type(error).__name__}") from error
     try:
         yield connection
     finally:

@@ -1,5 +1,5 @@
-"""Simulated companies: banks, a wallet and an airline with a truth of their own.
+"""Simulated companies: banks, a wallet and an airline, each with its own books.
 
-Nothing here knows the orchestrator. What a company believes lies in its own SQLite file, so that
-a test can compare what the platform believes with what the companies know.
+Nothing here knows the orchestrator. A company's books are an SQLite file of its own, so that a test
+can compare what the platform believes with what the companies know.
 """

@@ -1,7 +1,7 @@
-"""A channel's own app: it takes the points in its company's books, then asks (`domain.md` U9).
+"""A channel's own app: it deducts the points in its company's books, then asks (`domain.md` U9).
 
-It runs beside the process that plays the company, on the same books. What it took stands there as a
-leg of its own, under the app's reference; the platform's returns name that reference.
+It runs beside the process of the company, on the same books. A deduction stands there as a leg of
+its own, under the app's reference; the platform's returns name that reference.
 """
 
 import sqlite3
@@ -18,14 +18,14 @@ from adapters.sandbox.business import DENIED
 from adapters.sandbox.commands import Command
 from adapters.sandbox.companies import Bank, Companies
 from adapters.sandbox.faults import Faults
-from adapters.sandbox.handler import Turn
+from adapters.sandbox.handler import CommandHandler
 from adapters.sandbox.ledger import Ledger
 
 _NO_FAULTS: Final = Faults()
 
 
 class AppError(ValueError):
-    """The app could not take the points, so there is nothing to ask for; says why."""
+    """The app could not deduct the points, so there is nothing to ask for; the message says why."""
 
 
 class Apps:
@@ -36,10 +36,10 @@ class Apps:
         self._books = books
 
     def deducted(self, origin: str, request: Mapping[str, Any], now: datetime) -> dict[str, Any]:
-        """The request as it may be published: what it says was deducted is, once and for all.
+        """Deduct what a request says was deducted; returns the request as it may be published.
 
-        The lots are filled in unless it names some itself; a request without a deduction stays
-        as it is. The same reference again takes nothing more.
+        The lots are filled in unless the request names some. A request without a deduction stays
+        as it is. The same reference again deducts nothing more.
 
         Raises:
             AppError: the origin is no bank of the sandbox, or the bank refuses.
@@ -73,14 +73,14 @@ class Apps:
             raise AppError(f"{origin}: deduction: points below 1, or a reference that is reserved")
         command = Command("deduct", leg_id, 1, "", None, b"", account=account, amount=points)
         with closing(Ledger(path, beside=True)) as ledger:
-            sheet = ledger.sheet((leg_id,), (account,))
-            known = sheet.legs.get(leg_id)
+            work = ledger.begin((leg_id,), (account,))
+            known = work.legs.get(leg_id)
             if known is not None and (known.account, known.asked) != (account, points):
                 raise AppError(f"{origin}: {reference}: was used before for another deduction")
-            turn = Turn(origin, Banking(origin, bank), _NO_FAULTS, sheet, now)
-            turn.hear(command)
-            ledger.commit(sheet)
-        told = orjson.loads(turn.replies[0].value)
+            handler = CommandHandler(origin, Banking(origin, bank), _NO_FAULTS, work, now)
+            handler.handle(command)
+            ledger.commit(work)
+        told = orjson.loads(handler.replies[0].value)
         if told["outcome"] != "CONFIRMED":
             why = told["reason"]
             raise AppError(f"{origin}: {reference}: {why['code']}: {why['message']}")

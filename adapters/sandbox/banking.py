@@ -17,7 +17,7 @@ from adapters.sandbox.business import (
 )
 from adapters.sandbox.commands import Command
 from adapters.sandbox.companies import Bank
-from adapters.sandbox.ledger import CLEARING, Account, Leg, Sheet
+from adapters.sandbox.ledger import CLEARING, Account, Leg, UnitOfWork
 
 
 class Banking:
@@ -38,23 +38,23 @@ class Banking:
             lots = [[one.lot, one.expires_on.isoformat(), one.points] for one in member.lots]
             yield member.account, "points", sorted(lots, key=lambda lot: (lot[1], lot[0]))
 
-    def carry_out(self, command: Command, sheet: Sheet, now: datetime) -> Verdict:
+    def carry_out(self, command: Command, work: UnitOfWork, now: datetime) -> Verdict:
         """Deduct or return."""
         match command.verb:
             case "deduct":
                 if now is not self._now:  # The same for a whole batch.
                     self._now, self._today = now, now.date().isoformat()
-                return self._deduct(command, sheet, self._today)
+                return self._deduct(command, work, self._today)
             case "return":
-                return self._return(command, sheet)
+                return self._return(command, work)
             case _:
                 return not_offered(command.verb)
 
-    def _deduct(self, command: Command, sheet: Sheet, today: str) -> Verdict:
+    def _deduct(self, command: Command, work: UnitOfWork, today: str) -> Verdict:
         refusal = self._members.refusal(command.account)
         if refusal is not None:
             return refusal
-        account = self._account(command.account, sheet)
+        account = self._account(command.account, work)
         if account is None:
             return refused("MEMBER_UNKNOWN", "no such account")
         usable = [lot for lot in account.lots if lot[1] >= today]
@@ -68,27 +68,27 @@ class Banking:
                 lot[2] -= points
                 missing -= points
                 taken.append(_lot(lot[0], lot[1], points))
-                sheet.move(
+                work.move(
                     command.leg_id, command.account, CLEARING, points, unit="points", lot=lot[0]
                 )
         account.changed = True
         return self._moved(command, taken)
 
-    def _account(self, name: str, sheet: Sheet) -> Account | None:
-        account = sheet.accounts.get(name)
+    def _account(self, name: str, work: UnitOfWork) -> Account | None:
+        account = work.accounts.get(name)
         if account is None and self._bank.default_points is not None:
             expires_on = self._bank.default_expires_on.isoformat()
             lots = [["default", expires_on, self._bank.default_points]]
-            account = sheet.open_account(name, "points", lots)
+            account = work.open_account(name, "points", lots)
         return account
 
-    def _return(self, command: Command, sheet: Sheet) -> Verdict:
+    def _return(self, command: Command, work: UnitOfWork) -> Verdict:
         """Points back into the lots they came from (`domain.md` 0, fact 6).
 
         A return may be delayed, not declined: what cannot be matched waits for a person.
         """
-        original = sheet.legs.get(command.original) or sheet.legs.get(own_leg(command.reference))
-        account = sheet.accounts.get(command.account)
+        original = work.legs.get(command.original) or work.legs.get(own_leg(command.reference))
+        account = work.accounts.get(command.account)
         if original is None or original.outcome != "CONFIRMED" or original.verb != "deduct":
             return PENDING
         if original.account != command.account or account is None:
@@ -100,12 +100,12 @@ class Banking:
         for lot in back:
             held = next(one for one in account.lots if one[0] == lot["lot"])
             held[2] += lot["points"]
-            sheet.move(
+            work.move(
                 command.leg_id, CLEARING, command.account, lot["points"], unit="points", lot=held[0]
             )
         account.changed = True
         original.remaining = orjson.dumps(out).decode()
-        sheet.touch(original.leg_id)
+        work.touch(original.leg_id)
         return self._moved(command, back)
 
     def _moved(self, command: Command, lots: list[dict[str, Any]]) -> Verdict:

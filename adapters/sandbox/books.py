@@ -1,4 +1,4 @@
-"""The companies' truth, read from their files while they run: what tests compare beliefs with."""
+"""The companies' books, read from their files while they run, to compare our tables with them."""
 
 import sqlite3
 from collections import defaultdict
@@ -35,7 +35,7 @@ class LegBook:
 
 @dataclass(frozen=True, slots=True)
 class AccountBook:
-    """A balance now and at the opening; `lots` as {lot: amount}; unit of the company's trade."""
+    """A balance now and at the opening, and its `lots` as {lot: amount}, in the company's unit."""
 
     account: str
     initial: int

@@ -1,7 +1,7 @@
-"""What the kinds of companies have in common: what a trade is, and who may do business.
+"""What the kinds of companies have in common: what a business does, and who its customers are.
 
-A trade looks at the sheet, changes it, and says what it did. That a leg is carried out at most once
-is none of its business: `turn.py` sees to it.
+A business carries out a command within a unit of work and says what came of it. That a leg is
+carried out at most once is the concern of `handler.py`.
 """
 
 import fnmatch
@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
 from adapters.sandbox.commands import Command, Verb
 from adapters.sandbox.companies import Company, Status
-from adapters.sandbox.ledger import Leg, Outcome, Sheet
+from adapters.sandbox.ledger import Leg, Outcome, UnitOfWork
 
 
 class Verdict(NamedTuple):
@@ -31,19 +31,22 @@ PENDING: Final = Verdict("PENDING")
 
 
 def refused(code: str, message: str) -> Verdict:
-    """A definite no: nothing was moved, and nothing will be."""
+    """A rejection: nothing was moved, and nothing will be."""
     return Verdict("REJECTED", facts={"reason": {"code": code, "message": message}})
 
 
-class Trade(Protocol):
-    """One kind of company; `keeps_balances` of its customers, or issues what they keep."""
+class Business(Protocol):
+    """What one kind of company does.
+
+    `keeps_balances`: it keeps its customers' balances; otherwise it issues what they keep.
+    """
 
     keeps_balances: ClassVar[bool]
 
     def opening_accounts(self) -> Iterator[tuple[str, str, list[list[Any]]]]:
         """Accounts that exist from the start: account, unit, lots."""
 
-    def carry_out(self, command: Command, sheet: Sheet, now: datetime) -> Verdict:
+    def carry_out(self, command: Command, work: UnitOfWork, now: datetime) -> Verdict:
         """Do what a command that was never done before asks for."""
 
 
@@ -57,7 +60,7 @@ def reference_of(participant: str, leg_id: str) -> str:
 
 @cache
 def _letterhead(participant: str) -> tuple[str, "hashlib.blake2b"]:
-    """What all references of a company have in common."""
+    """The prefix of a company's references, and the hash that each of them begins with."""
     person = participant[:16].encode()
     return f"{participant.upper()}-", hashlib.blake2b(digest_size=8, person=person)
 
@@ -68,7 +71,7 @@ def not_offered(verb: Verb) -> Verdict:
 
 
 class Members:
-    """Who is known, and who may do business."""
+    """The customers of a company: who is known, and who may do business."""
 
     def __init__(self, company: Company) -> None:
         globs = "|".join(fnmatch.translate(glob) for glob in ("@*", *company.unknown))
@@ -108,10 +111,10 @@ def cannot_reverse(command: Command, credit: Leg | None) -> Verdict | None:
     return None
 
 
-def taken_back(participant: str, command: Command, credit: Leg, sheet: Sheet) -> Verdict:
+def taken_back(participant: str, command: Command, credit: Leg, work: UnitOfWork) -> Verdict:
     """Note on a credit what was reversed of it, and confirm."""
     credit.remaining = str(left_of(credit) - command.amount)
-    sheet.touch(credit.leg_id)
+    work.touch(credit.leg_id)
     reference = reference_of(participant, command.leg_id)
     facts = {"reference": reference, "quantity": command.amount}
     return Verdict("CONFIRMED", command.amount, facts)
@@ -124,7 +127,7 @@ DENIED: Final = f"{OWN}denied/"
 
 
 def denial(leg: Leg) -> Command:
-    """What a company tells itself to take back all that a leg moved."""
+    """The command by which a company, by its own act, takes back all that a leg moved."""
     verb: Verb = "return" if leg.verb == "deduct" else "reverse"
     return Command(
         verb,

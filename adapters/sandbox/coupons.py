@@ -20,7 +20,7 @@ from adapters.sandbox.business import (
 )
 from adapters.sandbox.commands import Command
 from adapters.sandbox.companies import Item, Wallet
-from adapters.sandbox.ledger import CLEARING, Sheet
+from adapters.sandbox.ledger import CLEARING, UnitOfWork
 
 COUPONS_MAX: Final = 200  # One reply lists them all and may have 64 KiB.
 _SCATTER: Final = 618_033_988_749  # Prime to 10: no two of 10**12 serials share a code.
@@ -44,17 +44,17 @@ class Coupons:
             if item.stock is not None:
                 yield stock_account(name), name, [[name, "", item.stock]]
 
-    def carry_out(self, command: Command, sheet: Sheet, now: datetime) -> Verdict:
+    def carry_out(self, command: Command, work: UnitOfWork, now: datetime) -> Verdict:
         """Issue or void."""
         match command.verb:
             case "credit":
-                return self._issue(command, sheet, now)
+                return self._issue(command, work, now)
             case "reverse":
-                return self._void(command, sheet)
+                return self._void(command, work)
             case _:
                 return not_offered(command.verb)
 
-    def _issue(self, command: Command, sheet: Sheet, now: datetime) -> Verdict:
+    def _issue(self, command: Command, work: UnitOfWork, now: datetime) -> Verdict:
         refusal = self._members.refusal(command.account)
         item = self._wallet.items.get(command.item)
         if refusal is not None:
@@ -66,7 +66,7 @@ class Coupons:
             return refused("INVALID_FACE_VALUE", "the coupon has another face value")
         if command.amount > COUPONS_MAX:
             return refused("USER_LIMIT_EXCEEDED", f"at most {COUPONS_MAX} coupons at once")
-        stock = sheet.accounts.get(stock_account(command.item))
+        stock = work.accounts.get(stock_account(command.item))
         quantity = command.amount if stock is None else min(command.amount, stock.lots[0][2])
         if not quantity:
             return refused("OFFER_BUDGET_EXHAUSTED", "no coupon is left")
@@ -75,10 +75,10 @@ class Coupons:
             stock.lots[0][2] -= quantity
             stock.changed = True
             giver = stock.account
-        sheet.move(command.leg_id, giver, command.account, quantity, unit=command.item)
-        serials = range(sheet.next_serial, sheet.next_serial + quantity)
-        sheet.next_serial += quantity
-        sheet.coupons += [(n, command.leg_id, command.account, command.item) for n in serials]
+        work.move(command.leg_id, giver, command.account, quantity, unit=command.item)
+        serials = range(work.next_serial, work.next_serial + quantity)
+        work.next_serial += quantity
+        work.coupons += [(n, command.leg_id, command.account, command.item) for n in serials]
         terms = self._terms_on(command.item, item, now)
         facts = {
             "reference": reference_of(self._participant, command.leg_id),
@@ -88,7 +88,7 @@ class Coupons:
         return Verdict("CONFIRMED", quantity, facts)
 
     def _terms_on(self, name: str, item: Item, now: datetime) -> str:
-        """The end of a coupon's JSON, made once for all of an item of one moment."""
+        """The end of a coupon's JSON, made once for all coupons of an item of one moment."""
         if now != self._terms_at:
             self._terms, self._terms_at = {}, now
         if name not in self._terms:
@@ -96,14 +96,14 @@ class Coupons:
         return self._terms[name]
 
     def _coupon(self, serial: int, item: Item) -> str:
-        """The beginning of a coupon's JSON: what it has for itself."""
+        """The beginning of a coupon's JSON: its own id and code."""
         coupon_id = f'{{"coupon_id":"{self._wallet.coupon_prefix}{serial:012d}"'
         if not item.coded:
             return coupon_id
         return f'{coupon_id},"code":"{serial * _SCATTER % 10**12:012d}"'
 
-    def _void(self, command: Command, sheet: Sheet) -> Verdict:
-        credit = sheet.legs.get(command.original)
+    def _void(self, command: Command, work: UnitOfWork) -> Verdict:
+        credit = work.legs.get(command.original)
         objection = cannot_reverse(command, credit)
         if objection is not None or credit is None:
             return objection or NOT_RECEIVED
@@ -111,15 +111,15 @@ class Coupons:
         left = left_of(credit)
         coupons = orjson.loads(credit.answer)["coupons"][left - command.amount : left]
         prefix = len(self._wallet.coupon_prefix)
-        sheet.voided.extend((int(one["coupon_id"][prefix:]),) for one in coupons)
-        stock = sheet.accounts.get(stock_account(credit.item))
+        work.voided.extend((int(one["coupon_id"][prefix:]),) for one in coupons)
+        stock = work.accounts.get(stock_account(credit.item))
         taker = CLEARING
         if stock is not None:
             stock.lots[0][2] += command.amount
             stock.changed = True
             taker = stock.account
-        sheet.move(command.leg_id, credit.account, taker, command.amount, unit=credit.item)
-        return taken_back(self._participant, command, credit, sheet)
+        work.move(command.leg_id, credit.account, taker, command.amount, unit=credit.item)
+        return taken_back(self._participant, command, credit, work)
 
 
 def stock_account(item: str) -> str:

@@ -1,6 +1,6 @@
-"""What goes wrong on purpose: by script (first rule that matches), by magic account, or by seed.
+"""Which fault a delivery meets: by script (the first rule that matches), magic account or seed.
 
-Pure: the same delivery meets the same fault in every run; a seed is a hash, no dice.
+Pure: the same delivery meets the same fault in every run, since a seed is hashed with it.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from pydantic import (
 
 from adapters.sandbox.commands import Verb
 from adapters.sandbox.companies import explain
-from adapters.sandbox.fault_kinds import FIRST, KINDS, Kind, Need
+from adapters.sandbox.fault_kinds import FORWARD_VERBS, KINDS, Kind, Need
 
 SEEDED_KINDS: Final[tuple[Kind, ...]] = tuple(KINDS)
 SEEDED_REPEATS: Final = 3
@@ -175,7 +175,7 @@ class Faults:
         else:
             return None
         # That a return is refused must be asked for by its own name.
-        verbs = FIRST if kind == "refuse" else KINDS[kind].verbs
+        verbs = FORWARD_VERBS if kind == "refuse" else KINDS[kind].verbs
         if delivery.verb not in verbs:
             return None
         needs = KINDS[kind].needs

@@ -1,6 +1,7 @@
-"""One batch's worth of promises (`domain.md` 4.6): each leg once, and one answer for ever.
+"""Handles commands as a participant must (`domain.md` 4.6), unless a fault is to be shown.
 
-Once a leg has a verdict, every further command about it gets that very answer, whatever it asks.
+Each leg is carried out at most once. When it has a verdict, every further command about it gets
+that same answer, whatever the command asks.
 """
 
 from collections.abc import Collection, Sequence
@@ -10,11 +11,11 @@ from typing import Final, NamedTuple, TypeAlias
 
 import orjson
 
-from adapters.sandbox.business import Trade, Verdict, denial, refused
+from adapters.sandbox.business import Business, Verdict, denial, refused
 from adapters.sandbox.commands import ID_CHARS_MAX, Command, Verb
 from adapters.sandbox.fault_kinds import Kind
 from adapters.sandbox.faults import Delivery, Fault, Faults
-from adapters.sandbox.ledger import Held, How, Leg, Sheet
+from adapters.sandbox.ledger import HeldCommand, How, Leg, UnitOfWork
 from adapters.sandbox.misreport import misstated
 from adapters.sandbox.outages import Outages
 
@@ -22,10 +23,10 @@ ReplyHeaders: TypeAlias = list[tuple[str, str | bytes]]
 
 _CANCELLED: Final = Verdict("CANCELLED")
 _PENDING: Final = Verdict("PENDING")
-_NO_FAULT: Final = Fault("repeat", times=1)  # Answering once is what everybody does.
-_UNHEARD: Final[Collection[Kind]] = ("silence", "apply_late", "done_after_cancel", "down")
-_UNSAID: Final[Collection[Kind]] = ("apply_silent", "reply_after_cancel", "down_after")
-_WRONG: Final[Collection[Kind]] = ("wrong_amount", "wrong_unit", "wrong_item")
+_NO_FAULT: Final = Fault("repeat", times=1)  # Answering once is what happens without a fault.
+_NOT_PROCESSED: Final[Collection[Kind]] = ("silence", "apply_late", "done_after_cancel", "down")
+_NOT_ANSWERED: Final[Collection[Kind]] = ("apply_silent", "reply_after_cancel", "down_after")
+_MISSTATED: Final[Collection[Kind]] = ("wrong_amount", "wrong_unit", "wrong_item")
 
 
 class Reply(NamedTuple):
@@ -36,19 +37,19 @@ class Reply(NamedTuple):
     headers: ReplyHeaders
 
 
-class Turn:
-    """Works through commands on one sheet.
+class CommandHandler:
+    """Handles the commands of one batch within one unit of work.
 
-    `replies` is what is to be answered once it is committed; what is said late or unasked is
-    written down on the sheet instead, as owed.
+    `replies` are to be sent once the unit of work is committed. A reply that is sent late or
+    without a command is added to the unit of work instead, as owed.
     """
 
     def __init__(
         self,
         participant: str,
-        trade: Trade,
+        business: Business,
         faults: Faults,
-        sheet: Sheet,
+        work: UnitOfWork,
         now: datetime,
         *,
         outages: Outages | None = None,
@@ -56,9 +57,9 @@ class Turn:
         self.replies: list[Reply] = []
         self._outages = Outages() if outages is None else outages
         self._participant = participant
-        self._trade = trade
+        self._business = business
         self._faults = faults
-        self._sheet = sheet
+        self._begin = work
         self._now = now
         self._constant_headers: ReplyHeaders = [
             ("ce_specversion", b"1.0"),
@@ -68,45 +69,45 @@ class Turn:
             ("content-type", b"application/json"),
         ]
 
-    def hear(self, command: Command) -> None:
-        """Take one command to its end, unless a fault says otherwise."""
-        leg = self._sheet.touch(command.leg_id)
+    def handle(self, command: Command) -> None:
+        """Carry out a command and answer it, unless a fault says otherwise."""
+        leg = self._begin.touch(command.leg_id)
         number = _count(command, leg)
         if self._outages and (until := self._outages.until(command.leg_id, self._now)) is not None:
-            self._hold(command, "hear", until)
+            self._defer(command, "hear", until)
             return
         fault = self._fault(command, leg, number)
-        if fault is not _NO_FAULT and fault.kind in _UNHEARD:
-            self._leave_unheard(command, leg, fault)
+        if fault is not _NO_FAULT and fault.kind in _NOT_PROCESSED:
+            self._skip(command, leg, fault)
             return
-        self._take(command, leg, fault)
+        self._process(command, leg, fault)
 
-    def resume(self, held: Held, command: Command) -> None:
-        """Go on with a command that a fault put off, and owe what came of it without being asked.
+    def resume(self, held: HeldCommand, command: Command) -> None:
+        """Go on with a command that a fault deferred; the reply is owed, since nobody waits for it.
 
-        Only the two lies go against a verdict that was given.
+        A verdict that was given stands, except where the fault is a lie: `insist` and `deny`.
         """
-        leg = self._sheet.touch(command.leg_id)
-        self._sheet.resumed.append((held.seq,))
+        leg = self._begin.touch(command.leg_id)
+        self._begin.resumed.append((held.seq,))
         mark = f"h{held.seq}"
         match held.how:
             case "hear":
-                self._take(command, leg, _NO_FAULT, mark)
+                self._process(command, leg, _NO_FAULT, mark)
                 return
             case "settle" if leg.outcome == "PENDING":
                 self._carry_out(command, leg)
             case "refuse" if leg.outcome == "PENDING":
-                _conclude(leg, refused(held.code, "refused by script, in the end"))
+                _decide(leg, refused(held.code, "refused by script, in the end"))
             case "insist" if leg.outcome != "CONFIRMED":
-                _note(command, leg)  # It may have been cancelled unheard.
+                _note(command, leg)  # It may have been cancelled before it was ever processed.
                 self._carry_out(command, leg)
             case "deny" if leg.outcome == "CONFIRMED":
                 self._deny(leg, held.code)
             case _:
                 return
-        self._say(command, leg, _NO_FAULT, mark)
+        self._reply(command, leg, _NO_FAULT, mark)
 
-    def _take(self, command: Command, leg: Leg, fault: Fault, mark: str = "") -> None:
+    def _process(self, command: Command, leg: Leg, fault: Fault, mark: str = "") -> None:
         match command.verb:
             case "inquire":
                 pass
@@ -115,33 +116,33 @@ class Turn:
             case _:
                 self._do(command, leg, fault)
         if fault is _NO_FAULT:
-            self._say(command, leg, fault, mark)
+            self._reply(command, leg, fault, mark)
             return
         match fault.kind:
             case "reply_after_cancel":
-                self._hold(command, "hear", None)  # A repeat is all that an answer again takes.
+                self._defer(command, "hear", None)  # It is a repeat then, and is answered.
             case "down_after":
-                self._hold(command, "hear", self._outages.begin(leg.leg_id, fault, self._now))
-        if fault.kind not in _UNSAID:
-            self._say(command, leg, fault, mark)
+                self._defer(command, "hear", self._outages.begin(leg.leg_id, fault, self._now))
+        if fault.kind not in _NOT_ANSWERED:
+            self._reply(command, leg, fault, mark)
 
-    def _leave_unheard(self, command: Command, leg: Leg, fault: Fault) -> None:
+    def _skip(self, command: Command, leg: Leg, fault: Fault) -> None:
         if not leg.verb and command.account:
-            # By these the fault knows the leg when it is only asked about.
+            # An inquiry names neither: with these, rules can still match it.
             leg.account, leg.item = command.account, command.item
         match fault.kind:
             case "apply_late":
-                self._hold(command, "hear", self._after(fault))
+                self._defer(command, "hear", self._after(fault))
             case "done_after_cancel":
-                self._hold(command, "insist", None, wait_ms=fault.ms)
+                self._defer(command, "insist", None, wait_ms=fault.ms)
             case "down":
-                self._hold(command, "hear", self._outages.begin(leg.leg_id, fault, self._now))
+                self._defer(command, "hear", self._outages.begin(leg.leg_id, fault, self._now))
 
-    def _hold(
+    def _defer(
         self, command: Command, how: How, due: float | None, *, code: str = "", wait_ms: int = 0
     ) -> None:
         wire = (command.key, command.type, command.body, command.event_id)
-        self._sheet.held.append((command.leg_id, due, wait_ms, how, code, *wire))
+        self._begin.held.append((command.leg_id, due, wait_ms, how, code, *wire))
 
     def _after(self, fault: Fault) -> float:
         return self._now.timestamp() + fault.ms / 1000
@@ -162,10 +163,10 @@ class Turn:
         return self._faults.decide(delivery) or _NO_FAULT
 
     def _cancel(self, leg: Leg) -> None:
-        """A leg that was not done gets a tombstone, also when nobody has heard of it yet."""
-        self._sheet.released.append((self._now.timestamp(), leg.leg_id))
+        """Cancel a leg that was not done, also one that is not known yet: that is its tombstone."""
+        self._begin.released.append((self._now.timestamp(), leg.leg_id))
         if leg.outcome in (None, "PENDING"):
-            _conclude(leg, _CANCELLED)
+            _decide(leg, _CANCELLED)
 
     def _do(self, command: Command, leg: Leg, fault: Fault) -> None:
         content = _note(command, leg)
@@ -175,55 +176,55 @@ class Turn:
         waits = (
             leg.outcome == "PENDING"
             and leg.verb in ("return", "reverse")
-            and leg.leg_id not in self._sheet.unsettled
+            and leg.leg_id not in self._begin.unsettled
         )
         if leg.outcome is not None and not waits:
             return
         if not waits and command.expires_at is not None and command.expires_at <= self._now:
-            _conclude(leg, refused("EXPIRED", "the command came after its expires_at"))
+            _decide(leg, refused("EXPIRED", "the command came after its expires_at"))
         elif fault is _NO_FAULT or not self._give_another_answer(command, leg, fault):
             self._carry_out(command, leg)
             if fault.kind == "no_after_yes" and leg.outcome == "CONFIRMED":
-                self._hold(command, "deny", self._after(fault), code=fault.code)
+                self._defer(command, "deny", self._after(fault), code=fault.code)
 
     def _give_another_answer(self, command: Command, leg: Leg, fault: Fault) -> bool:
         match fault.kind:
             case "refuse" | "refuse_undo":
-                _conclude(leg, refused(fault.code, "refused by script"))
+                _decide(leg, refused(fault.code, "refused by script"))
             case "yes_after_no":
-                self._hold(command, "insist", self._after(fault))
-                _conclude(leg, refused(fault.code, "refused by script, for now"))
+                self._defer(command, "insist", self._after(fault))
+                _decide(leg, refused(fault.code, "refused by script, for now"))
             case "pending" | "pending_refuse":
                 how: How = "settle" if fault.kind == "pending" else "refuse"
-                self._hold(command, how, self._after(fault), code=fault.code)
-                self._sheet.unsettled.add(leg.leg_id)
-                _conclude(leg, _PENDING)
+                self._defer(command, how, self._after(fault), code=fault.code)
+                self._begin.unsettled.add(leg.leg_id)
+                _decide(leg, _PENDING)
             case _:
                 return False
         return True
 
     def _deny(self, leg: Leg, code: str) -> None:
-        """Take back what is left of a leg, as the company's own doing, and have never done it.
+        """Take back what is left of a leg by the company's own act, and say that it was never done.
 
-        What the platform had undone already cannot be denied any more: then nothing changes.
+        When the platform has had the leg undone already, nothing changes.
         """
         command = denial(leg)
-        own = self._sheet.touch(command.leg_id)
-        verdict = self._trade.carry_out(command, self._sheet, self._now)
+        own = self._begin.touch(command.leg_id)
+        verdict = self._business.carry_out(command, self._begin, self._now)
         if verdict.outcome == "CONFIRMED":
             own.verb, own.account, own.item = command.verb, leg.account, leg.item
             own.asked = command.amount
-            _conclude(own, verdict)
-            _conclude(leg, refused(code, "it was not done after all"))
+            _decide(own, verdict)
+            _decide(leg, refused(code, "it was not done after all"))
 
     def _carry_out(self, command: Command, leg: Leg) -> None:
-        verdict = self._trade.carry_out(command, self._sheet, self._now)
-        if verdict.outcome != "NOT_RECEIVED":  # A reading, not a verdict: nothing to remember.
-            _conclude(leg, verdict)
+        verdict = self._business.carry_out(command, self._begin, self._now)
+        if verdict.outcome != "NOT_RECEIVED":  # It is no verdict: there is nothing to remember.
+            _decide(leg, verdict)
 
-    def _say(self, command: Command, leg: Leg, fault: Fault, mark: str = "") -> None:
+    def _reply(self, command: Command, leg: Leg, fault: Fault, mark: str = "") -> None:
         body = leg.answer or orjson.dumps({"leg_id": leg.leg_id, "outcome": "NOT_RECEIVED"})
-        if fault is not _NO_FAULT and fault.kind in _WRONG:
+        if fault is not _NO_FAULT and fault.kind in _MISSTATED:
             body = misstated(body, fault.kind)
         for event_id in _event_ids(leg, fault.times, mark):
             headers = [*self._constant_headers, ("ce_id", event_id)]
@@ -232,18 +233,20 @@ class Turn:
             if command.traceparent:
                 headers.append(("traceparent", command.traceparent))
             if mark or fault.kind == "delay":
-                self._owe(command, body, headers, fault)
+                self._reply_later(command, body, headers, fault)
             else:
                 self.replies.append(Reply(command.key, body, headers))
 
-    def _owe(self, command: Command, body: bytes, headers: ReplyHeaders, fault: Fault) -> None:
+    def _reply_later(
+        self, command: Command, body: bytes, headers: ReplyHeaders, fault: Fault
+    ) -> None:
         due = self._after(fault) if fault.kind == "delay" else self._now.timestamp()
         written = orjson.dumps([(name, _text(content)) for name, content in headers]).decode()
-        self._sheet.owed.append((due, command.key, body, written))
+        self._begin.owed.append((due, command.key, body, written))
 
 
 def _count(command: Command, leg: Leg) -> int:
-    """Count a delivery; how many there were of this leg and verb."""
+    """Count a delivery; returns how many there were of this leg and verb."""
     match command.verb:
         case "inquire":
             leg.inquiries += 1
@@ -257,14 +260,14 @@ def _count(command: Command, leg: Leg) -> int:
 
 
 def _note(command: Command, leg: Leg) -> tuple[Verb, str, str, int]:
-    """What a command asks for; the first one about a leg says what the leg is."""
+    """What a command asks for. The first command with an effect on a leg says what the leg is."""
     content = (command.verb, command.account, command.item, command.amount)
     if not leg.verb:
         leg.verb, leg.account, leg.item, leg.asked = content
     return content
 
 
-def _conclude(leg: Leg, verdict: Verdict) -> None:
+def _decide(leg: Leg, verdict: Verdict) -> None:
     leg.outcome = verdict.outcome
     leg.moved = verdict.moved
     leg.answer = orjson.dumps({"leg_id": leg.leg_id, "outcome": verdict.outcome, **verdict.facts})
@@ -275,7 +278,7 @@ def _text(content: str | bytes) -> str:
 
 
 def _event_ids(leg: Leg, times: int, mark: str) -> Sequence[str]:
-    """Ids that no other reply has: a repeat is a new event, which is the harder case to bear."""
+    """Ids that no other reply has: a repeat is a new event, the harder case for who reads it."""
     stem = leg.leg_id
     if len(stem) > ID_CHARS_MAX - 16:
         stem = blake2b(stem.encode(), digest_size=32).hexdigest()

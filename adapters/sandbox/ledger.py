@@ -1,7 +1,8 @@
-"""A company's truth in SQLite: one file, and one transaction per batch of commands.
+"""A company's books in SQLite: one file, and one transaction per batch of commands.
 
-A sheet holds what a batch needs, read with a few statements; the commit writes what the batch
-changed. WAL with `synchronous=NORMAL`: a kill -9 of the process loses nothing that was committed.
+A unit of work holds what a batch needs, read with a few statements; the commit writes what the
+batch changed. WAL with `synchronous=NORMAL`: a kill -9 of the process loses nothing that was
+committed.
 
 Leg ids are random: an index that takes in each leg with its own batch writes a page of it anew for
 nearly every leg, which was a fifth of all that a company did. New legs are therefore known by
@@ -85,7 +86,7 @@ where how in ('settle', 'refuse') and leg_id in (select value from json_each(?))
 """
 
 
-# Working copies of rows: changed in place while a batch is worked through, dropped after it.
+# Working copies of rows: changed in place while a batch is handled, dropped after it.
 @dataclass(slots=True)
 class Leg:
     """What the company knows about one leg; `outcome` None means that it has not heard of it."""
@@ -136,8 +137,8 @@ class Account:
     changed: bool = False
 
 
-class Held(NamedTuple):
-    """A command that a fault put off, and what is to become of it now."""
+class HeldCommand(NamedTuple):
+    """A command that a fault deferred, and `how` to go on with it."""
 
     seq: int
     how: How
@@ -148,8 +149,8 @@ class Held(NamedTuple):
     event_id: str
 
 
-class Owed(NamedTuple):
-    """A reply that is to be sent, without being asked for, until it is known to have been."""
+class OwedReply(NamedTuple):
+    """A reply that is to be sent without a command, until it is known to have been sent."""
 
     seq: int
     key: bytes | None
@@ -158,8 +159,8 @@ class Owed(NamedTuple):
 
 
 @dataclass(slots=True)
-class Sheet:
-    """Everything one batch reads and changes."""
+class UnitOfWork:
+    """Everything that one batch reads and changes; its lists are the rows to write."""
 
     next_serial: int
     legs: dict[str, Leg] = field(default_factory=dict)
@@ -178,7 +179,7 @@ class Sheet:
     sent: list[tuple[int]] = field(default_factory=list)
 
     def touch(self, leg_id: str) -> Leg:
-        """The leg that a command is about; a new one when nobody spoke of it before."""
+        """The leg that a command is about, to be written; a new one when it is not known yet."""
         leg = self.legs.get(leg_id)
         if leg is None:
             leg = self.legs[leg_id] = Leg(leg_id)
@@ -197,20 +198,20 @@ class Sheet:
     def move(
         self, leg_id: str, giver: str, taker: str, amount: int, *, unit: str, lot: str = ""
     ) -> None:
-        """One row of the ledger."""
+        """Add a movement: an amount in `unit`, out of one account into another."""
         self.movements.append((leg_id, giver, taker, unit, lot, amount))
 
 
 class LedgerInUseError(RuntimeError):
-    """Another process plays this company on the same file."""
+    """Another process runs this company on the same file."""
 
 
 class Ledger:
     """The company's SQLite file, for one process at a time. Raises LedgerInUseError.
 
-    `beside` opens it beside the process that plays the company, as its own app does: what issues
-    no coupons and holds nothing back may be written so, for a sheet is one transaction from its
-    first reading on.
+    `beside` opens it although another process runs the company, as the company's own app does. That
+    is safe for units of work that issue no coupons and defer nothing, because each of them is one
+    transaction from its first read on.
     """
 
     def __init__(self, path: Path, *, beside: bool = False) -> None:
@@ -234,7 +235,7 @@ class Ledger:
         self._unfiled: dict[str, int] = {}  # Where the legs stand that the index does not have yet.
         self._seen_version = -1
         (held,) = self._one("select exists (select 1 from held)")
-        self._holds = bool(held)  # Without faults nothing ever is, and nothing need be looked up.
+        self._holds = bool(held)  # Without faults it stays so, and nothing need be looked up.
 
     def close(self) -> None:
         """Close the file; the write-ahead log is folded in."""
@@ -242,28 +243,28 @@ class Ledger:
         if self._lock is not None:
             self._lock.close()
 
-    def sheet(self, leg_ids: Iterable[str], accounts: Iterable[str]) -> Sheet:
-        """What is known about these legs and accounts.
+    def begin(self, leg_ids: Iterable[str], accounts: Iterable[str]) -> UnitOfWork:
+        """Begin a unit of work with what is known about these legs and accounts.
 
-        Nobody else writes from here on until `commit` or `close`.
+        Nobody else writes until `commit` or `close`. Raises sqlite3.Error.
         """
         self._connection.execute("begin immediate")
-        self._hear_of_others()
-        sheet = Sheet(self._next_serial)
+        self._learn_of_others()
+        work = UnitOfWork(self._next_serial)
         wanted = set(leg_ids)
-        if places := self._places(wanted):
-            for row in self._connection.execute(_LEGS, (_array(places),)):
-                sheet.legs[row[0]] = Leg(*row)
+        if rows := self._rows_of(wanted):
+            for row in self._connection.execute(_LEGS, (_array(rows),)):
+                work.legs[row[0]] = Leg(*row)
         if self._holds:
             found = self._connection.execute(_UNSETTLED, (_array(wanted),))
-            sheet.unsettled = {leg_id for (leg_id,) in found}
+            work.unsettled = {leg_id for (leg_id,) in found}
         for account, opening, lots in self._connection.execute(_ACCOUNTS, (_array(accounts),)):
-            sheet.accounts[account] = Account(account, opening, orjson.loads(lots), stored=True)
-        return sheet
+            work.accounts[account] = Account(account, opening, orjson.loads(lots), stored=True)
+        return work
 
-    def commit(self, sheet: Sheet) -> None:
-        """Write a sheet, all of it or nothing. Raises sqlite3.Error."""
-        legs, accounts = sheet.touched.values(), sheet.accounts.values()
+    def commit(self, work: UnitOfWork) -> None:
+        """Write a unit of work, all of it or nothing. Raises sqlite3.Error."""
+        legs, accounts = work.touched.values(), work.accounts.values()
         added = [leg for leg in legs if not leg.seq]
         changed = [leg.row() for leg in legs if leg.seq]
         for seq, leg in enumerate(added, self._last_leg + 1):
@@ -273,14 +274,14 @@ class Ledger:
             (_CHANGE_LEG, changed),
             (_ADD_ACCOUNT, [_opened(one) for one in accounts if not one.stored]),
             (_CHANGE_ACCOUNT, [_changed(one) for one in accounts if one.stored and one.changed]),
-            (_ADD_MOVEMENT, sheet.movements),
-            (_ADD_COUPON, sheet.coupons),
-            (_VOID_COUPON, sheet.voided),
-            (_ADD_HELD, sheet.held),
-            (_RELEASE_HELD, sheet.released),
-            (_DROP_HELD, sheet.resumed),
-            (_ADD_OWED, sheet.owed),
-            (_DROP_OWED, sheet.sent),
+            (_ADD_MOVEMENT, work.movements),
+            (_ADD_COUPON, work.coupons),
+            (_VOID_COUPON, work.voided),
+            (_ADD_HELD, work.held),
+            (_RELEASE_HELD, work.released),
+            (_DROP_HELD, work.resumed),
+            (_ADD_OWED, work.owed),
+            (_DROP_OWED, work.sent),
         )
         try:
             for statement, rows in statements:
@@ -290,40 +291,40 @@ class Ledger:
         except BaseException:
             self._connection.execute("rollback")
             raise
-        self._next_serial = sheet.next_serial
+        self._next_serial = work.next_serial
         self._last_leg += len(added)
         self._unfiled.update((leg.leg_id, leg.seq) for leg in added)
-        self._holds = self._holds or bool(sheet.held)
+        self._holds = self._holds or bool(work.held)
         if self._lock is not None and len(self._unfiled) >= FILED_AT_ONCE:
             self._file()
 
-    def due(self, now: float, limit: int) -> list[Held]:
-        """Commands that were put off and whose time has come."""
-        return [Held(*row) for row in self._connection.execute(_DUE, (now, limit))]
+    def due(self, now: float, limit: int) -> list[HeldCommand]:
+        """At most `limit` deferred commands that are due at `now`, in seconds since 1970."""
+        return [HeldCommand(*row) for row in self._connection.execute(_DUE, (now, limit))]
 
-    def owed(self, now: float, limit: int) -> list[Owed]:
-        """Replies whose time has come and that were not sent, as far as is known."""
-        return [Owed(*row) for row in self._connection.execute(_OWED, (now, limit))]
+    def owed(self, now: float, limit: int) -> list[OwedReply]:
+        """At most `limit` owed replies that are due at `now`, in seconds since 1970."""
+        return [OwedReply(*row) for row in self._connection.execute(_OWED, (now, limit))]
 
     def next_due(self) -> float | None:
-        """When the next command that was put off, or reply that is owed, is due, since 1970."""
+        """When the next deferred command or owed reply is due, in seconds since 1970, if ever."""
         (due,) = self._one(_NEXT_DUE)
         return None if due is None else float(due)
 
-    def _places(self, leg_ids: Iterable[str]) -> list[int]:
-        """The rows of legs, and of the few others whose ids have a mark like theirs: no harm."""
-        places, others = [], []
+    def _rows_of(self, leg_ids: Iterable[str]) -> list[int]:
+        """The row numbers of legs; some of other legs may be among them, which does no harm."""
+        rows, others = [], []
         for leg_id in leg_ids:
             seq = self._unfiled.get(leg_id)
             if seq is None:
                 others.append(_mark(leg_id))
             else:
-                places.append(seq)
+                rows.append(seq)
         if others:
-            places += [seq for (seq,) in self._connection.execute(_FILED, (_array(others),))]
-        return places
+            rows += [seq for (seq,) in self._connection.execute(_FILED, (_array(others),))]
+        return rows
 
-    def _hear_of_others(self) -> None:
+    def _learn_of_others(self) -> None:
         """Learn of the legs that another connection has written, at first of all without an entry
         in the index.
         """
@@ -361,7 +362,7 @@ def _claimed(path: Path) -> TextIO:
 
 
 def _mark(leg_id: str) -> int:
-    """What the index has of a leg id: short, for that two ids share one does no harm."""
+    """The index entry of a leg id: short, since it does no harm when two ids share one."""
     return crc32(leg_id.encode())
 
 

@@ -15,7 +15,7 @@ from adapters.sandbox.business import (
 )
 from adapters.sandbox.commands import Command
 from adapters.sandbox.companies import Airline
-from adapters.sandbox.ledger import CLEARING, Sheet
+from adapters.sandbox.ledger import CLEARING, UnitOfWork
 
 
 class Mileage:
@@ -33,37 +33,37 @@ class Mileage:
         for member in self._airline.members:
             yield member.account, "miles", [["miles", "", member.miles]]
 
-    def carry_out(self, command: Command, sheet: Sheet, now: datetime) -> Verdict:  # noqa: ARG002
+    def carry_out(self, command: Command, work: UnitOfWork, now: datetime) -> Verdict:  # noqa: ARG002
         """Credit or take back."""
         match command.verb:
             case "credit":
-                return self._credit(command, sheet)
+                return self._credit(command, work)
             case "reverse":
-                return self._take_back(command, sheet)
+                return self._take_back(command, work)
             case _:
                 return not_offered(command.verb)
 
-    def _credit(self, command: Command, sheet: Sheet) -> Verdict:
+    def _credit(self, command: Command, work: UnitOfWork) -> Verdict:
         refusal = self._members.refusal(command.account)
         if refusal is not None:
             return refusal
-        account = sheet.accounts.get(command.account)
+        account = work.accounts.get(command.account)
         if account is None:
-            account = sheet.open_account(command.account, "miles", [["miles", "", 0]])
+            account = work.open_account(command.account, "miles", [["miles", "", 0]])
         account.lots[0][2] += command.amount
         account.changed = True
-        sheet.move(command.leg_id, CLEARING, command.account, command.amount, unit="miles")
+        work.move(command.leg_id, CLEARING, command.account, command.amount, unit="miles")
         reference = reference_of(self._participant, command.leg_id)
         facts = {"reference": reference, "quantity": command.amount}
         return Verdict("CONFIRMED", command.amount, facts)
 
-    def _take_back(self, command: Command, sheet: Sheet) -> Verdict:
-        credit = sheet.legs.get(command.original)
+    def _take_back(self, command: Command, work: UnitOfWork) -> Verdict:
+        credit = work.legs.get(command.original)
         objection = cannot_reverse(command, credit)
-        account = sheet.accounts.get(command.account)
+        account = work.accounts.get(command.account)
         if objection is not None or credit is None or account is None:
             return objection or NOT_RECEIVED
         account.lots[0][2] -= command.amount
         account.changed = True
-        sheet.move(command.leg_id, command.account, CLEARING, command.amount, unit="miles")
-        return taken_back(self._participant, command, credit, sheet)
+        work.move(command.leg_id, command.account, CLEARING, command.amount, unit="miles")
+        return taken_back(self._participant, command, credit, work)

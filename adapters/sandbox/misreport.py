@@ -12,7 +12,7 @@ _COUPON: Final = {"coupon_id": "NOT-ASKED-FOR", "usable_from": "2020-01-01T00:00
 
 
 def misstated(answer: bytes, kind: Kind) -> bytes:
-    """The answer as a fault has it told; only a yes can be told wrongly."""
+    """The answer with the fault's mistake in it; only a CONFIRMED answer is changed."""
     told: dict[str, Any] = orjson.loads(answer)
     if told["outcome"] != "CONFIRMED":
         return answer

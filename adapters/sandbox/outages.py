@@ -1,4 +1,4 @@
-"""While a company is down: which commands it does not hear, and until when."""
+"""While a company is down: which commands it does not receive, and until when."""
 
 from datetime import datetime
 from typing import Final
@@ -9,7 +9,7 @@ _COMPANY: Final = ""
 
 
 class Outages:
-    """Of the whole company, or of single legs, as if nobody were there for them."""
+    """Outages of the whole company, or for single legs."""
 
     def __init__(self) -> None:
         self._until: dict[str, float] = {}
@@ -24,7 +24,10 @@ class Outages:
         return until
 
     def until(self, leg_id: str, now: datetime) -> float | None:
-        """Until when a command about a leg is not heard; None when it is."""
+        """Until when commands about a leg are not received, in seconds since 1970.
+
+        None when they are received.
+        """
         moment = now.timestamp()
         self._until = {name: until for name, until in self._until.items() if until > moment}
         ends = [self._until[name] for name in (_COMPANY, leg_id) if name in self._until]

@@ -1,7 +1,7 @@
-"""The companies on Kafka: poll, carry out, commit to disk, answer, and only then move the offsets.
+"""The companies on Kafka: poll, carry out, commit to disk, answer, and only then commit offsets.
 
-A crash anywhere means that commands come again, and a command that comes again is answered as the
-first time. What is said late or unasked is on disk as well, until the broker has acknowledged it.
+After a crash commands come again, and a command that comes again is answered as the first time. A
+reply that is owed is on disk as well, until the broker has acknowledged it.
 """
 
 import gc
@@ -30,7 +30,7 @@ GATHER_S: Final = ((100, 0.01), (8, 0.005), (0, 0.0))
 LOGGED_ONE_BY_ONE: Final = 20
 LOGGED_EACH: Final = 1_000
 
-Say: TypeAlias = Callable[[str], None]
+Announce: TypeAlias = Callable[[str], None]
 LogEvent: TypeAlias = Literal["sandbox.unreadable", "sandbox.unknown_type"]
 
 
@@ -39,15 +39,15 @@ class SandboxError(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Wiring:
-    """How the process reaches Kafka."""
+class KafkaConnection:
+    """How the process connects to Kafka."""
 
     bootstrap: str
     group: str = GROUP
     session_timeout_ms: int = 6_000
 
     def client(self) -> dict[str, str | int | bool]:
-        """librdkafka's settings for all clients: what goes wrong is told in our words alone."""
+        """librdkafka's settings for all clients; its own log is off, since errors are raised."""
         return {"bootstrap.servers": self.bootstrap, "log_level": 2}
 
     def consumer(self) -> dict[str, str | int | bool]:
@@ -79,14 +79,16 @@ class Wiring:
 class Sandbox:
     """Several companies behind one consumer and one producer."""
 
-    def __init__(self, companies: Iterable[Company], wiring: Wiring, say: Say) -> None:
+    def __init__(
+        self, companies: Iterable[Company], connection: KafkaConnection, announce: Announce
+    ) -> None:
         self.unreadable = 0
         self.unknown_types = 0
         self._companies: Mapping[str, Company] = {
             f"uprp.{one.participant}.commands": one for one in companies
         }
-        self._wiring = wiring
-        self._say = say
+        self._connection = connection
+        self._announce = announce
         self._log = structlog.get_logger("sandbox")
         self._stopping = False
         self._failure: str | None = None
@@ -97,8 +99,8 @@ class Sandbox:
         self._offsets_at = 0.0
 
     def __enter__(self) -> Self:
-        self._producer = Producer({**self._wiring.producer(), "on_delivery": self._undelivered})
-        self._consumer = Consumer(self._wiring.consumer())
+        self._producer = Producer({**self._connection.producer(), "on_delivery": self._undelivered})
+        self._consumer = Consumer(self._connection.consumer())
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -110,7 +112,7 @@ class Sandbox:
         self._stopping = True
 
     def run(self) -> None:
-        """Play the companies until told to stop. Raises SandboxError."""
+        """Run the companies until told to stop. Raises SandboxError, sqlite3.Error."""
         self._await_topics()
         # A batch's objects die with the batch: looking for cycles among them costs a quarter.
         gc.set_threshold(200_000, 10, 10)
@@ -132,10 +134,10 @@ class Sandbox:
         self._commit_offsets(wait=False)
 
     def _poll(self) -> list[Message]:
-        """What is there now; when there is much to do, what comes within a moment more.
+        """What is there now and, when there is much to do, what comes a moment later.
 
         A batch costs a transaction for each company and a request for each partition that is
-        answered on: larger ones leave more of the machine to others.
+        written to, so larger batches are cheaper.
         """
         wait_s = IDLE_POLL_S
         due = [one.due for one in self._companies.values() if one.due is not None]
@@ -223,7 +225,7 @@ class Sandbox:
     def _await_topics(self) -> None:
         wanted = {*self._companies}
         wanted |= {topic.removesuffix("commands") + "replies" for topic in self._companies}
-        admin = AdminClient(self._wiring.client())
+        admin = AdminClient(self._connection.client())
         said: set[str] | None = None
         while not self._stopping:
             missing = wanted - _topics(admin)
@@ -231,8 +233,8 @@ class Sandbox:
                 return
             if missing != said:
                 names = ", ".join(sorted(missing))
-                self._say(
-                    f"sandbox: waiting for {self._wiring.bootstrap} to have {names}"
+                self._announce(
+                    f"sandbox: waiting for {self._connection.bootstrap} to have {names}"
                     " (uprp topics apply)"
                 )
                 said = missing
@@ -242,7 +244,7 @@ class Sandbox:
         if partitions and not self._ready:
             self._ready = True
             names = ", ".join(one.participant for one in self._companies.values())
-            self._say(f"sandbox ready: {names}")
+            self._announce(f"sandbox ready: {names}")
 
     def _undelivered(self, error: KafkaError | None, _message: Message) -> None:
         if error is not None:

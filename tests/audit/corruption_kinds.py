@@ -6,238 +6,238 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from orchestrator.engine.operator import Action
-from tests.audit.setup import NO, YES, Scene
+from tests.audit.setup import NO, YES, Scenario
 
 CANCELLED: Final = {"outcome": "CANCELLED"}
 
 
-async def success(scene: Scene) -> None:
-    await scene.coupons(2, 3)
+async def success(scenario: Scenario) -> None:
+    await scenario.coupons(2, 3)
     for path in ("deduct", "credit/1", "credit/2"):
-        await scene.say(path)
+        await scenario.say(path)
 
 
-async def one_line(scene: Scene) -> None:
-    await scene.coupons(2)
-    await scene.say("deduct")
-    await scene.say("credit/1")
+async def one_line(scenario: Scenario) -> None:
+    await scenario.coupons(2)
+    await scenario.say("deduct")
+    await scenario.say("credit/1")
 
 
-async def partial(scene: Scene) -> None:
+async def partial(scenario: Scenario) -> None:
     """One line fewer than asked, one not at all."""
-    await scene.coupons(3, 3)
-    await scene.say("deduct")
-    await scene.say("credit/1", {**YES, "quantity": 2})
-    await scene.say("credit/2", NO)
-    await scene.say("deduct/return")
+    await scenario.coupons(3, 3)
+    await scenario.say("deduct")
+    await scenario.say("credit/1", {**YES, "quantity": 2})
+    await scenario.say("credit/2", NO)
+    await scenario.say("deduct/return")
 
 
-async def returned(scene: Scene) -> None:
-    await scene.coupons(2)
-    await scene.say("deduct")
-    await scene.say("credit/1", NO)
-    await scene.wait(2)
-    await scene.say("deduct/return")
+async def returned(scenario: Scenario) -> None:
+    await scenario.coupons(2)
+    await scenario.say("deduct")
+    await scenario.say("credit/1", NO)
+    await scenario.wait(2)
+    await scenario.say("deduct/return")
 
 
-async def returning(scene: Scene) -> None:
-    await scene.coupons(2)
-    await scene.say("deduct")
-    await scene.say("credit/1", NO)
+async def returning(scenario: Scenario) -> None:
+    await scenario.coupons(2)
+    await scenario.say("deduct")
+    await scenario.say("credit/1", NO)
 
 
-async def nothing_deducted(scene: Scene) -> None:
-    await scene.coupons(2)
-    await scene.say("deduct", NO)
+async def nothing_deducted(scenario: Scenario) -> None:
+    await scenario.coupons(2)
+    await scenario.say("deduct", NO)
 
 
-async def refused(scene: Scene) -> None:
-    await scene.coupons(1)
+async def refused(scenario: Scenario) -> None:
+    await scenario.coupons(1)
 
 
-async def tombstone(scene: Scene) -> None:
-    await scene.withdraw()
-    await scene.coupons(2)
+async def tombstone(scenario: Scenario) -> None:
+    await scenario.withdraw()
+    await scenario.coupons(2)
 
 
-async def withdrawn(scene: Scene) -> None:
-    await scene.coupons(2)
-    await scene.withdraw()
-    await scene.say("deduct")
-    await scene.say("deduct/return")
+async def withdrawn(scenario: Scenario) -> None:
+    await scenario.coupons(2)
+    await scenario.withdraw()
+    await scenario.say("deduct")
+    await scenario.say("deduct/return")
 
 
-async def asked_whole(scene: Scene) -> None:
+async def asked_whole(scenario: Scenario) -> None:
     """All or nothing: what one line gave is taken back."""
-    await scene.miles()
-    await scene.say("deduct")
-    await scene.say("credit/1")
-    await scene.say("credit/2", NO)
-    await scene.say("credit/1/reverse")
-    await scene.say("deduct/return")
+    await scenario.miles()
+    await scenario.say("deduct")
+    await scenario.say("credit/1")
+    await scenario.say("credit/2", NO)
+    await scenario.say("credit/1/reverse")
+    await scenario.say("deduct/return")
 
 
-async def kept_whole(scene: Scene) -> None:
+async def kept_whole(scenario: Scenario) -> None:
     """All or nothing, but what one line gave cannot be taken back."""
-    await scene.miles()
-    await scene.say("deduct")
-    await scene.say("credit/1")
-    await scene.say("credit/2", NO)
-    await scene.say("credit/1/reverse", NO)
-    await scene.say("deduct/return")
+    await scenario.miles()
+    await scenario.say("deduct")
+    await scenario.say("credit/1")
+    await scenario.say("credit/2", NO)
+    await scenario.say("credit/1/reverse", NO)
+    await scenario.say("deduct/return")
 
 
-async def deducting(scene: Scene) -> None:
-    await scene.coupons(2)
+async def deducting(scenario: Scenario) -> None:
+    await scenario.coupons(2)
 
 
-async def pending(scene: Scene) -> None:
-    await scene.coupons(2, 3)
-    await scene.say("deduct")
-    await scene.say("credit/1", {"outcome": "PENDING"})
-    await scene.say("credit/2")
+async def pending(scenario: Scenario) -> None:
+    await scenario.coupons(2, 3)
+    await scenario.say("deduct")
+    await scenario.say("credit/1", {"outcome": "PENDING"})
+    await scenario.say("credit/2")
 
 
-async def cancelling(scene: Scene) -> None:
-    await scene.coupons(2)
-    await scene.say("deduct")
-    await scene.until("cancelling", "credit/1")
+async def cancelling(scenario: Scenario) -> None:
+    await scenario.coupons(2)
+    await scenario.say("deduct")
+    await scenario.until("cancelling", "credit/1")
 
 
-async def cancelled(scene: Scene) -> None:
-    await cancelling(scene)
-    await scene.say("credit/1", CANCELLED)
-    await scene.say("deduct/return")
+async def cancelled(scenario: Scenario) -> None:
+    await cancelling(scenario)
+    await scenario.say("credit/1", CANCELLED)
+    await scenario.say("deduct/return")
 
 
-async def reversed_late(scene: Scene) -> None:
+async def reversed_late(scenario: Scenario) -> None:
     """A yes after the points were returned: asked back, and given back."""
-    await cancelled(scene)
-    await scene.say("credit/1")
-    await scene.say("credit/1/reverse")
+    await cancelled(scenario)
+    await scenario.say("credit/1")
+    await scenario.say("credit/1/reverse")
 
 
-async def charged_late(scene: Scene) -> None:
-    await cancelled(scene)
-    await scene.say("credit/1")
-    await scene.say("credit/1/reverse", NO)
-    await scene.say("charge")
+async def charged_late(scenario: Scenario) -> None:
+    await cancelled(scenario)
+    await scenario.say("credit/1")
+    await scenario.say("credit/1/reverse", NO)
+    await scenario.say("charge")
 
 
-async def lost(scene: Scene) -> None:
+async def lost(scenario: Scenario) -> None:
     """A yes after the points were returned: neither asked back nor charged again."""
-    await cancelled(scene)
-    await scene.say("credit/1")
-    await scene.say("credit/1/reverse", NO)
-    await scene.say("charge", NO)
+    await cancelled(scenario)
+    await scenario.say("credit/1")
+    await scenario.say("credit/1/reverse", NO)
+    await scenario.say("charge", NO)
 
 
-async def correcting(scene: Scene) -> None:
-    await cancelled(scene)
-    await scene.say("credit/1")
+async def correcting(scenario: Scenario) -> None:
+    await cancelled(scenario)
+    await scenario.say("credit/1")
 
 
-async def silent(scene: Scene) -> None:
+async def silent(scenario: Scenario) -> None:
     """The ladder ran out: parked, with the points in suspense."""
-    await scene.miles()
-    await scene.say("deduct")
-    await scene.until("silent", "credit/1")
+    await scenario.miles()
+    await scenario.say("deduct")
+    await scenario.until("silent", "credit/1")
 
 
-async def answered_late(scene: Scene) -> None:
+async def answered_late(scenario: Scenario) -> None:
     """Parked, and taken up again by a late answer."""
-    await silent(scene)
-    await scene.say("credit/1")
-    await scene.say("credit/2")
+    await silent(scenario)
+    await scenario.say("credit/1")
+    await scenario.say("credit/2")
 
 
-async def disputed(scene: Scene) -> None:
+async def disputed(scenario: Scenario) -> None:
     """A no after success, where the policy calls a person."""
-    await one_line(scene)
-    await scene.say("credit/1", NO)
+    await one_line(scenario)
+    await scenario.say("credit/1", NO)
 
 
-async def return_refused(scene: Scene) -> None:
-    await scene.coupons(2)
-    await scene.say("deduct")
-    await scene.say("credit/1", NO)
-    await scene.say("deduct/return", NO)
+async def return_refused(scenario: Scenario) -> None:
+    await scenario.coupons(2)
+    await scenario.say("deduct")
+    await scenario.say("credit/1", NO)
+    await scenario.say("deduct/return", NO)
 
 
-async def given_up(scene: Scene) -> None:
+async def given_up(scenario: Scenario) -> None:
     """Two persons write off a return that was refused."""
-    await return_refused(scene)
-    await scene.rule("deduct/return", Action.WRITE_OFF)
+    await return_refused(scenario)
+    await scenario.rule("deduct/return", Action.WRITE_OFF)
 
 
-async def returned_after_all(scene: Scene) -> None:
+async def returned_after_all(scenario: Scenario) -> None:
     """Written off, and confirmed later."""
-    await given_up(scene)
-    await scene.say("deduct/return")
+    await given_up(scenario)
+    await scenario.say("deduct/return")
 
 
-async def ruled_done(scene: Scene) -> None:
+async def ruled_done(scenario: Scenario) -> None:
     """Nobody answered; evidence says that it was done."""
-    await silent(scene)
-    await scene.rule("credit/1", Action.CONFIRM)
-    await scene.say("credit/2")
+    await silent(scenario)
+    await scenario.rule("credit/1", Action.CONFIRM)
+    await scenario.say("credit/2")
 
 
-async def ruled_not_done(scene: Scene) -> None:
+async def ruled_not_done(scenario: Scenario) -> None:
     """Success was contradicted; evidence says that nothing was given."""
-    await disputed(scene)
-    await scene.rule("credit/1", Action.REJECT)
-    await scene.say("deduct/return")
+    await disputed(scenario)
+    await scenario.rule("credit/1", Action.REJECT)
+    await scenario.say("deduct/return")
 
 
-async def tried_again(scene: Scene) -> None:
-    await return_refused(scene)
-    await scene.rule("deduct/return", Action.RETRY)
+async def tried_again(scenario: Scenario) -> None:
+    await return_refused(scenario)
+    await scenario.rule("deduct/return", Action.RETRY)
 
 
-async def held(scene: Scene) -> None:
-    with scene.closed("alipayhk"):
-        await scene.coupons(2)
-        await scene.wait(2)
+async def held(scenario: Scenario) -> None:
+    with scenario.closed("alipayhk"):
+        await scenario.coupons(2)
+        await scenario.wait(2)
 
 
-async def released(scene: Scene) -> None:
-    await held(scene)
-    await scene.wait()
-    await scene.say("deduct")
-    await scene.say("credit/1")
+async def released(scenario: Scenario) -> None:
+    await held(scenario)
+    await scenario.wait()
+    await scenario.say("deduct")
+    await scenario.say("credit/1")
 
 
-async def held_too_long(scene: Scene) -> None:
-    await held(scene)
-    scene.stage.now += 3_600_000
-    with scene.closed("alipayhk"):
-        await scene.wait()
+async def held_too_long(scenario: Scenario) -> None:
+    await held(scenario)
+    scenario.platform.now += 3_600_000
+    with scenario.closed("alipayhk"):
+        await scenario.wait()
 
 
-async def taken(scene: Scene) -> None:
-    await scene.taken()
-    await scene.say("credit/1")
+async def taken(scenario: Scenario) -> None:
+    await scenario.taken()
+    await scenario.say("credit/1")
 
 
-async def taken_partly(scene: Scene) -> None:
-    await scene.taken()
-    await scene.say("credit/1", {**YES, "quantity": 1})
-    await scene.say("deduct/return")
+async def taken_partly(scenario: Scenario) -> None:
+    await scenario.taken()
+    await scenario.say("credit/1", {**YES, "quantity": 1})
+    await scenario.say("deduct/return")
 
 
-async def taken_not_acknowledged(scene: Scene) -> None:
+async def taken_not_acknowledged(scenario: Scenario) -> None:
     """The origin heard that it must return what it took, and has not said that it did."""
-    await scene.taken()
-    await scene.say("credit/1", NO)
-    await scene.wait(2)
+    await scenario.taken()
+    await scenario.say("credit/1", NO)
+    await scenario.wait(2)
 
 
-async def taken_refused(scene: Scene) -> None:
-    await scene.taken(299)
+async def taken_refused(scenario: Scenario) -> None:
+    await scenario.taken(299)
 
 
-KINDS: Final[dict[str, tuple[str, Callable[[Scene], Awaitable[None]]]]] = {
+KINDS: Final[dict[str, tuple[str, Callable[[Scenario], Awaitable[None]]]]] = {
     play.__name__.replace("_", "-"): (origin, play)
     for origin, plays in (
         (

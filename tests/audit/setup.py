@@ -79,7 +79,7 @@ def offered() -> Catalogue:
     return replace(found, programmes=programmes, policies=Policies(ladders))
 
 
-class Stage:
+class Platform:
     """A coordinator without a broker: one record is one batch."""
 
     def __init__(self, store: PostgresStore) -> None:
@@ -91,7 +91,7 @@ class Stage:
         self._offsets: Counter[str] = Counter()
         self.allowances: dict[str, Allowance] = {}
 
-    async def hear(
+    async def receive(
         self,
         sender: str,
         type_: str,
@@ -124,11 +124,11 @@ class Stage:
         return decision
 
 
-class Scene:
+class Scenario:
     """One redemption and what is said about it."""
 
-    def __init__(self, stage: Stage, name: str, origin: str = "alipayhk") -> None:
-        self.stage = stage
+    def __init__(self, platform: Platform, name: str, origin: str = "alipayhk") -> None:
+        self.platform = platform
         self.name = name
         self.origin = origin
         self.account = f"{ACCOUNT}-{name}"
@@ -158,11 +158,11 @@ class Scene:
 
     async def ask(self, data: Mapping[str, Any]) -> None:
         """The request itself."""
-        await self.stage.hear(self.origin, events.REQUESTED, self.key, {**self.ids, **data})
+        await self.platform.receive(self.origin, events.REQUESTED, self.key, {**self.ids, **data})
 
     async def withdraw(self) -> None:
         """The origin takes it back."""
-        await self.stage.hear(self.origin, events.WITHDRAWN, self.key, self.ids)
+        await self.platform.receive(self.origin, events.WITHDRAWN, self.key, self.ids)
 
     async def say(self, path: str, answer: Mapping[str, Any] = YES) -> BatchResult:
         """The participant's answer about a leg."""
@@ -170,7 +170,7 @@ class Scene:
         definition = KINDS[saga.terms.definition, saga.terms.definition_version].definition
         owner = participant(saga.terms, definition, Leg(path, 0).verb)
         data = {"leg_id": f"{self.saga_id}/{path}", **answer}
-        return await self.stage.hear(owner, events.ANSWERED, self.key, data)
+        return await self.platform.receive(owner, events.ANSWERED, self.key, data)
 
     async def rule(self, path: str, action: Action) -> None:
         """Two persons decide about a leg."""
@@ -178,28 +178,28 @@ class Scene:
             self.saga_id, path, OperatorDecision(1, action), approved=True, settled=False
         )
         said = {"decision": 1, "saga_id": self.saga_id, "leg": path, "action": action}
-        decision = await self.stage.hear("", events.DECIDED, self.key, said, {1: found})
+        decision = await self.platform.receive("", events.DECIDED, self.key, said, {1: found})
         assert decision.changes.sagas, f"{action} was refused"
 
     @contextmanager
     def closed(self, participant: str) -> Iterator[None]:
         """For the length of the block that participant can take nothing new."""
         policy = HealthPolicy(when_unavailable=WhenUnavailable.HOLD)
-        self.stage.allowances = {participant: Allowance(policy, Breaker(), probes=0)}
+        self.platform.allowances = {participant: Allowance(policy, Breaker(), probes=0)}
         try:
             yield
         finally:
-            self.stage.allowances = {}
+            self.platform.allowances = {}
 
     async def wait(self, times: int = 1) -> None:
         """Let that many timers ring, each when it is due."""
         for _ in range(times):
             saga = await self.saga()
             assert saga.wake_at is not None, f"{self.name} waits for no timer"
-            self.stage.now = max(self.stage.now, saga.wake_at)
+            self.platform.now = max(self.platform.now, saga.wake_at)
             bucket = saga.terms.key_hash
             fired = {"saga_id": self.saga_id, "bucket": bucket, "revision": saga.revision}
-            await self.stage.hear("", events.TIMERS, self.key, {"timers": [fired]})
+            await self.platform.receive("", events.TIMERS, self.key, {"timers": [fired]})
 
     async def until(self, status: str, path: str) -> None:
         """Let timers ring until a leg is in that status."""
@@ -213,6 +213,6 @@ class Scene:
     async def saga(self) -> Saga:
         """The saga, from the database."""
         wanted: SagaId = self.saga_id
-        async with self.stage.store.transaction() as batch:
+        async with self.platform.store.transaction() as batch:
             found = await batch.load([], [wanted])
         return found[wanted]

@@ -17,7 +17,7 @@ import orjson
 import uvloop
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from schemas.ids import partition_of
+from schemas.ids import partition_of, split_leg_id
 
 GROUP = "bare-loop"
 TOPICS = ("uprp.alipayhk.requests", "uprp.citi.replies", "uprp.alipayhk.replies")
@@ -88,7 +88,7 @@ def _next(record: Any) -> tuple[Any, int, str, tuple[str, bytes, bytes, list[tup
             _headers(f"{saga}#1", "uprp.points.deduct.v1"),
         )
         return saga, 1, data["request_id"], out
-    saga = data["leg_id"][:36]
+    saga, _ = split_leg_id(data["leg_id"])
     if record.topic == TOPICS[1]:
         face = {"amount": 5_000, "currency": "HKD"}
         extra = {

@@ -31,12 +31,12 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from adapters.cli.sandbox import COMPANIES
 from adapters.embedded.environment import Environment, ServerKey
 from adapters.embedded.processes import spawn, stop, tail
-from adapters.sandbox.businesses import trade_of
+from adapters.sandbox.businesses import business_of
 from adapters.sandbox.commands import Command, read_command
 from adapters.sandbox.companies import load_companies
 from adapters.sandbox.company import Company
 from adapters.sandbox.faults import Faults
-from adapters.sandbox.ledger import Ledger, Sheet
+from adapters.sandbox.ledger import Ledger, UnitOfWork
 from adapters.sandbox.magic_accounts import MAGIC
 from orchestrator.ports import Outgoing, Record
 from orchestrator.settings import ROOT
@@ -111,13 +111,13 @@ class Watched(Ledger):
 
     clock: Clock
 
-    def sheet(self, *wanted: Any) -> Sheet:
+    def begin(self, *wanted: Any) -> UnitOfWork:
         with self.clock.part("read"):
-            return super().sheet(*wanted)
+            return super().begin(*wanted)
 
-    def commit(self, sheet: Sheet) -> None:
+    def commit(self, work: UnitOfWork) -> None:
         with self.clock.part("commit"):
-            super().commit(sheet)
+            super().commit(work)
 
 
 def by_part(count: int, size: int, accounts: int) -> dict[str, float]:
@@ -130,7 +130,7 @@ def by_part(count: int, size: int, accounts: int) -> dict[str, float]:
             ledger = Watched(Path(folder) / f"{name}.sqlite3")
             ledger.clock = Clock()
             with closing(
-                Company(name, trade_of(name, profile), ledger, Faults(magic=MAGIC))
+                Company(name, business_of(name, profile), ledger, Faults(magic=MAGIC))
             ) as one:
                 ledger.clock = clock
                 for start in range(0, count, size):

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import orjson
 
-from adapters.postgres.rows import COLUMNS, begun_row, saga_from
+from adapters.postgres.rows import COLUMNS, new_saga_row, saga_from
 from orchestrator.engine.instance import Saga
 from orchestrator.ports import Outgoing, Record
 from orchestrator.timers.sweeper import timer_records
@@ -72,7 +72,7 @@ async def run(
     line = Line(deploy, Rows())
     sagas = list(waiting_sagas(deploy, count, START_MS - 1_000))
     for start in range(0, count, size):
-        rows = [dict(zip(COLUMNS["saga"], begun_row(one), strict=True)) for one in sagas[:size]]
+        rows = [dict(zip(COLUMNS["saga"], new_saga_row(one), strict=True)) for one in sagas[:size]]
         del sagas[:size]
         with line.part("find"):
             due: list[Saga] = [saga_from(row) for row in rows]

@@ -23,7 +23,7 @@ from adapters.embedded.environment import Environment, ServerKey
 from adapters.postgres.migrate import migrate
 from adapters.postgres.store import PostgresStore
 from tests.audit.corruption_kinds import KINDS
-from tests.audit.setup import Scene, Stage, offered
+from tests.audit.setup import Platform, Scenario, offered
 from tests.bench.load import say
 
 SHARES: Final = {
@@ -78,25 +78,25 @@ _COPIES: Final = {
 }
 
 
-async def every_kind(dsn: str) -> list[Scene]:
+async def every_kind(dsn: str) -> list[Scenario]:
     """One saga of each kind, in a database with the newest schema."""
     await migrate(dsn)
     store = PostgresStore(dsn)
     await store.open()
     try:
-        stage = Stage(store)
-        scenes = []
+        platform = Platform(store)
+        scenarios = []
         for name, (origin, play) in KINDS.items():
-            scenes.append(Scene(stage, name, origin))
-            await play(scenes[-1])
-        return scenes
+            scenarios.append(Scenario(platform, name, origin))
+            await play(scenarios[-1])
+        return scenarios
     finally:
         await store.close()
 
 
 async def fill(dsn: str, sagas: int) -> None:
     """So many more sagas."""
-    scenes = await every_kind(dsn)
+    scenarios = await every_kind(dsn)
     connection: Any = await asyncpg.connect(dsn)
     try:
         await connection.execute(
@@ -104,7 +104,7 @@ async def fill(dsn: str, sagas: int) -> None:
             " (slot integer, key_hash smallint, saga_id uuid, origin text, account text)"
         )
         rows = await connection.fetch("select key_hash, saga_id, origin, account from saga")
-        await connection.copy_records_to_table("template", records=_slots(scenes, rows))
+        await connection.copy_records_to_table("template", records=_slots(scenarios, rows))
         await connection.execute("set synchronous_commit = off; set maintenance_work_mem = '256MB'")
         for table in _KEYS:  # Made once at the end rather than row by row.
             await connection.execute(f"alter table {table} drop constraint {table}_pkey")
@@ -122,10 +122,10 @@ async def fill(dsn: str, sagas: int) -> None:
         await connection.close()
 
 
-def _slots(scenes: list[Scene], rows: list[Any]) -> list[tuple[Any, ...]]:
+def _slots(scenarios: list[Scenario], rows: list[Any]) -> list[tuple[Any, ...]]:
     """Which saga each of a thousand copies."""
     by_account = {row["account"]: tuple(row) for row in rows}
-    templates = {scene.name: by_account[scene.account] for scene in scenes}
+    templates = {scenario.name: by_account[scenario.account] for scenario in scenarios}
     names = [name for name, share in SHARES.items() for _ in range(share)]
     rest = [name for name in templates if name not in SHARES]
     names += [rest[at % len(rest)] for at in range(SLOTS - len(names))]

@@ -30,7 +30,7 @@ import psutil
 from adapters.embedded.doctor import built_how
 from adapters.embedded.environment import Environment
 from adapters.embedded.processes import Child
-from adapters.postgres.rows import COLUMNS, begun_row
+from adapters.postgres.rows import COLUMNS, new_saga_row
 from orchestrator.batch.decide import Decider
 from orchestrator.catalogue.loader import load
 from orchestrator.engine.instance import Saga
@@ -144,7 +144,7 @@ def _write(bench: Waiting, count: int) -> None:
     """Put the waiting sagas into the database, all due by their states and by no row."""
     now = round(time.time() * 1000)
     sagas = waiting_sagas(bench.deploy, count, now - 1_000)
-    rows = [begun_row(replaced(saga, wake_at=now + FAR_MS)) for saga in sagas]
+    rows = [new_saga_row(replaced(saga, wake_at=now + FAR_MS)) for saga in sagas]
 
     async def copy(connection: Any) -> None:
         await connection.copy_records_to_table("saga", records=rows, columns=COLUMNS["saga"])

@@ -29,13 +29,13 @@ def word(books: Path, company: str, leg_id: str, *, bar: bool) -> Word:
         sqlite3.Error: nobody answers the telephone.
     """
     with closing(Ledger(books / f"{company}.sqlite3", beside=True)) as ledger:
-        sheet = ledger.sheet((leg_id,), ())
-        leg = sheet.legs.get(leg_id)
+        work = ledger.begin((leg_id,), ())
+        leg = work.legs.get(leg_id)
         if bar and (leg is None or leg.outcome in (None, "PENDING")):
-            leg = sheet.touch(leg_id)
+            leg = work.touch(leg_id)
             leg.outcome, leg.moved = "CANCELLED", 0
             leg.answer = orjson.dumps({"leg_id": leg_id, "outcome": leg.outcome})
-        ledger.commit(sheet)
+        ledger.commit(work)
     if leg is None or not leg.moved:
         return Word(0)
     told = orjson.loads(leg.answer or b"{}")

@@ -1,7 +1,7 @@
 """People in the storm: an operator decides about parked legs, a second person agrees or does not.
 
-They use the desk behind `uprp parked`, and decide as the companies' own books say. What they decide
-about a leg is drawn from the seed; when they come to it depends on the storm.
+They use the decision store behind `uprp parked`, and decide as the companies' own books say. What
+they decide about a leg is drawn from the seed; when they come to it depends on the storm.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from random import Random
 from typing import Final
 
 from adapters.cli.case import Case, engine_of, foresee
-from adapters.demo.audit import standing
-from adapters.postgres.decisions import Desk, Parked, Proposal, open_desk
+from adapters.demo.audit import recorded_as
+from adapters.postgres.decisions import DecisionStore, Parked, Proposal, open_decision_store
 from adapters.postgres.views import DecisionLine
 from orchestrator.catalogue.loader import load
 from orchestrator.engine.instance import Leg, Saga
@@ -43,7 +43,7 @@ OWN_APPROVAL: Final = 0.2
 
 
 class People:
-    """They look at the desk again and again, from a thread of their own, until told to stop."""
+    """They look at the parked sagas again and again, from a thread of their own, until stopped."""
 
     def __init__(self, dsn: str, deploy: Path, books: Path, seed: int) -> None:
         self.counts: Counter[str] = Counter()
@@ -79,24 +79,24 @@ class People:
         """Whatever the database was away for is found as it is at the next look."""
         self.counts["looks"] += 1
         try:
-            asyncio.run(self._at_the_desk())
+            asyncio.run(self._visit())
         except Unavailable:
             self.counts["looks without a database"] += 1
         except sqlite3.Error:
             self.counts["companies that did not answer"] += 1
 
-    async def _at_the_desk(self) -> None:
-        async with open_desk(self._dsn) as desk:
-            for line in await desk.decisions(open_only=True, limit=OPEN_SEEN):
+    async def _visit(self) -> None:
+        async with open_decision_store(self._dsn) as store:
+            for line in await store.decisions(open_only=True, limit=OPEN_SEEN):
                 if line.status == "proposed":
-                    await self._judge(desk, line)
-            await self._operate(desk, await desk.parked(CASES_SEEN))
+                    await self._judge(store, line)
+            await self._operate(store, await store.parked(CASES_SEEN))
 
     # -- the operator ---------------------------------------------------------------------------
 
-    async def _operate(self, desk: Desk, parked: list[Parked]) -> None:
+    async def _operate(self, store: DecisionStore, parked: list[Parked]) -> None:
         keys = [(one.saga.terms.key_hash, one.saga.terms.saga_id) for one in parked]
-        lines = await desk.decisions_of(keys)
+        lines = await store.decisions_of(keys)
         made = 0
         for case in self._cases(parked, lines):
             for leg in case.legs:
@@ -110,7 +110,7 @@ class People:
                 if proposal is None:
                     self._put_off.add(mark)
                 else:
-                    await self._propose(desk, case.saga, proposal)
+                    await self._propose(store, case.saga, proposal)
 
     def _cases(self, parked: Iterable[Parked], lines: Iterable[DecisionLine]) -> Iterable[Case]:
         now = datetime.now(UTC)
@@ -146,7 +146,7 @@ class People:
         retries, gives_up = dice.random() < RETRIED, dice.random() < WRITTEN_OFF
         if Action.RETRY in allowed and retries:
             return OperatorDecision(number, Action.RETRY)
-        company, leg_id = standing(case.saga, leg)
+        company, leg_id = recorded_as(case.saga, leg)
         told = word(self._books, company, leg_id, bar=Action.REJECT in allowed)
         if told.moved and Action.CONFIRM in allowed:
             return OperatorDecision(number, Action.CONFIRM, told.moved, told.reference)
@@ -156,9 +156,9 @@ class People:
             return OperatorDecision(number, Action.WRITE_OFF)
         return OperatorDecision(number, Action.RETRY) if Action.RETRY in allowed else None
 
-    async def _propose(self, desk: Desk, saga: Saga, proposal: Proposal) -> None:
+    async def _propose(self, store: DecisionStore, saga: Saga, proposal: Proposal) -> None:
         terms = saga.terms
-        number = await desk.propose(terms.key_hash, terms.saga_id, proposal)
+        number = await store.propose(terms.key_hash, terms.saga_id, proposal)
         if number is None:
             self.counts["proposals beside one that was open"] += 1
         else:
@@ -166,27 +166,27 @@ class People:
 
     # -- the second person ----------------------------------------------------------------------
 
-    async def _judge(self, desk: Desk, line: DecisionLine) -> None:
+    async def _judge(self, store: DecisionStore, line: DecisionLine) -> None:
         """Approve or decline; sometimes late, sometimes without looking at the saga."""
         dice = Random(f"{self._seed}/second/{line.evidence}")
         alone, slow, doubts, blind = (
             dice.random() < share for share in (OWN_APPROVAL, SLOW, DOUBTED, NOT_LOOKED_AT)
         )
-        if alone and await desk.approve(line, line.actor):
+        if alone and await store.approve(line, line.actor):
             self.wrong.append(f"decision {line.id} was approved by {line.actor}, who made it")
         if slow and datetime.now(UTC) < line.decided_at + SLOW_FOR:
             return
         why = "the evidence does not convince" if doubts else None
         if why is None and not blind:
-            why = await self._objection(desk, line)
+            why = await self._objection(store, line)
         if why is not None:
-            done = await desk.decline(line, SECOND, why)
+            done = await store.decline(line, SECOND, why)
         else:
-            done = await desk.approve(line, SECOND)
+            done = await store.approve(line, SECOND)
         self.counts["settled by somebody else"] += not done
 
-    async def _objection(self, desk: Desk, line: DecisionLine) -> str | None:
-        story = await desk.saga(line.saga_id)
+    async def _objection(self, store: DecisionStore, line: DecisionLine) -> str | None:
+        story = await store.saga(line.saga_id)
         assert story is not None, line
         engine = engine_of(story.saga, self._policies)
         found = foresee(engine, story.saga, line.leg, line.ruling, _ms(datetime.now(UTC)))

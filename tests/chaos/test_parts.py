@@ -15,7 +15,7 @@ from tests.chaos.company_staff import Word, word
 from tests.chaos.load import MUTE, mixed, stories
 from tests.chaos.quiescence import owed
 from tests.chaos.verdict import Verdict, dead_letters, decided
-from tests.sandbox.counterparty import Desk, answer, command
+from tests.sandbox.client import Client, answer, command
 
 
 def test_every_story_is_told_of_both_sides_in_two_programmes() -> None:
@@ -36,15 +36,15 @@ def test_stories_are_told_among_the_rest() -> None:
 
 def test_a_company_owes_until_what_it_put_off_is_done_and_sent(tmp_path: Path) -> None:
     rule = {"match": {"first_n": 1}, "action": "yes_after_no", "ms": 500, "code": "DECLINED"}
-    desk = Desk(tmp_path, "bank", Faults((Rule.model_validate(rule),)))
-    with closing(desk):
+    client = Client(tmp_path, "bank", Faults((Rule.model_validate(rule),)))
+    with closing(client):
         assert not owed(tmp_path / "data")
-        desk.send(command("deduct", "s/deduct"))
+        client.send(command("deduct", "s/deduct"))
         assert owed(tmp_path / "data")
-        desk.now += timedelta(seconds=1)
-        assert len(desk.company.settle(desk.now)) == 1
+        client.now += timedelta(seconds=1)
+        assert len(client.company.settle(client.now)) == 1
         assert owed(tmp_path / "data")  # It may not have been sent yet.
-        desk.company.settle(desk.now)
+        client.company.settle(client.now)
         assert not owed(tmp_path / "data")
 
 
@@ -58,11 +58,11 @@ def test_unreadable_records_are_counted_among_the_dead_letters() -> None:
 
 
 def test_what_a_company_says_it_will_not_do_it_does_not_do(tmp_path: Path) -> None:
-    with closing(Desk(tmp_path, "bank")) as desk:
+    with closing(Client(tmp_path, "bank")) as client:
         books = tmp_path / "data"
         assert word(books, "bank", "s/deduct", bar=False) == Word(0)
         assert word(books, "bank", "t/deduct", bar=True) == Word(0)
-        both = desk.send(command("deduct", "s/deduct"), command("deduct", "t/deduct"))
+        both = client.send(command("deduct", "s/deduct"), command("deduct", "t/deduct"))
         done, barred = map(answer, both)
         assert (done["outcome"], barred["outcome"]) == ("CONFIRMED", "CANCELLED")
         told = word(books, "bank", "s/deduct", bar=True)

@@ -44,10 +44,10 @@ def test_an_operator_decides_as_the_books_say_or_has_it_asked_again(
     leg_id = f"{saga.terms.saga_id}/{PATH}"
     if done:
         with closing(Ledger(tmp_path / "alipayhk.sqlite3", beside=True)) as ledger:
-            sheet = ledger.sheet((leg_id,), ())
-            leg = sheet.touch(leg_id)
+            work = ledger.begin((leg_id,), ())
+            leg = work.touch(leg_id)
             leg.outcome, leg.moved, leg.answer = "CONFIRMED", 2, orjson.dumps({"reference": "A-7"})
-            ledger.commit(sheet)
+            ledger.commit(work)
     made = proposals(saga, tmp_path)
     assert len(made) == 12
     assert {one.action for one in made} == {

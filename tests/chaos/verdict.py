@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from adapters.audit.report import Audit
-from adapters.demo.audit import standing
+from adapters.demo.audit import recorded_as
 from adapters.sandbox.books import Books, LegBook
 from adapters.sandbox.faults import magic_name
 from adapters.sandbox.magic_accounts import MAGIC
@@ -60,7 +60,7 @@ def judge(sagas: Iterator[Saga], books: Books, asked: set[str], ear: Ear) -> Ver
         _saga(verdict, saga, ear.told.get(saga.terms.saga_id))
         for leg in saga.legs:
             if leg.verb != LOSS:
-                company, leg_id = standing(saga, leg)
+                company, leg_id = recorded_as(saga, leg)
                 believed.add((company, leg_id))
                 found = books.companies.get(company)
                 _leg(verdict, leg_id, leg, found.legs.get(leg_id) if found else None)

@@ -10,7 +10,7 @@ from typing import Any
 
 from adapters.cli.sandbox import COMPANIES
 from adapters.conform.checks import CELLS
-from adapters.conform.exchange import Came, Sent, read_reply
+from adapters.conform.exchange import ReceivedReply, SentCommand, read_reply
 from adapters.conform.runner import Report, examine
 from adapters.conform.terms import Terms, read_terms
 from adapters.sandbox.books import CompanyBooks, read_company
@@ -18,7 +18,7 @@ from adapters.sandbox.commands import read_command
 from adapters.sandbox.companies import load_companies
 from adapters.sandbox.company import Company
 from adapters.sandbox.faults import Faults
-from adapters.sandbox.handler import Reply, Turn
+from adapters.sandbox.handler import CommandHandler, Reply
 
 TERMS = COMPANIES.parent / "conform.toml"
 NOW = datetime(2026, 3, 1, 4, 0, tzinfo=UTC)
@@ -46,20 +46,20 @@ class Bench:
     def seconds(self) -> float:
         return self.clock.timestamp()
 
-    def say(self, commands: Sequence[Sent]) -> None:
+    def send(self, commands: Sequence[SentCommand]) -> None:
         for one in commands:
             read = read_command(one.key.encode(), one.value, one.envelope.headers())
             assert read is not None
             self._keep(self.company.handle([read], self.clock))
 
-    def hear(self, wait_s: float) -> list[Came]:
+    def receive(self, wait_s: float) -> list[ReceivedReply]:
         self._keep(self.company.settle(self.clock))
         due, self._replies = self._replies, []
         if not due:
             self.clock += timedelta(seconds=wait_s)
         return [self.read(reply) for reply in due]
 
-    def read(self, reply: Reply) -> Came:
+    def read(self, reply: Reply) -> ReceivedReply:
         headers = [(name, _bytes(content)) for name, content in reply.headers]
         return read_reply(self.topic, reply.key, reply.value, headers)
 
@@ -82,14 +82,14 @@ def examined(
     folder: Path,
     name: str,
     *,
-    turn: type[Turn] = Turn,
+    handler: type[CommandHandler] = CommandHandler,
     faults: Faults | None = None,
     terms: Terms | None = None,
     run: str = "test",
 ) -> tuple[Report, CompanyBooks]:
     """A whole run against one company, and what its books say afterwards."""
     bench = Bench(folder, name, faults)
-    bench.company.turn = turn
+    bench.company.handler_type = handler
     with closing(bench):
         report = examine(bench, terms or terms_of(name), run)
         return report, bench.books()

@@ -17,11 +17,11 @@ from adapters.cli.sandbox import sandbox_commands
 from adapters.sandbox.commands import Command
 from adapters.sandbox.company import Company
 from adapters.sandbox.faults import Fault
-from adapters.sandbox.handler import Turn
+from adapters.sandbox.handler import CommandHandler
 from adapters.sandbox.ledger import Leg
 
 
-class PaysTwice(Turn):
+class PaysTwice(CommandHandler):
     """A command that comes again is carried out again, and answered with what came of that."""
 
     def _do(self, command: Command, leg: Leg, fault: Fault) -> None:
@@ -31,7 +31,7 @@ class PaysTwice(Turn):
             super()._do(command, leg, fault)
 
 
-class PaysTwiceInSecret(Turn):
+class PaysTwiceInSecret(CommandHandler):
     """What comes again is carried out again, but for an undo, and answered as the first time."""
 
     def _do(self, command: Command, leg: Leg, fault: Fault) -> None:
@@ -43,7 +43,7 @@ class PaysTwiceInSecret(Turn):
             super()._do(command, leg, fault)
 
 
-class ForgetsTombstones(Turn):
+class ForgetsTombstones(CommandHandler):
     """A cancel of what never came is accepted, and forgotten when it comes."""
 
     def _do(self, command: Command, leg: Leg, fault: Fault) -> None:
@@ -52,15 +52,15 @@ class ForgetsTombstones(Turn):
         super()._do(command, leg, fault)
 
 
-class AnswersAnew(Turn):
+class AnswersAnew(CommandHandler):
     """An inquiry about what was done gets a new result, with a reference of its own."""
 
-    def _say(self, command: Command, leg: Leg, fault: Fault, mark: str = "") -> None:
+    def _reply(self, command: Command, leg: Leg, fault: Fault, mark: str = "") -> None:
         told = leg.answer
         if command.verb == "inquire" and leg.outcome == "CONFIRMED" and told is not None:
             found = orjson.loads(told)
             leg.answer = orjson.dumps({**found, "reference": f"AGAIN-{leg.inquiries}"})
-        super()._say(command, leg, fault, mark)
+        super()._reply(command, leg, fault, mark)
         leg.answer = told
 
 
@@ -73,10 +73,10 @@ def main() -> None:
     """Play the companies that the first argument names, each as its liar."""
     chosen = dict(one.split("=") for one in sys.argv[1].split(","))
 
-    def turn(participant: str, *of_turn: Any, **more: Any) -> Turn:
+    def handler(participant: str, *of_turn: Any, **more: Any) -> CommandHandler:
         return LIARS[chosen[participant]](participant, *of_turn, **more)
 
-    Company.turn = staticmethod(turn)  # type: ignore[assignment]  # A class of several.
+    Company.handler_type = staticmethod(handler)  # type: ignore[assignment]  # A class of several.
     app = typer.Typer()
     sandbox_commands(app)
     app(["sandbox", "--only", ",".join(chosen), *sys.argv[2:]])

@@ -8,18 +8,18 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters.conform.monitors import WATCHES
+from adapters.conform.monitors import MONITORS
 from adapters.conform.runner import EXIT_BROKEN, EXIT_KEPT, EXIT_UNDECIDED
 from adapters.sandbox.business import Verdict, refused
 from adapters.sandbox.commands import Command
 from adapters.sandbox.faults import Fault, Faults, Rule
-from adapters.sandbox.handler import Turn, _conclude
+from adapters.sandbox.handler import CommandHandler, _decide
 from adapters.sandbox.ledger import Leg
 from tests.conform.bench import all_ids, examined, ids, terms_of
 from tests.conform.liars import AnswersAnew, ForgetsTombstones, PaysTwice, PaysTwiceInSecret
 
 HONEST = ("citi", "harbour", "alipayhk", "pacificair", "unionpay")
-REPLIES = {watch.id for watch in WATCHES}
+REPLIES = {monitor.id for monitor in MONITORS}
 
 
 def rules(*found: dict[str, Any]) -> Faults:
@@ -71,16 +71,16 @@ LIES = (
 
 @pytest.mark.parametrize(("name", "liar", "broken"), LIES)
 def test_a_liar_breaks_the_right_cell_and_keeps_the_others(
-    tmp_path: Path, name: str, liar: type[Turn], broken: set[str]
+    tmp_path: Path, name: str, liar: type[CommandHandler], broken: set[str]
 ) -> None:
-    report, _ = examined(tmp_path, name, turn=liar)
+    report, _ = examined(tmp_path, name, handler=liar)
     assert ids(report, "broken") == broken
     assert ids(report, "undecided") == set()
     assert report.exit_code == EXIT_BROKEN
 
 
 def test_what_a_broken_cell_shows(tmp_path: Path) -> None:
-    report, _ = examined(tmp_path, "citi", turn=ForgetsTombstones)
+    report, _ = examined(tmp_path, "citi", handler=ForgetsTombstones)
     (found,) = [one for one in report.results if one.verdict == "broken"]
     assert (found.why, found.expected) == ("it is CONFIRMED", "CANCELLED")
     assert [entry.way for entry in found.log] == ["sent", "came"] * 2
@@ -92,100 +92,100 @@ def test_what_a_broken_cell_shows(tmp_path: Path) -> None:
 # -- others, so that every cell is seen to turn red ------------------------------------------------
 
 
-class DoesWhatExpired(Turn):
+class DoesWhatExpired(CommandHandler):
     def _do(self, command: Command, leg: Leg, fault: Fault) -> None:
         super()._do(command._replace(expires_at=None), leg, fault)
 
 
-class ForgetsWhenLate(Turn):
+class ForgetsWhenLate(CommandHandler):
     """A repeat past its time is refused as expired, although it was seen before."""
 
     def _do(self, command: Command, leg: Leg, fault: Fault) -> None:
         if command.expires_at is not None and command.expires_at <= self._now:
-            _conclude(leg, refused("EXPIRED", "too late"))
+            _decide(leg, refused("EXPIRED", "too late"))
         else:
             super()._do(command, leg, fault)
 
 
-class RefusesWhatItNeverSaw(Turn):
+class RefusesWhatItNeverSaw(CommandHandler):
     """An inquiry about an unknown leg is answered with a no, which then stands."""
 
-    def _take(self, command: Command, leg: Leg, fault: Fault, mark: str = "") -> None:
+    def _process(self, command: Command, leg: Leg, fault: Fault, mark: str = "") -> None:
         if command.verb == "inquire" and leg.outcome is None:
-            _conclude(leg, refused("PARTNER_DECLINED", "no such thing"))
-        super()._take(command, leg, fault, mark)
+            _decide(leg, refused("PARTNER_DECLINED", "no such thing"))
+        super()._process(command, leg, fault, mark)
 
 
-class ForgetsRefusals(Turn):
+class ForgetsRefusals(CommandHandler):
     """Only what was done is remembered."""
 
-    def _say(self, command: Command, leg: Leg, fault: Fault, mark: str = "") -> None:
-        super()._say(command, leg, fault, mark)
+    def _reply(self, command: Command, leg: Leg, fault: Fault, mark: str = "") -> None:
+        super()._reply(command, leg, fault, mark)
         if leg.outcome == "REJECTED":
             leg.outcome, leg.answer, leg.verb = None, None, ""
 
 
-class CancelsWhatIsDone(Turn):
+class CancelsWhatIsDone(CommandHandler):
     """Any cancel is answered with CANCELLED."""
 
-    def _say(self, command: Command, leg: Leg, fault: Fault, mark: str = "") -> None:
+    def _reply(self, command: Command, leg: Leg, fault: Fault, mark: str = "") -> None:
         told = leg.answer
         if command.verb == "cancel":
             leg.answer = orjson.dumps({"leg_id": leg.leg_id, "outcome": "CANCELLED"})
-        super()._say(command, leg, fault, mark)
+        super()._reply(command, leg, fault, mark)
         leg.answer = told
 
 
-class KnowsNoCancel(Turn):
+class KnowsNoCancel(CommandHandler):
     """A cancel is answered as an inquiry is."""
 
     def _cancel(self, leg: Leg) -> None:
         pass
 
 
-class CancelsOnlyOnce(Turn):
+class CancelsOnlyOnce(CommandHandler):
     def _cancel(self, leg: Leg) -> None:
         super()._cancel(leg)
         if leg.cancels > 1:
-            _conclude(leg, refused("PARTNER_DECLINED", "it is cancelled"))
+            _decide(leg, refused("PARTNER_DECLINED", "it is cancelled"))
 
 
-class UndoesAnything(Turn):
+class UndoesAnything(CommandHandler):
     """An undo is confirmed whatever was done."""
 
     def _carry_out(self, command: Command, leg: Leg) -> None:
         if command.verb in ("return", "reverse"):
             unit = "points" if command.verb == "return" else "quantity"
-            _conclude(leg, Verdict("CONFIRMED", 0, {"reference": "R", unit: command.amount}))
+            _decide(leg, Verdict("CONFIRMED", 0, {"reference": "R", unit: command.amount}))
         else:
             super()._carry_out(command, leg)
 
 
-class MixesLots(Turn):
+class MixesLots(CommandHandler):
     """Points come back into the first lot that there is."""
 
-    def _say(self, command: Command, leg: Leg, fault: Fault, mark: str = "") -> None:
+    def _reply(self, command: Command, leg: Leg, fault: Fault, mark: str = "") -> None:
         if command.verb == "return" and leg.outcome == "CONFIRMED" and leg.answer is not None:
             found = orjson.loads(leg.answer)
             for lot in found["lots"]:
                 lot["expires_on"] = "2099-12-31"
             leg.answer = orjson.dumps(found)
-        super()._say(command, leg, fault, mark)
+        super()._reply(command, leg, fault, mark)
 
 
-class AnswersRepeatsAnew(Turn):
+class AnswersRepeatsAnew(CommandHandler):
     """A repeat is not done again, but gets a reference of its own."""
 
-    def _say(self, command: Command, leg: Leg, fault: Fault, mark: str = "") -> None:
+    def _reply(self, command: Command, leg: Leg, fault: Fault, mark: str = "") -> None:
         told = leg.answer
         if leg.deliveries > 1 and leg.outcome == "CONFIRMED" and told is not None:
             found = orjson.loads(told)
             leg.answer = orjson.dumps({**found, "reference": f"REPEAT-{leg.deliveries}"})
-        super()._say(command, leg, fault, mark)
+        super()._reply(command, leg, fault, mark)
         leg.answer = told
 
 
-OTHERS: tuple[type[Turn], ...] = (
+OTHERS: tuple[type[CommandHandler], ...] = (
     PaysTwice,
     ForgetsTombstones,
     AnswersAnew,
@@ -205,14 +205,14 @@ OTHERS: tuple[type[Turn], ...] = (
 @pytest.mark.parametrize("name", ("citi", "alipayhk"))
 def test_every_cell_is_broken_by_somebody(tmp_path: Path, name: str) -> None:
     bad_code = {"action": "refuse", "code": "NO_IDEA", "match": {"account": "unknown-*"}}
-    runs: list[tuple[type[Turn], Faults]] = [
-        (Turn, rules({"action": "wrong_amount"})),
-        (Turn, rules(bad_code)),
+    runs: list[tuple[type[CommandHandler], Faults]] = [
+        (CommandHandler, rules({"action": "wrong_amount"})),
+        (CommandHandler, rules(bad_code)),
         *((liar, Faults()) for liar in OTHERS),
     ]
     broken: set[str] = set()
     for number, (liar, faults) in enumerate(runs):
-        report, _ = examined(tmp_path / str(number), name, turn=liar, faults=faults)
+        report, _ = examined(tmp_path / str(number), name, handler=liar, faults=faults)
         broken |= ids(report, "broken")
     assert not all_ids(terms_of(name)) - broken
 
@@ -254,9 +254,9 @@ def test_faults_are_seen_where_they_should_be(
     ),
 )
 def test_others_are_caught_where_they_should_be(
-    tmp_path: Path, liar: type[Turn], broken: str
+    tmp_path: Path, liar: type[CommandHandler], broken: str
 ) -> None:
-    report, _ = examined(tmp_path, "citi", turn=liar)
+    report, _ = examined(tmp_path, "citi", handler=liar)
     assert broken in ids(report, "broken")
 
 

@@ -10,9 +10,17 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters.conform.exchange import Ask, Came, CommandBuilder, Finding, Sent, Steps, read_reply
-from adapters.conform.monitors import WATCHES, Heard
-from adapters.conform.setup import Act, Patience, play
+from adapters.conform.exchange import (
+    Ask,
+    CommandBuilder,
+    Finding,
+    ReceivedReply,
+    SentCommand,
+    Steps,
+    read_reply,
+)
+from adapters.conform.monitors import MONITORS, RunRecords
+from adapters.conform.scheduler import ScriptRun, Timeouts, run_scripts
 from adapters.conform.terms import TermsError, read_terms
 from schemas.envelope import Envelope, read
 from schemas.events import EVENTS
@@ -22,11 +30,11 @@ from tests.conform.bench import NOW, TERMS, terms_of
 TOPIC = "uprp.citi.replies"
 
 
-def pen(name: str = "citi", **given: Any) -> CommandBuilder:
+def builder(name: str = "citi", **given: Any) -> CommandBuilder:
     return CommandBuilder(terms_of(name, **given), "run", "cell", NOW)
 
 
-def reply(sent: Sent, outcome: str = "CONFIRMED", **more: Any) -> Came:
+def reply(sent: SentCommand, outcome: str = "CONFIRMED", **more: Any) -> ReceivedReply:
     """A good reply to a command; `source`, `cause`, `topic`, `key` and `id` may be made bad."""
     topic, key = more.pop("topic", TOPIC), more.pop("key", sent.key)
     source = more.pop("source", "/participants/citi")
@@ -87,7 +95,7 @@ def test_a_bad_file_is_explained(tmp_path: Path, text: str, told: str) -> None:
 
 @pytest.mark.parametrize("name", ("citi", "alipayhk"))
 def test_commands_are_records_of_the_contract(name: str) -> None:
-    ours = pen(name)
+    ours = builder(name)
     do = ours.do()
     undo = ours.undo(do, "R", amount=1)
     written = [do, ours.again(do), undo, ours.inquire(do), ours.cancel(do), ours.inquire(do)]
@@ -105,7 +113,7 @@ def test_commands_are_records_of_the_contract(name: str) -> None:
 
 
 def test_a_bad_reply_names_what_is_wrong_and_finds_its_leg() -> None:
-    sent = pen().do()
+    sent = builder().do()
     bad = read_reply(TOPIC, b"k", b'{"leg_id": "x/deduct", "outcome": 7}', [])
     assert bad.data is None
     assert bad.fault.startswith("ce_specversion")
@@ -121,10 +129,10 @@ def test_a_bad_reply_names_what_is_wrong_and_finds_its_leg() -> None:
 
 
 class Script:
-    """A line that answers with what the test says, one portion for each hearing."""
+    """A transport that brings the replies that the test names, one portion for each `receive`."""
 
-    def __init__(self, *portions: Sequence[Came]) -> None:
-        self.said: list[Sent] = []
+    def __init__(self, *portions: Sequence[ReceivedReply]) -> None:
+        self.said: list[SentCommand] = []
         self._portions = list(portions)
         self._seconds = 0.0
 
@@ -134,10 +142,10 @@ class Script:
     def seconds(self) -> float:
         return self._seconds
 
-    def say(self, commands: Sequence[Sent]) -> None:
+    def send(self, commands: Sequence[SentCommand]) -> None:
         self.said.extend(commands)
 
-    def hear(self, wait_s: float) -> list[Came]:
+    def receive(self, wait_s: float) -> list[ReceivedReply]:
         if self._portions:
             return list(self._portions.pop(0))
         self._seconds += wait_s
@@ -145,21 +153,21 @@ class Script:
 
 
 def asked(
-    ours: CommandBuilder, *portions: Sequence[Came], commands: Sequence[Sent]
-) -> list[Came | None]:
+    ours: CommandBuilder, *portions: Sequence[ReceivedReply], commands: Sequence[SentCommand]
+) -> list[ReceivedReply | None]:
     """The answers that a script gets to one question."""
-    got: list[Came | None] = []
+    got: list[ReceivedReply | None] = []
 
     def steps() -> Steps:
         got.extend((yield Ask(tuple(commands))))
         return Finding("kept")
 
-    play([Act("act", ours, steps())], Script(*portions), Patience(1, 2, 0.5))
+    run_scripts([ScriptRun("act", ours, steps())], Script(*portions), Timeouts(1, 2, 0.5))
     return got
 
 
 def test_an_answer_goes_to_the_command_that_it_names() -> None:
-    ours = pen()
+    ours = builder()
     do = ours.do()
     inquiry = ours.inquire(do)
     second, first = reply(inquiry, "NOT_RECEIVED"), reply(do)
@@ -167,7 +175,7 @@ def test_an_answer_goes_to_the_command_that_it_names() -> None:
 
 
 def test_answers_without_a_cause_are_taken_in_their_order() -> None:
-    ours = pen()
+    ours = builder()
     do = ours.do()
     repeat = ours.again(do)
     one, two = (reply(do, cause=None, id=name) for name in ("1", "2"))
@@ -175,7 +183,7 @@ def test_answers_without_a_cause_are_taken_in_their_order() -> None:
 
 
 def test_a_second_answer_to_one_command_is_no_answer_to_another() -> None:
-    ours = pen()
+    ours = builder()
     do = ours.do()
     repeat = ours.again(do)
     one, two = (reply(do, id=name) for name in ("1", "2"))
@@ -183,35 +191,37 @@ def test_a_second_answer_to_one_command_is_no_answer_to_another() -> None:
 
 
 def test_what_is_about_others_is_not_heard() -> None:
-    ours = pen()
+    ours = builder()
     other = CommandBuilder(terms_of("citi"), "other", "cell", NOW).do()
     assert asked(ours, [reply(other)], commands=[ours.do()]) == [None]
 
 
 def test_a_pending_is_asked_about_until_it_is_settled_or_patience_ends() -> None:
-    ours = pen()
+    ours = builder()
     do = ours.do()
     pending, settled = reply(do, "PENDING"), reply(do, cause=None)
     assert asked(ours, [pending], [], [settled], commands=[do]) == [settled]
     assert asked(ours, [pending], commands=[do]) == [pending]
 
 
-# -- watches ---------------------------------------------------------------------------------------
+# -- monitors --------------------------------------------------------------------------------------
 
 
-def judged(came: Sequence[Came], *sent: Sent, blamed: frozenset[str] = frozenset()) -> set[str]:
-    """The ids of the watches that are broken."""
-    heard = Heard(terms_of("citi"), {one.envelope.id: one for one in sent}, came, blamed)
-    return {one.id for one in WATCHES if one.judge(heard)[0].verdict == "broken"}
+def judged(
+    replies: Sequence[ReceivedReply], *sent: SentCommand, blamed: frozenset[str] = frozenset()
+) -> set[str]:
+    """The ids of the monitors that are broken."""
+    records = RunRecords(terms_of("citi"), {one.envelope.id: one for one in sent}, replies, blamed)
+    return {one.id for one in MONITORS if one.judge(records)[0].verdict == "broken"}
 
 
-def test_good_replies_break_no_watch() -> None:
-    do = pen().do()
+def test_good_replies_break_no_monitor() -> None:
+    do = builder().do()
     assert judged([reply(do), reply(do), reply(do, id="r2")], do) == set()
 
 
 @pytest.mark.parametrize(
-    ("bad", "watch"),
+    ("bad", "monitor"),
     (
         ({"topic": "uprp.alipayhk.replies"}, "reply.topic"),
         ({"source": "/participants/alipayhk"}, "reply.source"),
@@ -221,13 +231,13 @@ def test_good_replies_break_no_watch() -> None:
         ({"colour": "red", "id": "r2"}, "reply.fields"),
     ),
 )
-def test_a_bad_reply_breaks_its_watch(bad: dict[str, Any], watch: str) -> None:
-    do = pen().do()
-    assert watch in judged([reply(do), reply(do, **bad)], do)
+def test_a_bad_reply_breaks_its_monitor(bad: dict[str, Any], monitor: str) -> None:
+    do = builder().do()
+    assert monitor in judged([reply(do), reply(do, **bad)], do)
 
 
 def test_a_second_differing_verdict_is_seen_unless_a_cell_told_of_it() -> None:
-    do = pen().do()
+    do = builder().do()
     two = [reply(do), reply(do, "CANCELLED", id="r2")]
     assert judged(two, do) == {"reply.consistent"}
     assert judged(two, do, blamed=frozenset({do.leg_id})) == set()
@@ -236,10 +246,10 @@ def test_a_second_differing_verdict_is_seen_unless_a_cell_told_of_it() -> None:
 
 
 def test_without_any_reply_nothing_is_judged() -> None:
-    heard = Heard(terms_of("citi"), {}, ())
-    assert {one.judge(heard)[0].verdict for one in WATCHES} == {"undecided"}
+    records = RunRecords(terms_of("citi"), {}, ())
+    assert {one.judge(records)[0].verdict for one in MONITORS} == {"undecided"}
 
 
 def test_a_sent_record_shows_its_type_and_its_value() -> None:
-    do = replace(pen().do(), topic="t")
+    do = replace(builder().do(), topic="t")
     assert str(do).startswith('uprp.points.deduct.v1 {"leg_id":')

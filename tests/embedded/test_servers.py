@@ -153,7 +153,7 @@ def test_a_paused_server_answers_nobody_until_it_is_resumed(kafka: EmbeddedKafka
 
 
 def test_a_server_outlives_the_thread_that_started_it(postgres: EmbeddedPostgres) -> None:
-    """Linux ties a leashed child to a thread, so the wrong one must not have made it."""
+    """Linux ties a child to the thread that made it, which must not be a short-lived one."""
     postgres.stop()
     starter = threading.Thread(target=postgres.start)
     starter.start()

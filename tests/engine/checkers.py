@@ -12,7 +12,7 @@ import orjson
 from orchestrator.engine.policy import Rung, Until
 from orchestrator.sagas.redemption.terms import Partial
 from schemas import events
-from schemas.ids import partition_key
+from schemas.ids import partition_key, split_leg_id
 from tests.engine import orders, shapes, test_hard_cases, test_hard_cases_prededucted
 from tests.engine.cases import LINES, NOW
 from tests.engine.hostile import Hostile
@@ -89,7 +89,7 @@ def talk(script: Mapping[str, str], times: int) -> list[str]:
         seen = len(platform.outgoing)
         for record in fresh:
             leg_id = orjson.loads(record.value or b"")["leg_id"]
-            path = leg_id[37:]
+            _, path = split_leg_id(leg_id)
             answer = {"leg_id": leg_id, **ANSWERS[script.get(path, "done")]}
             owner = record.topic.split(".")[1]
             for _ in range(times):

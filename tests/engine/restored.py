@@ -16,7 +16,7 @@ from orchestrator.ports import Partition, Record
 from orchestrator.recovery.published import PublishedLog
 from orchestrator.sagas.redemption.books import limit_key_of
 from schemas.frozen import replaced
-from schemas.ids import SagaId, partition_key, saga_id
+from schemas.ids import SagaId, partition_key, saga_id, split_leg_id
 from tests.engine.memory import LIMIT, Platform, TooMuch
 from tests.engine.world import World
 
@@ -114,8 +114,9 @@ class LosingWorld(World):
     losses: int = 0
 
     def _key(self, leg_id: str) -> str:
+        saga, _ = split_leg_id(leg_id)
         for origin, data in self.asked:
-            if saga_id(origin, data["account"], data["request_id"]) == leg_id[:36]:
+            if saga_id(origin, data["account"], data["request_id"]) == saga:
                 return partition_key(origin, data["account"])
         return super()._key(leg_id)
 

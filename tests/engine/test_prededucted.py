@@ -10,7 +10,7 @@ import pytest
 from orchestrator.batch.effects import BatchResult
 from schemas import events
 from schemas.commands import ReturnPoints
-from schemas.ids import saga_id
+from schemas.ids import saga_id, split_leg_id
 from tests.engine.memory import Platform
 
 SAGA: Final = saga_id("harbour", "s-1", "r-1")
@@ -58,7 +58,8 @@ def answered(platform: Platform, path: str, owner: str = "unionpay", **fields: A
 
 def test_the_credits_are_asked_for_at_once_and_a_success_gives_nothing_back() -> None:
     platform, first = asked()
-    paths = [orjson.loads(one.value or b"")["leg_id"][37:] for one in first.outgoing]
+    legs = [orjson.loads(one.value or b"")["leg_id"] for one in first.outgoing]
+    paths = [split_leg_id(leg_id)[1] for leg_id in legs]
     assert paths == ["credit/1", "credit/2"]
     answered(platform, "credit/1", **YES)
     (result,) = told(answered(platform, "credit/2", **YES))

@@ -17,7 +17,7 @@ from orchestrator.engine.machine import IN_FLIGHT, Status
 from orchestrator.ports import Outgoing
 from orchestrator.sagas import KINDS
 from schemas import events
-from schemas.ids import partition_key
+from schemas.ids import partition_key, split_leg_id
 from tests.engine.companies import Company, garbled
 from tests.engine.memory import Platform
 from tests.engine.sums import pieces, price
@@ -177,7 +177,8 @@ class World:
                 self.air.append((name, self._key(answer["leg_id"]), answer))
 
     def _key(self, leg_id: str) -> str:
-        terms = next(s.terms for s in self.platform.sagas() if s.terms.saga_id == leg_id[:36])
+        saga_id, _ = split_leg_id(leg_id)
+        terms = next(s.terms for s in self.platform.sagas() if s.terms.saga_id == saga_id)
         return partition_key(terms.origin, terms.account)
 
     # -- how it ends --------------------------------------------------------------------------

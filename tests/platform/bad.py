@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
+from schemas.ids import split_leg_id
 from tests.platform.partner import ANSWERED, REQUESTED, Headers, envelope
 from tests.wire import Redemption
 
@@ -203,7 +204,7 @@ def _bad_replies(base: str, open_saga: str) -> Iterator[Bad]:
         ("leg that waits", "pacificair", f"{open_saga}/credit/1", "has not been asked for yet"),
     ):
         value = _json(deduct | {"leg_id": about})
-        saga = about[:36]
+        saga, _ = split_leg_id(about)
         yield Bad(
             name, "leg_id", says, value, who, "replies", disposition="refused", saga=saga, key=KEY
         )

@@ -10,7 +10,7 @@ import pytest
 
 from adapters.embedded.kafka import EmbeddedKafka
 from adapters.embedded.postgres import EmbeddedPostgres
-from adapters.postgres.decisions import open_desk
+from adapters.postgres.decisions import open_decision_store
 from orchestrator.engine.results import phase
 from tests.harness import Platform
 from tests.platform.parked import (
@@ -194,10 +194,10 @@ def test_what_became_known_meanwhile_is_not_contradicted(platform: Platform) -> 
 
 
 async def approve_blindly(platform: Platform, number: int) -> None:
-    async with open_desk(platform.dsn) as desk:
-        row = await desk.decision(number)
+    async with open_decision_store(platform.dsn) as decisions:
+        row = await decisions.decision(number)
         assert row is not None
-        assert await desk.approve(row, "bob")
+        assert await decisions.approve(row, "bob")
 
 
 def test_one_decision_at_a_time_and_who_disagrees_declines_it(platform: Platform) -> None:

@@ -7,33 +7,33 @@ from pathlib import Path
 import pytest
 
 from adapters.sandbox.faults import Faults
-from tests.sandbox.counterparty import Desk
+from tests.sandbox.client import Client
 
-OpenDesk = Callable[..., Desk]
+OpenClient = Callable[..., Client]
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[OpenDesk]:
+def client(tmp_path: Path) -> Iterator[OpenClient]:
     with ExitStack() as opened:
 
-        def open_desk(name: str, faults: Faults | None = None) -> Desk:
-            one = Desk(tmp_path, name, faults)
+        def open_client(name: str, faults: Faults | None = None) -> Client:
+            one = Client(tmp_path, name, faults)
             opened.callback(one.close)
             return one
 
-        yield open_desk
+        yield open_client
 
 
 @pytest.fixture
-def bank(desk: OpenDesk) -> Desk:
-    return desk("bank")
+def bank(client: OpenClient) -> Client:
+    return client("bank")
 
 
 @pytest.fixture
-def wallet(desk: OpenDesk) -> Desk:
-    return desk("wallet")
+def wallet(client: OpenClient) -> Client:
+    return client("wallet")
 
 
 @pytest.fixture
-def airline(desk: OpenDesk) -> Desk:
-    return desk("airline")
+def airline(client: OpenClient) -> Client:
+    return client("airline")

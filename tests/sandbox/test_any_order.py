@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.sandbox.commands import Command
-from tests.sandbox.counterparty import Desk, answer, command
+from tests.sandbox.client import Client, answer, command
 
 VERDICTS = {"CONFIRMED", "REJECTED", "CANCELLED"}
 DEDUCTIONS = ("s/d1", "s/d2")
@@ -38,14 +38,14 @@ bank_talk = st.lists(st.one_of(deducts, returns, _asked_about(*DEDUCTIONS)), max
 wallet_talk = st.lists(st.one_of(credits_, reverses, _asked_about(*CREDITS)), max_size=30)
 
 
-def _talk(desk: Desk, commands: list[Command], batch: int) -> None:
+def _talk(client: Client, commands: list[Command], batch: int) -> None:
     verdicts: dict[str, dict[str, object]] = {}
     for start in range(0, len(commands), batch):
-        for reply in desk.send(*commands[start : start + batch]):
+        for reply in client.send(*commands[start : start + batch]):
             told = answer(reply)
             if told["outcome"] in VERDICTS:
                 assert verdicts.setdefault(told["leg_id"], told) == told
-        books = desk.books()
+        books = client.books()
         assert not list(books.problems())
         assert sum(books.sums.values()) == 0
 
@@ -54,12 +54,12 @@ def _talk(desk: Desk, commands: list[Command], batch: int) -> None:
 @given(commands=bank_talk, batch=st.integers(1, 7))
 def test_a_bank_keeps_its_books(commands: list[Command], batch: int) -> None:
     with TemporaryDirectory() as folder:
-        desk = Desk(Path(folder), "bank")
+        client = Client(Path(folder), "bank")
         try:
-            _talk(desk, commands, batch)
-            books = desk.books()
+            _talk(client, commands, batch)
+            books = client.books()
         finally:
-            desk.close()
+            client.close()
     for leg_id in DEDUCTIONS:
         returned = sum(books.legs[one].moved for one in books.legs if one.startswith(f"{leg_id}/"))
         assert returned <= (books.legs[leg_id].moved if leg_id in books.legs else 0)
@@ -70,11 +70,11 @@ def test_a_bank_keeps_its_books(commands: list[Command], batch: int) -> None:
 @given(commands=wallet_talk, batch=st.integers(1, 7))
 def test_a_wallet_keeps_its_books(commands: list[Command], batch: int) -> None:
     with TemporaryDirectory() as folder:
-        desk = Desk(Path(folder), "wallet")
+        client = Client(Path(folder), "wallet")
         try:
-            _talk(desk, commands, batch)
-            books = desk.books()
+            _talk(client, commands, batch)
+            books = client.books()
         finally:
-            desk.close()
+            client.close()
     stock = books.accounts["@stock/scarce"]
     assert stock.initial - stock.now == books.coupons_of("m1") <= 3

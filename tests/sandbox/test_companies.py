@@ -10,7 +10,7 @@ from adapters.cli.sandbox import COMPANIES
 from adapters.sandbox.companies import CompaniesError, load_companies
 from adapters.sandbox.faults import load_rules
 from adapters.sandbox.ledger import LedgerInUseError
-from tests.sandbox.counterparty import Desk
+from tests.sandbox.client import Client
 
 
 def test_the_shipped_files_load() -> None:
@@ -49,9 +49,9 @@ def test_a_company_that_is_not_there_is_named() -> None:
         load_companies(COMPANIES, ["acme"])
 
 
-def test_two_processes_cannot_play_one_company(bank: Desk, tmp_path: Path) -> None:
+def test_two_processes_cannot_play_one_company(bank: Client, tmp_path: Path) -> None:
     with pytest.raises(LedgerInUseError, match="in use"):
-        Desk(tmp_path, "bank")
+        Client(tmp_path, "bank")
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_two_processes_cannot_play_one_company(bank: Desk, tmp_path: Path) -> No
     ),
 )
 def test_the_books_tell_when_somebody_cheats(
-    bank: Desk, tmp_path: Path, cheat: str, said: str
+    bank: Client, tmp_path: Path, cheat: str, said: str
 ) -> None:
     bank.ask("deduct", "s/deduct")
     assert not list(bank.books().problems())

@@ -15,8 +15,8 @@ from adapters.sandbox.faults import (
     load_rules,
     parse_rates,
 )
-from tests.sandbox.conftest import OpenDesk
-from tests.sandbox.counterparty import answer, command
+from tests.sandbox.client import answer, command
+from tests.sandbox.conftest import OpenClient
 
 FIRST = Delivery("wallet", "credit", "m1", "hkd50", "s/credit/1", attempt=1, nth=1)
 
@@ -26,17 +26,17 @@ def _script(action: str, **more: object) -> Faults:
     return Faults((Rule.model_validate({"match": match, "action": action, **more}),))
 
 
-def test_a_scripted_refusal_is_final(desk: OpenDesk) -> None:
+def test_a_scripted_refusal_is_final(client: OpenClient) -> None:
     refusal = _script("refuse", code="PARTNER_DECLINED", match={"account": "m*", "verb": "credit"})
-    wallet = desk("wallet", refusal)
+    wallet = client("wallet", refusal)
     told = wallet.ask("credit", "s/credit/1")
     assert (told["outcome"], told["reason"]["code"]) == ("REJECTED", "PARTNER_DECLINED")
     assert wallet.ask("inquire", "s/credit/1") == told
     assert wallet.ask("credit", "s/credit/2", account="other")["outcome"] == "CONFIRMED"
 
 
-def test_silence_means_that_the_command_never_arrived(desk: OpenDesk) -> None:
-    bank = desk("bank", _script("silence", match={"verb": "deduct", "first_n": 1}))
+def test_silence_means_that_the_command_never_arrived(client: OpenClient) -> None:
+    bank = client("bank", _script("silence", match={"verb": "deduct", "first_n": 1}))
     assert bank.send(command("deduct", "s/deduct")) == []
     assert bank.ask("inquire", "s/deduct")["outcome"] == "NOT_RECEIVED"
     bank.restart()
@@ -44,15 +44,15 @@ def test_silence_means_that_the_command_never_arrived(desk: OpenDesk) -> None:
     assert bank.books().legs["s/deduct"].deliveries == 2
 
 
-def test_applied_without_an_answer_is_learnt_by_asking(desk: OpenDesk) -> None:
-    bank = desk("bank", _script("apply_silent", match={"verb": "deduct"}))
+def test_applied_without_an_answer_is_learnt_by_asking(client: OpenClient) -> None:
+    bank = client("bank", _script("apply_silent", match={"verb": "deduct"}))
     assert bank.send(command("deduct", "s/deduct")) == []
     assert bank.ask("inquire", "s/deduct")["outcome"] == "CONFIRMED"
     assert bank.books().legs["s/deduct"].applied == 1
 
 
-def test_a_delayed_answer_is_true_at_once(desk: OpenDesk) -> None:
-    bank = desk("bank", _script("delay", ms=700, match={"verb": "deduct"}))
+def test_a_delayed_answer_is_true_at_once(client: OpenClient) -> None:
+    bank = client("bank", _script("delay", ms=700, match={"verb": "deduct"}))
     assert bank.send(command("deduct", "s/deduct")) == []
     told = bank.ask("inquire", "s/deduct")
     bank.now += timedelta(milliseconds=699)
@@ -62,16 +62,18 @@ def test_a_delayed_answer_is_true_at_once(desk: OpenDesk) -> None:
     assert answer(reply) == told
 
 
-def test_repeated_answers_are_the_same_under_different_ids(desk: OpenDesk) -> None:
-    bank = desk("bank", _script("repeat", times=5))
+def test_repeated_answers_are_the_same_under_different_ids(client: OpenClient) -> None:
+    bank = client("bank", _script("repeat", times=5))
     replies = bank.send(command("deduct", "s/deduct"))
     assert len({reply.value for reply in replies}) == 1
     assert len({dict(reply.headers)["ce_id"] for reply in replies}) == 5
     assert bank.books().legs["s/deduct"].applied == 1
 
 
-def test_a_pending_leg_is_settled_later_also_by_a_new_process(desk: OpenDesk) -> None:
-    bank = desk("bank", _script("pending", ms=1_000, match={"verb": "deduct"}))
+def test_a_pending_leg_is_settled_later_also_by_a_new_process(
+    client: OpenClient,
+) -> None:
+    bank = client("bank", _script("pending", ms=1_000, match={"verb": "deduct"}))
     assert bank.ask("deduct", "s/deduct") == {"leg_id": "s/deduct", "outcome": "PENDING"}
     assert bank.ask("deduct", "s/deduct")["outcome"] == "PENDING"
     assert bank.books().accounts["m1"].now == 600
@@ -84,8 +86,8 @@ def test_a_pending_leg_is_settled_later_also_by_a_new_process(desk: OpenDesk) ->
     assert bank.company.settle(bank.now + timedelta(days=1)) == []
 
 
-def test_a_pending_leg_can_be_cancelled(desk: OpenDesk) -> None:
-    bank = desk("bank", _script("pending", ms=1_000, match={"verb": "deduct"}))
+def test_a_pending_leg_can_be_cancelled(client: OpenClient) -> None:
+    bank = client("bank", _script("pending", ms=1_000, match={"verb": "deduct"}))
     bank.ask("deduct", "s/deduct")
     assert bank.ask("cancel", "s/deduct")["outcome"] == "CANCELLED"
     assert bank.company.settle(bank.now + timedelta(days=1)) == []

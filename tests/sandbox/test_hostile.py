@@ -8,12 +8,12 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters.sandbox.fault_kinds import ALL, EFFECTS, KINDS, Kind
+from adapters.sandbox.fault_kinds import ALL_VERBS, EFFECT_VERBS, KINDS, Kind
 from adapters.sandbox.faults import MAGIC_PREFIX, Delivery, Faults, Rule, magic_name
 from adapters.sandbox.handler import Reply
-from adapters.sandbox.magic_accounts import MAGIC, STORIES
-from tests.sandbox.conftest import OpenDesk
-from tests.sandbox.counterparty import Desk, answer, command
+from adapters.sandbox.magic_accounts import DESCRIPTIONS, MAGIC
+from tests.sandbox.client import Client, answer, command
+from tests.sandbox.conftest import OpenClient
 
 CODE = {"code": "PARTNER_DECLINED"}
 PARTNERS = (("bank", "deduct", "s/deduct"), ("wallet", "credit", "s/credit/1"))
@@ -25,28 +25,28 @@ def script(action: Kind, verb: str | None = None, **more: Any) -> Faults:
     return Faults((Rule.model_validate({"match": match, "action": action, **more}),))
 
 
-def later(desk: Desk, ms: int) -> list[dict[str, Any]]:
+def later(client: Client, ms: int) -> list[dict[str, Any]]:
     """What the company says unasked within so many milliseconds, as a new process would."""
-    desk.restart()
-    desk.now += timedelta(milliseconds=ms)
-    return [answer(reply) for reply in desk.company.settle(desk.now)]
+    client.restart()
+    client.now += timedelta(milliseconds=ms)
+    return [answer(reply) for reply in client.company.settle(client.now)]
 
 
-def settled(desk: Desk, ms: int) -> list[Reply]:
+def settled(client: Client, ms: int) -> list[Reply]:
     """What this process of the company says unasked within so many milliseconds."""
-    desk.now += timedelta(milliseconds=ms)
-    return desk.company.settle(desk.now)
+    client.now += timedelta(milliseconds=ms)
+    return client.company.settle(client.now)
 
 
-def holds(desk: Desk, leg: str, outcome: str | None, applied: int) -> None:
-    found = desk.books().legs[leg]
+def holds(client: Client, leg: str, outcome: str | None, applied: int) -> None:
+    found = client.books().legs[leg]
     assert (found.outcome, found.applied) == (outcome, applied)
-    assert not list(desk.books().problems())
+    assert not list(client.books().problems())
 
 
 @each_partner
-def test_pending_then_no(desk: OpenDesk, name: str, verb: str, leg: str) -> None:
-    one = desk(name, script("pending_refuse", verb, ms=500, **CODE))
+def test_pending_then_no(client: OpenClient, name: str, verb: str, leg: str) -> None:
+    one = client(name, script("pending_refuse", verb, ms=500, **CODE))
     assert one.ask(verb, leg)["outcome"] == "PENDING"
     assert later(one, 499) == []
     (told,) = later(one, 1)
@@ -55,8 +55,10 @@ def test_pending_then_no(desk: OpenDesk, name: str, verb: str, leg: str) -> None
     holds(one, leg, "REJECTED", 0)
 
 
-def test_a_pending_return_is_not_done_by_a_repeat_before_its_time(desk: OpenDesk) -> None:
-    bank = desk("bank", script("pending", "return", ms=500))
+def test_a_pending_return_is_not_done_by_a_repeat_before_its_time(
+    client: OpenClient,
+) -> None:
+    bank = client("bank", script("pending", "return", ms=500))
     bank.ask("deduct", "s/deduct")
     for _ in range(2):
         assert bank.ask("return", "s/return")["outcome"] == "PENDING"
@@ -67,8 +69,8 @@ def test_a_pending_return_is_not_done_by_a_repeat_before_its_time(desk: OpenDesk
 
 
 @each_partner
-def test_not_received_then_done(desk: OpenDesk, name: str, verb: str, leg: str) -> None:
-    one = desk(name, script("apply_late", verb, ms=500))
+def test_not_received_then_done(client: OpenClient, name: str, verb: str, leg: str) -> None:
+    one = client(name, script("apply_late", verb, ms=500))
     assert one.send(command(verb, leg)) == []
     assert one.ask("inquire", leg)["outcome"] == "NOT_RECEIVED"
     holds(one, leg, None, 0)
@@ -79,8 +81,8 @@ def test_not_received_then_done(desk: OpenDesk, name: str, verb: str, leg: str) 
 
 
 @each_partner
-def test_a_cancel_stops_what_is_held_up(desk: OpenDesk, name: str, verb: str, leg: str) -> None:
-    one = desk(name, script("apply_late", verb, ms=500))
+def test_a_cancel_stops_what_is_held_up(client: OpenClient, name: str, verb: str, leg: str) -> None:
+    one = client(name, script("apply_late", verb, ms=500))
     assert one.send(command(verb, leg)) == []
     assert one.ask("cancel", leg)["outcome"] == "CANCELLED"
     assert [told["outcome"] for told in later(one, 500)] == ["CANCELLED"]
@@ -88,8 +90,8 @@ def test_a_cancel_stops_what_is_held_up(desk: OpenDesk, name: str, verb: str, le
 
 
 @pytest.mark.parametrize("together", (True, False))
-def test_a_reply_after_the_cancel(desk: OpenDesk, together: bool) -> None:
-    wallet = desk("wallet", script("reply_after_cancel", "credit"))
+def test_a_reply_after_the_cancel(client: OpenClient, together: bool) -> None:
+    wallet = client("wallet", script("reply_after_cancel", "credit"))
     original, cancel = command("credit", "s/credit/1"), command("cancel", "s/credit/1")
     if together:
         (to_cancel,) = wallet.send(original, cancel)
@@ -107,9 +109,9 @@ def test_a_reply_after_the_cancel(desk: OpenDesk, together: bool) -> None:
 
 @each_partner
 def test_the_liar_accepts_a_cancel_and_does_it_after_all(
-    desk: OpenDesk, name: str, verb: str, leg: str
+    client: OpenClient, name: str, verb: str, leg: str
 ) -> None:
-    one = desk(name, script("done_after_cancel", verb, ms=500))
+    one = client(name, script("done_after_cancel", verb, ms=500))
     assert one.send(command(verb, leg)) == []
     assert later(one, 60_000) == []
     assert one.ask("inquire", leg)["outcome"] == "NOT_RECEIVED"
@@ -122,9 +124,9 @@ def test_the_liar_accepts_a_cancel_and_does_it_after_all(
 
 @each_partner
 def test_what_the_liar_did_after_a_cancel_is_undone_as_anything_else(
-    desk: OpenDesk, name: str, verb: str, leg: str
+    client: OpenClient, name: str, verb: str, leg: str
 ) -> None:
-    one = desk(name, script("done_after_cancel", verb, ms=500))
+    one = client(name, script("done_after_cancel", verb, ms=500))
     assert one.send(command(verb, leg)) == []
     assert one.ask("cancel", leg)["outcome"] == "CANCELLED"
     assert [told["outcome"] for told in later(one, 500)] == ["CONFIRMED"]
@@ -135,8 +137,8 @@ def test_what_the_liar_did_after_a_cancel_is_undone_as_anything_else(
 
 
 @each_partner
-def test_a_late_yes_after_a_no(desk: OpenDesk, name: str, verb: str, leg: str) -> None:
-    one = desk(name, script("yes_after_no", verb, ms=500, **CODE))
+def test_a_late_yes_after_a_no(client: OpenClient, name: str, verb: str, leg: str) -> None:
+    one = client(name, script("yes_after_no", verb, ms=500, **CODE))
     no = one.ask(verb, leg)
     assert (no["outcome"], no["reason"]["code"]) == ("REJECTED", "PARTNER_DECLINED")
     assert one.ask("inquire", leg) == no
@@ -145,9 +147,9 @@ def test_a_late_yes_after_a_no(desk: OpenDesk, name: str, verb: str, leg: str) -
 
 
 @pytest.mark.parametrize("name", ("bank", "wallet", "airline"))
-def test_a_late_no_after_a_yes(desk: OpenDesk, name: str) -> None:
+def test_a_late_no_after_a_yes(client: OpenClient, name: str) -> None:
     verb, leg = ("deduct", "s/deduct") if name == "bank" else ("credit", "s/credit/1")
-    one = desk(name, script("no_after_yes", verb, ms=500, **CODE))
+    one = client(name, script("no_after_yes", verb, ms=500, **CODE))
     before = one.books().accounts.get("m1")
     assert one.ask(verb, leg)["outcome"] == "CONFIRMED"
     holds(one, leg, "CONFIRMED", 1)
@@ -159,8 +161,10 @@ def test_a_late_no_after_a_yes(desk: OpenDesk, name: str) -> None:
 
 
 @each_partner
-def test_what_was_undone_cannot_be_denied(desk: OpenDesk, name: str, verb: str, leg: str) -> None:
-    one = desk(name, script("no_after_yes", verb, ms=500, **CODE))
+def test_what_was_undone_cannot_be_denied(
+    client: OpenClient, name: str, verb: str, leg: str
+) -> None:
+    one = client(name, script("no_after_yes", verb, ms=500, **CODE))
     yes = one.ask(verb, leg)
     undo = {"deduct": "return", "credit": "reverse"}[verb]
     amount = {"points": 20} if verb == "deduct" else {"quantity": 1}
@@ -180,9 +184,9 @@ def test_what_was_undone_cannot_be_denied(desk: OpenDesk, name: str, verb: str, 
     ),
 )
 def test_a_wrong_answer_states_it_and_the_books_do_not(
-    desk: OpenDesk, name: str, verb: str, kind: Kind, told: dict[str, int | None]
+    client: OpenClient, name: str, verb: str, kind: Kind, told: dict[str, int | None]
 ) -> None:
-    one = desk(name, script(kind, verb, first_n=1))
+    one = client(name, script(kind, verb, first_n=1))
     wrong = one.ask(verb, "s/leg")
     assert {field: wrong.get(field) for field in told} == told
     truth = one.ask("inquire", "s/leg")
@@ -191,22 +195,22 @@ def test_a_wrong_answer_states_it_and_the_books_do_not(
     holds(one, "s/leg", "CONFIRMED", 1)
 
 
-def test_coupons_of_another_face_and_of_another_currency(desk: OpenDesk) -> None:
+def test_coupons_of_another_face_and_of_another_currency(client: OpenClient) -> None:
     def faces(kind: Kind, name: str) -> set[tuple[int, str]]:
-        told = desk(name, script(kind, "credit")).ask("credit", f"s/{kind}")
+        told = client(name, script(kind, "credit")).ask("credit", f"s/{kind}")
         return {(one["face"]["amount"], one["face"]["currency"]) for one in told["coupons"]}
 
     assert faces("wrong_item", "wallet") == {(5_111, "HKD")}
     assert faces("wrong_item", "airline") == {(111, "XTS")}
 
 
-def test_a_refusal_is_told_as_it_is(desk: OpenDesk) -> None:
-    bank = desk("bank", script("wrong_amount", "deduct"))
+def test_a_refusal_is_told_as_it_is(client: OpenClient) -> None:
+    bank = client("bank", script("wrong_amount", "deduct"))
     assert bank.ask("deduct", "s/d", account="frozen")["reason"]["code"] == "MEMBER_SUSPENDED"
 
 
-def test_a_return_that_is_refused_stays_refused(desk: OpenDesk) -> None:
-    bank = desk("bank", script("refuse_undo", code="ALREADY_CONSUMED"))
+def test_a_return_that_is_refused_stays_refused(client: OpenClient) -> None:
+    bank = client("bank", script("refuse_undo", code="ALREADY_CONSUMED"))
     assert bank.ask("deduct", "s/deduct")["outcome"] == "CONFIRMED"
     told = bank.ask("return", "s/return")
     assert (told["outcome"], told["reason"]["code"]) == ("REJECTED", "ALREADY_CONSUMED")
@@ -214,8 +218,10 @@ def test_a_return_that_is_refused_stays_refused(desk: OpenDesk) -> None:
     holds(bank, "s/return", "REJECTED", 0)
 
 
-def test_a_company_that_is_down_hears_all_of_it_when_it_is_up_again(desk: OpenDesk) -> None:
-    bank = desk("bank", script("down", "deduct", ms=5_000, first_n=1))
+def test_a_company_that_is_down_hears_all_of_it_when_it_is_up_again(
+    client: OpenClient,
+) -> None:
+    bank = client("bank", script("down", "deduct", ms=5_000, first_n=1))
     assert bank.send(command("deduct", "s/deduct"), command("inquire", "t/deduct")) == []
     bank.now += timedelta(milliseconds=4_999)
     assert bank.send(command("cancel", "u/deduct")) == []
@@ -231,39 +237,39 @@ def test_a_company_that_is_down_hears_all_of_it_when_it_is_up_again(desk: OpenDe
     holds(bank, "s/deduct", "CONFIRMED", 1)
 
 
-def test_what_expired_while_a_company_was_down_is_refused(desk: OpenDesk) -> None:
-    bank = desk("bank", script("down", "deduct", ms=60_000, first_n=1))
+def test_what_expired_while_a_company_was_down_is_refused(client: OpenClient) -> None:
+    bank = client("bank", script("down", "deduct", ms=60_000, first_n=1))
     assert bank.send(command("deduct", "s/deduct")) == []
     (told,) = later(bank, 60_000)
     assert told["reason"]["code"] == "EXPIRED"
     holds(bank, "s/deduct", "REJECTED", 0)
 
 
-def test_down_after_the_pivot_it_is_done_and_told_late(desk: OpenDesk) -> None:
-    wallet = desk("wallet", script("down_after", "credit", ms=5_000, first_n=1))
+def test_down_after_the_pivot_it_is_done_and_told_late(client: OpenClient) -> None:
+    wallet = client("wallet", script("down_after", "credit", ms=5_000, first_n=1))
     assert wallet.send(command("credit", "s/credit/1")) == []
     holds(wallet, "s/credit/1", "CONFIRMED", 1)
     assert wallet.send(command("inquire", "s/credit/1")) == []
     assert [told["outcome"] for told in later(wallet, 5_000)] == ["CONFIRMED", "CONFIRMED"]
 
 
-def test_a_leg_that_is_down_leaves_the_others_in_peace(desk: OpenDesk) -> None:
-    bank = desk("bank", script("down", "deduct", ms=5_000, first_n=1, scope="leg"))
+def test_a_leg_that_is_down_leaves_the_others_in_peace(client: OpenClient) -> None:
+    bank = client("bank", script("down", "deduct", ms=5_000, first_n=1, scope="leg"))
     assert bank.send(command("deduct", "s/deduct"), command("inquire", "s/deduct")) == []
     assert bank.ask("inquire", "other/deduct")["outcome"] == "NOT_RECEIVED"
 
 
-def test_replies_of_what_was_put_off_have_ids_of_their_own(desk: OpenDesk) -> None:
-    bank = desk("bank", script("down", "deduct", ms=100, first_n=1))
+def test_replies_of_what_was_put_off_have_ids_of_their_own(client: OpenClient) -> None:
+    bank = client("bank", script("down", "deduct", ms=100, first_n=1))
     bank.send(*[command(verb, "s/deduct") for verb in ("deduct", "inquire", "deduct", "cancel")])
     bank.now += timedelta(milliseconds=100)
     replies = bank.company.settle(bank.now)
     assert len({dict(reply.headers)["ce_id"] for reply in replies}) == len(replies) == 4
 
 
-def test_pace_makes_every_wait_shorter(desk: OpenDesk) -> None:
+def test_pace_makes_every_wait_shorter(client: OpenClient) -> None:
     rules = script("pending", "deduct", ms=10_000).rules
-    bank = desk("bank", Faults(rules, pace=0.01))
+    bank = client("bank", Faults(rules, pace=0.01))
     bank.ask("deduct", "s/deduct")
     assert [told["outcome"] for told in later(bank, 100)] == ["CONFIRMED"]
 
@@ -272,9 +278,11 @@ def test_pace_makes_every_wait_shorter(desk: OpenDesk) -> None:
 
 
 @pytest.mark.parametrize("kind", ("yes_after_no", "no_after_yes", "pending", "delay"))
-def test_a_reply_that_nobody_asks_for_is_owed_until_it_is_sent(desk: OpenDesk, kind: Kind) -> None:
+def test_a_reply_that_nobody_asks_for_is_owed_until_it_is_sent(
+    client: OpenClient, kind: Kind
+) -> None:
     more = CODE if "code" in KINDS[kind].needs else {}
-    bank = desk("bank", script(kind, "deduct", first_n=1, ms=500, **more))
+    bank = client("bank", script(kind, "deduct", first_n=1, ms=500, **more))
     bank.send(command("deduct", "s/deduct"))
     (reply,) = settled(bank, 500)
     assert settled(bank.restarted(), 0) == [reply]  # Killed before it was sent.
@@ -290,7 +298,7 @@ def test_a_reply_that_nobody_asks_for_is_owed_until_it_is_sent(desk: OpenDesk, k
 def test_every_kind_can_be_drawn_and_meets_only_what_it_is_for(kind: Kind) -> None:
     faults = Faults(seed=7, rates={kind: 1.0})
     met = set()
-    for verb in ALL:
+    for verb in ALL_VERBS:
         fault = faults.decide(Delivery("bank", verb, "m", "", "s/leg", 1, 1))
         if fault is not None:
             met.add(verb)
@@ -301,10 +309,10 @@ def test_every_kind_can_be_drawn_and_meets_only_what_it_is_for(kind: Kind) -> No
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_books_hold_under_every_kind_at_once(desk: OpenDesk, seed: int) -> None:
+def test_books_hold_under_every_kind_at_once(client: OpenClient, seed: int) -> None:
     """All kinds drawn over many legs: whatever is told, the company's own books balance."""
     rates: dict[Kind, float] = {kind: 1 / len(KINDS) for kind in KINDS}
-    one = desk("bank", Faults(seed=seed, rates=rates, pace=0.1))
+    one = client("bank", Faults(seed=seed, rates=rates, pace=0.1))
     for number in range(12):
         leg = f"s{number}/deduct"
         one.send(command("deduct", leg, account="load", points=10))
@@ -326,7 +334,7 @@ def test_names_are_told_apart_and_documented() -> None:
         assert magic_name(f"{name}-1", MAGIC) == magic_name(name, MAGIC) == name
         assert name.startswith(MAGIC_PREFIX)
         assert not [other for other in MAGIC if other.startswith(f"{name}-")]
-    assert list(STORIES) == list(MAGIC)
+    assert list(DESCRIPTIONS) == list(MAGIC)
     assert magic_name("magic-lostandfound", MAGIC) == ""
 
 
@@ -334,14 +342,14 @@ def test_every_kind_of_fault_has_a_magic_account() -> None:
     assert {rule.action for rules in MAGIC.values() for rule in rules} == set(KINDS)
 
 
-def outcomes(desk: Desk, *verbs: str, account: str, leg: str = "s/deduct") -> list[Any]:
+def outcomes(client: Client, *verbs: str, account: str, leg: str = "s/deduct") -> list[Any]:
     """What each command is told, None for nothing, then what is said unasked in the end."""
     told: list[Any] = []
     for verb in verbs:
-        fields = {"account": account} if verb in EFFECTS else {}
-        replies = desk.send(command(verb, leg, **fields))
+        fields = {"account": account} if verb in EFFECT_VERBS else {}
+        replies = client.send(command(verb, leg, **fields))
         told.append(orjson.loads(replies[0].value)["outcome"] if replies else None)
-    return [*told, *(one["outcome"] for one in later(desk, 5_000))]
+    return [*told, *(one["outcome"] for one in later(client, 5_000))]
 
 
 @pytest.mark.parametrize(
@@ -377,9 +385,9 @@ def outcomes(desk: Desk, *verbs: str, account: str, leg: str = "s/deduct") -> li
     ),
 )
 def test_a_magic_account_does_what_it_says(
-    desk: OpenDesk, name: str, verbs: tuple[str, ...], told: list[Any]
+    client: OpenClient, name: str, verbs: tuple[str, ...], told: list[Any]
 ) -> None:
-    bank = desk("bank", Faults(magic=MAGIC, pace=0.1))
+    bank = client("bank", Faults(magic=MAGIC, pace=0.1))
     assert outcomes(bank, *verbs, account=f"magic-{name}-1") == told
     assert not list(bank.books().problems())
 
@@ -393,15 +401,17 @@ def test_a_magic_account_does_what_it_says(
         ("undo-pending", ["PENDING", "PENDING", "CONFIRMED"]),
     ),
 )
-def test_a_magic_account_whose_undo_goes_wrong(desk: OpenDesk, name: str, told: list[Any]) -> None:
-    bank = desk("bank", Faults(magic=MAGIC, pace=0.1))
+def test_a_magic_account_whose_undo_goes_wrong(
+    client: OpenClient, name: str, told: list[Any]
+) -> None:
+    bank = client("bank", Faults(magic=MAGIC, pace=0.1))
     account = f"magic-{name}"
     assert bank.ask("deduct", "s/deduct", account=account)["outcome"] == "CONFIRMED"
     assert outcomes(bank, "return", "return", account=account, leg="s/return") == told
 
 
-def test_other_accounts_meet_no_magic(desk: OpenDesk) -> None:
-    bank = desk("bank", Faults(magic=MAGIC))
+def test_other_accounts_meet_no_magic(client: OpenClient) -> None:
+    bank = client("bank", Faults(magic=MAGIC))
     assert bank.ask("deduct", "s/deduct")["outcome"] == "CONFIRMED"
     assert bank.ask("deduct", "t/deduct", account="magic-nothing")["outcome"] == "CONFIRMED"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from adapters.sandbox import ledger
-from tests.sandbox.conftest import OpenDesk
-from tests.sandbox.counterparty import Desk, answer, command
+from tests.sandbox.client import Client, answer, command
+from tests.sandbox.conftest import OpenClient
 
 LEGS = [f"s{number}/deduct" for number in range(10)]
 OLD = """
@@ -32,22 +32,22 @@ def at_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     return many
 
 
-def _tell(desk: Desk, verb: str = "deduct") -> list[dict[str, object]]:
+def _tell(client: Client, verb: str = "deduct") -> list[dict[str, object]]:
     """Every leg, in batches of four; what is answered."""
     told = []
     for start in range(0, len(LEGS), 4):
         batch = [command(verb, leg) for leg in LEGS[start : start + 4]]
-        told += [answer(reply) for reply in desk.send(*batch)]
+        told += [answer(reply) for reply in client.send(*batch)]
     return told
 
 
-def _filed(desk: Desk) -> set[int]:
-    with closing(sqlite3.connect(desk.folder / "data" / f"{desk.name}.sqlite3")) as connection:
+def _filed(client: Client) -> set[int]:
+    with closing(sqlite3.connect(client.folder / "data" / f"{client.name}.sqlite3")) as connection:
         return {seq for (seq,) in connection.execute("select seq from filed where mark >= 0")}
 
 
-def test_a_leg_is_known_before_and_after_it_is_filed(desk: OpenDesk, at_once: int) -> None:
-    wallet = desk("wallet")
+def test_a_leg_is_known_before_and_after_it_is_filed(client: OpenClient, at_once: int) -> None:
+    wallet = client("wallet")
     told = [answer(r) for leg in LEGS for r in wallet.send(command("credit", leg))]
     for _ in range(2):
         again = [answer(r) for leg in LEGS for r in wallet.send(command("inquire", leg))]
@@ -59,8 +59,8 @@ def test_a_leg_is_known_before_and_after_it_is_filed(desk: OpenDesk, at_once: in
     assert {leg.leg_id: leg.inquiries for leg in books.legs.values()} == dict.fromkeys(LEGS, 2)
 
 
-def test_what_comes_again_is_not_done_again(desk: OpenDesk, at_once: int) -> None:
-    bank = desk("bank")
+def test_what_comes_again_is_not_done_again(client: OpenClient, at_once: int) -> None:
+    bank = client("bank")
     told = _tell(bank)
     for _ in range(3):
         bank.restart()
@@ -70,18 +70,18 @@ def test_what_comes_again_is_not_done_again(desk: OpenDesk, at_once: int) -> Non
 
 
 def test_legs_of_one_mark_are_told_apart(
-    desk: OpenDesk, at_once: int, monkeypatch: pytest.MonkeyPatch
+    client: OpenClient, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ledger, "_mark", len)
-    bank = desk("bank")
+    bank = client("bank")
     told = _tell(bank)
     assert [one["leg_id"] for one in told] == LEGS
     assert bank.ask("inquire", "s0/return")["outcome"] == "NOT_RECEIVED"
     assert _tell(bank, "inquire") == told
 
 
-def test_what_the_app_does_beside_is_known(desk: OpenDesk, at_once: int) -> None:
-    bank = desk("bank")
+def test_what_the_app_does_beside_is_known(client: OpenClient, at_once: int) -> None:
+    bank = client("bank")
     for number in range(4):
         reference = f"own-{number}"
         bank.app("m1", reference, 10)
@@ -93,8 +93,10 @@ def test_what_the_app_does_beside_is_known(desk: OpenDesk, at_once: int) -> None
     assert len(bank.books().legs) == 12
 
 
-def test_books_without_an_index_are_read_on(desk: OpenDesk, tmp_path: Path, at_once: int) -> None:
-    bank = desk("bank")
+def test_books_without_an_index_are_read_on(
+    client: OpenClient, tmp_path: Path, at_once: int
+) -> None:
+    bank = client("bank")
     told = _tell(bank)
     bank.company.close()
     with closing(sqlite3.connect(tmp_path / "data" / "bank.sqlite3")) as connection:

@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from adapters.embedded.kafka import EmbeddedKafka
 from adapters.sandbox.books import read_books
-from tests.sandbox.counterparty import COMPANIES, TYPES, body
+from tests.sandbox.client import COMPANIES, TYPES, body
 from tests.support import wait_until
 
 pytestmark = pytest.mark.servers

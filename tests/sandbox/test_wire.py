@@ -4,7 +4,7 @@ import orjson
 import pytest
 
 from adapters.sandbox.commands import UnreadableError, read_command
-from tests.sandbox.counterparty import TYPES, body
+from tests.sandbox.client import TYPES, body
 
 
 def _read(value: bytes | None, type_: str = "uprp.points.deduct.v1") -> object:

@@ -36,6 +36,13 @@ def test_a_saga_id_is_uuid5_of_the_standard_library() -> None:
         assert saga_id(origin, account, request) == str(uuid5(NAMESPACE, name))
 
 
+def test_a_leg_id_is_the_sagas_id_and_a_path() -> None:
+    saga = ids.saga_id("alipayhk", "w-1", "r-1")
+    assert ids.split_leg_id(f"{saga}/credit/1") == (saga, "credit/1")
+    assert ids.split_leg_id(saga) == (saga, "")
+    assert ids.split_leg_id("") == ("", "")
+
+
 def test_the_name_space_never_changes() -> None:
     assert UUID("6f1c1f0e-2d0b-5c57-9a3e-75707270a001") == NAMESPACE
     assert saga_id("alipayhk", "w-1", "r-2026-0001") == SAGA

@@ -17,6 +17,7 @@ import orjson
 from orchestrator.ports import Record
 from schemas import events
 from schemas.events import Channel, topic_of
+from schemas.ids import split_leg_id
 from schemas.times import text_of
 from schemas.values import moment_of
 from tests.simulation.broker import Broker
@@ -193,7 +194,7 @@ class Company:
         What is asked back, in all, must be what was taken less what the lines cost: whole lines,
         while it is not certain that they were not given.
         """
-        saga = leg_id[:36]
+        saga, _ = split_leg_id(leg_id)
         done = self.facts.get(data["deduction_leg_id"])
         if done is None or done.outcome not in DECIDED:
             self.complain(f"{leg_id}: what it returns was never deducted")

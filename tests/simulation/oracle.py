@@ -17,6 +17,7 @@ from orchestrator.engine.kind import LimitKey
 from orchestrator.engine.undo import LOSS
 from orchestrator.sagas.redemption.journal import SUSPENSE
 from schemas.events import DEAD_LETTER_TOPIC
+from schemas.ids import split_leg_id
 from tests.engine.sums import issued_late
 from tests.simulation.companies import DECIDED, Fact
 from tests.simulation.world import World
@@ -37,7 +38,8 @@ class Rest:
         self.facts = defaultdict(dict)
         for company in self.world.companies.values():
             for leg_id, fact in company.facts.items():
-                self.facts[leg_id[:36]][leg_id[37:]] = fact
+                saga_id, path = split_leg_id(leg_id)
+                self.facts[saga_id][path] = fact
         for (saga_id, _), movement in self.world.database.movements.items():
             moved = movement.transfer
             for account, way in ((moved.debit, 1), (moved.credit, -1)):

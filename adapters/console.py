@@ -1,15 +1,31 @@
-"""What the commands share when they talk: data on stdout, everything else on stderr."""
+"""How commands talk and end: data on stdout, everything else on stderr, and an exit code.
 
+An error says what is wrong, why, and which command to run next.
+"""
+
+import asyncio
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import orjson
+import typer
 from pydantic import BaseModel
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from orchestrator.catalogue.loader import CatalogueError
+from orchestrator.errors import Stop, Unavailable
+
+T = TypeVar("T")
+
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_NOT_FOUND: Final = 3
+EXIT_CONFLICT: Final = 5
+EXIT_REFUSED: Final = 6
 
 _PIPE_COLUMNS: Final = 1_000
 
@@ -77,3 +93,21 @@ def _moving(console: Console, text: str) -> Generator[Say]:
             progress.update(task, description=f"{text} · {detail}")
 
         yield say
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run some work to its end; an error of the platform becomes a message and an exit code.
+
+    That is `Stop` with its own code, `Unavailable` with 1, `CatalogueError` with 2.
+    """
+    try:
+        return asyncio.run(work)
+    except CatalogueError as error:
+        complain(f"the catalogue cannot be run:\n{error}")
+        raise typer.Exit(EXIT_USAGE) from None
+    except Unavailable as error:
+        complain(f"{error}\nnext: uprp status, or uprp up")
+        raise typer.Exit(EXIT_FAILED) from None
+    except Stop as error:
+        complain(str(error))
+        raise typer.Exit(error.exit_code) from None

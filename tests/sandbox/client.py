@@ -1,4 +1,4 @@
-"""A desk in front of one company: commands in as bytes, answers out as objects."""
+"""A client of one company: commands in as bytes, answers out as objects."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -127,7 +127,7 @@ def answer(reply: Reply) -> dict[str, Any]:
     return told
 
 
-class Desk:
+class Client:
     """One company of the file above, on a folder of its own."""
 
     def __init__(self, folder: Path, name: str, faults: Faults | None = None) -> None:
@@ -147,8 +147,8 @@ class Desk:
         self.company.close()
         self.company = self._open()
 
-    def restarted(self) -> "Desk":
-        """This desk, in front of a new process."""
+    def restarted(self) -> "Client":
+        """This client, of a new process."""
         self.restart()
         return self
 

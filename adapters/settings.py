@@ -1,28 +1,16 @@
-"""What the platform's own commands share: settings, and errors that say what to do next."""
+"""The settings with which a command of `uprp` works."""
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import Coroutine
-from typing import Any, Final, TypeVar
+from typing import Any
 
 import typer
 from pydantic import SecretStr, ValidationError
 
-from adapters.cli.console import complain
+from adapters.console import EXIT_USAGE, complain
 from adapters.embedded.environment import FOLDER, DetachedEnvironment
-from orchestrator.catalogue.loader import CatalogueError
-from orchestrator.errors import Stop, Unavailable
 from orchestrator.settings import Settings, unknown_variables
-
-T = TypeVar("T")
-
-EXIT_FAILED: Final = 1
-EXIT_USAGE: Final = 2
-EXIT_NOT_FOUND: Final = 3
-EXIT_CONFLICT: Final = 5
-EXIT_REFUSED: Final = 6
 
 _KAFKA = "UPRP_KAFKA__BOOTSTRAP_SERVERS"
 _POSTGRES = "UPRP_POSTGRES__DSN"
@@ -62,18 +50,3 @@ def _with_embedded(settings: Settings) -> Settings:
         dsn = {"dsn": SecretStr(found.dsn or "")}
         changes["postgres"] = settings.postgres.model_copy(update=dsn)
     return settings.model_copy(update=changes)
-
-
-def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run to the end; what goes wrong on purpose becomes one line and an exit code."""
-    try:
-        return asyncio.run(work)
-    except CatalogueError as error:
-        complain(f"the catalogue cannot be run:\n{error}")
-        raise typer.Exit(EXIT_USAGE) from None
-    except Unavailable as error:
-        complain(f"{error}\nnext: uprp status, or uprp up")
-        raise typer.Exit(EXIT_FAILED) from None
-    except Stop as error:
-        complain(str(error))
-        raise typer.Exit(error.exit_code) from None
