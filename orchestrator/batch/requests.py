@@ -259,7 +259,9 @@ class RequestHandler:
         assert arrival.envelope is not None
         recorder, intake, engine = self._recorder, bound.kind.intake, bound.engine
         origin, trace, at = arrival.route.participant, arrival.envelope.traceparent, published.began
-        terms = intake.draft(request, origin, self._programmes, at, trace)
+        wanted = intake.limit(request, origin, self._programmes, recorder.now, published)
+        used = recorder.used.get(wanted, 0) if wanted is not None else 0
+        terms = intake.draft(request, origin, self._programmes, at, trace, used=used)
         terms = intake.restored(terms, published)
         if published.refused(bound.kind.statuses) and published.result is not None:
             why = published.result["reason"]

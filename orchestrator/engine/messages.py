@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.engine.definition import participant
-from orchestrator.engine.instance import Leg, Saga
+from orchestrator.engine.instance import Leg, Saga, Terms
 from orchestrator.engine.kind import SagaKind
 from orchestrator.engine.outbox import MessageKind, MessageRef
 from schemas import events
@@ -55,18 +55,25 @@ class Messages:
             event_id = command_event_id(leg_id, "cancel", number)
             data = _common(saga, leg_id, number, leg.said_at) | {"reason": Code.TIMEOUT}
             return Message(to, Channel.COMMANDS, event_id, events.CANCEL, data)
-        event_id = command_event_id(leg_id, "do", number)
+        event_id = self._event_id(saga.terms, command_event_id(leg_id, "do", number))
         data = _common(saga, leg_id, number, leg.sent_at)
         data.update(self.kind.wording.command(saga, leg))
         command = self.kind.definition.verb(leg.verb).command
         assert command is not None, leg  # Else it was asked by a result, without an attempt.
         return Message(to, Channel.COMMANDS, event_id, command, data)
 
+    def _event_id(self, terms: Terms, event_id: str) -> str:
+        """The event id, which no other event has.
+
+        What is forgotten may be asked for once more under the same id: that is another event.
+        """
+        return event_id if self.kind.keep_for is None else f"{event_id}.{terms.accepted_at}"
+
     def _result(self, latest: Saga) -> Message:
         saga = latest.as_told
         told, terms = saga.told, saga.terms
         assert told is not None, terms.saga_id
-        event_id = result_event_id(terms.saga_id, told.revision)
+        event_id = self._event_id(terms, result_event_id(terms.saga_id, told.revision))
         words = told.as_published
         data = dict(words) if words is not None else self.kind.wording.result(saga)
         answer = self.kind.definition.answer

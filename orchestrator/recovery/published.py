@@ -27,16 +27,21 @@ def published_topics(participants: Iterable[str]) -> list[str]:
 
 
 class PublishedLog:
-    """Everything that was said, by saga; of kinds that are not kept nothing is looked for."""
+    """Everything that was said, by saga."""
 
     def __init__(self, kinds: Kinds = KINDS) -> None:
-        kept = [kind for kind in kinds.values() if kind.keep_for is None]
-        self._answers = frozenset(kind.definition.answer for kind in kept)
+        self._answers = frozenset(kind.definition.answer for kind in kinds.values())
         self._wording: dict[str, Wording | None] = {events.INQUIRE: None, events.CANCEL: None}
-        for kind in kept:
+        self._forgotten: set[str] = set()  # The events of kinds of which nothing is kept.
+        for kind in kinds.values():
+            said = {kind.definition.answer}
             for verb in kind.definition.verbs():
                 if verb.command is not None:
+                    said.add(verb.command)
                     self._wording[verb.command] = kind.wording
+            if kind.keep_for is not None:
+                self._forgotten |= said
+        self._may_be_gone: set[SagaKey] = set()
         self._legs: dict[SagaKey, dict[str, PublishedLeg]] = {}
         self._results: dict[SagaKey, Mapping[str, Any]] = {}
         self._first: dict[SagaKey, Mapping[str, Any]] = {}
@@ -51,10 +56,12 @@ class PublishedLog:
         if type_ not in self._answers and type_ not in self._wording:
             return
         data = orjson.loads(record.value)
+        key = (key_hash(record.key), data["saga_id"])
+        if type_ in self._forgotten:
+            self._may_be_gone.add(key)
         if type_ in self._answers:
             if not data["revision"]:
                 return  # An answer about what nobody knows.
-            key = (key_hash(record.key), data["saga_id"])
             known = self._results.get(key)
             if known is None or known["revision"] < data["revision"]:
                 self._results[key] = data
@@ -62,7 +69,6 @@ class PublishedLog:
             if first is None or first["revision"] > data["revision"]:
                 self._first[key] = data
         else:
-            key = (key_hash(record.key), data["saga_id"])
             legs = self._legs.setdefault(key, {})
             _, path = split_leg_id(data["leg_id"])
             leg = legs.get(path) or PublishedLeg(path)
@@ -72,9 +78,13 @@ class PublishedLog:
         """The sagas about which something was said."""
         return sorted(self._legs.keys() | self._results.keys())
 
-    def said(self) -> dict[SagaId, PublishedSaga]:
-        """What was said, by saga id."""
-        return {key[1]: self._of(key) for key in self.keys()}
+    def lasting(self) -> list[SagaKey]:
+        """Those of kinds that are kept: a database that is up to date has their rows."""
+        return [key for key in self.keys() if key not in self._may_be_gone]
+
+    def said(self, keys: Iterable[SagaKey] | None = None) -> dict[SagaId, PublishedSaga]:
+        """What was said, by saga id; of those sagas, or of all."""
+        return {key[1]: self._of(key) for key in (self.keys() if keys is None else keys)}
 
     def _of(self, key: SagaKey) -> PublishedSaga:
         legs = self._legs.get(key, {}).values()

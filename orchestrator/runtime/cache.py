@@ -91,6 +91,7 @@ class SagaCache:
                 due.pop(saga_id, None)
         for _, saga_id in decision.changes.forgotten:
             in_flight.pop(saga_id, None)
+            due.pop(saga_id, None)
         for saga_id, change in changed.items():
             entries = in_flight if due.pop(saga_id, None) is None else due
             entries.pop(saga_id, None)
