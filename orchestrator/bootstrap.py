@@ -56,7 +56,10 @@ async def run_coordinator(settings: Settings) -> None:
         partitions=kafka.partitions,
         session_timeout_s=kafka.session_timeout_s,
     )
-    decider, admission = Decider(catalogue, kafka.group), AdmissionController(catalogue.health)
+    decider, admission = (
+        Decider(catalogue, kafka.group),
+        AdmissionController(catalogue.health, catalogue.kinds),
+    )
     process = assembled(dependencies, decider, admission, settings.coordinator)
     health = _health(settings, process.coordinator, metrics)
     async with AsyncExitStack() as stack:

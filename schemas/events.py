@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -92,25 +92,31 @@ Event = (
 )
 """What can change a saga."""
 
-Models = Mapping[tuple[Channel, str], type[Inbound] | type[Outbound]]
+Models = dict[tuple[Channel, str], type[Inbound] | type[Outbound]]
 """The models of events, by channel and type."""
 
-INBOUND: Final[Models] = {
-    (event.channel, event.name): cast("type[Inbound] | type[Outbound]", event.data)
-    for event in EVENTS
-    if event.channel in (Channel.REQUESTS, Channel.REPLIES, Channel.INTERNAL)
-}
-"""What the platform reads."""
+
+def inbound(events: Iterable[EventType]) -> Models:
+    """The models of those events that the platform reads."""
+    return {
+        (event.channel, event.name): cast("type[Inbound] | type[Outbound]", event.data)
+        for event in events
+        if event.channel in (Channel.REQUESTS, Channel.REPLIES, Channel.INTERNAL)
+    }
 
 
-def parse(channel: Channel, event_type: str, data: bytes, inbound: Models = INBOUND) -> Event:
+INBOUND: Final[Models] = inbound(EVENTS)
+"""What the platform reads of the contract."""
+
+
+def parse(channel: Channel, event_type: str, data: bytes, models: Models = INBOUND) -> Event:
     """The event that the data of a record holds, on the channel it came on.
 
     Raises:
         Unreadable: the type is not one of this channel, or the data does not keep the contract;
             the error names the field.
     """
-    model = inbound.get((channel, event_type))
+    model = models.get((channel, event_type))
     if model is None:
         raise Unreadable("ce_type", f"{event_type!r} is not an event of a {channel} topic")
     if b"NaN" in data or b"Infinity" in data:

@@ -25,6 +25,7 @@ from orchestrator.ports import (
     RecordPosition,
     SagaKey,
 )
+from schemas import events
 from schemas.decisions import OperatorDecided
 from schemas.events import Channel
 from schemas.ids import SagaId
@@ -57,6 +58,7 @@ class Decider:
     catalogue: Catalogue
     group: str  # The consumer group, for dead letters.
     kinds: BoundKinds = field(init=False)
+    inbound: events.Models = field(init=False)  # What may be read, by channel and type.
     _handlers: Mapping[type, Handler] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -64,6 +66,8 @@ class Decider:
         kinds = BoundKinds(self.catalogue.kinds, self.catalogue.policies)
         object.__setattr__(self, "kinds", kinds)
         object.__setattr__(self, "_handlers", handlers_of(kinds))
+        more = [event for bound in kinds for event in bound.kind.events]
+        object.__setattr__(self, "inbound", events.INBOUND | events.inbound(more))
 
     def needs(
         self,

@@ -25,6 +25,7 @@ from orchestrator.engine.postings import Transfer
 from orchestrator.engine.programme import Programme
 from orchestrator.engine.published import PublishedSaga
 from orchestrator.engine.statuses import Statuses
+from schemas.events import EventType
 from schemas.frozen import value
 from schemas.ids import SagaId
 from schemas.reasons import Code
@@ -169,6 +170,15 @@ class Asking(Protocol):
         """The saga with further legs, asked all together."""
 
 
+@value
+class Interim:
+    """What an origin must do or know before the end: told once since the moment it is true."""
+
+    status: str
+    code: Code | None
+    since: int  # Milliseconds since 1970.
+
+
 class Plan(Protocol):
     """What follows for a saga of the kind from where its legs stand. Pure."""
 
@@ -187,8 +197,8 @@ class Plan(Protocol):
     def still_holds(self, saga: Saga, status: str) -> bool:
         """Whether what the origin was told before its database was lost is what it would be now."""
 
-    def interim(self, saga: Saga) -> tuple[str, Code | None] | None:
-        """What the origin is to be told meanwhile, once; None: nothing."""
+    def interim(self, saga: Saga) -> Interim | None:
+        """What the origin is to be told meanwhile; None: nothing."""
 
     def write_off(self, saga: Saga, leg: Leg, asking: Asking, now: int) -> Saga | None:
         """The saga with what a believed contradiction left unpaid given up; None: nothing is."""
@@ -210,7 +220,7 @@ class PlainPlan:
         said = saga.told.as_published if saga.told is not None else None
         return said is not None and bool(said["final"]) and said["status"] == status
 
-    def interim(self, saga: Saga) -> tuple[str, Code | None] | None:  # noqa: ARG002
+    def interim(self, saga: Saga) -> Interim | None:  # noqa: ARG002
         """Nothing is told before the end."""
         return None
 
@@ -310,6 +320,7 @@ class SagaKind:
     terms: TermsCodec
     books: Books | None = None  # None: it moves nothing.
     fast_path: Callable[[Policies], FastPath] | None = None
+    events: tuple[EventType, ...] = ()  # Its own, where the contract does not list them.
     keep_for: int | None = None  # Milliseconds after its end until it is forgotten; None: never.
     waits: bool = True  # Held while a participant cannot take it, where that one says so.
 

@@ -93,9 +93,13 @@ class Planner:
         if saga.answered:
             return saga
         found = self.kind.plan.interim(saga)
-        if found is None or (saga.told is not None and saga.told.status == found[0]):
+        if found is None:
             return saga
-        return add_result(saga, self.kind.statuses, *found, now)
+        told = saga.told
+        known = told is not None and (told.status, told.code) == (found.status, found.code)
+        if known and told is not None and told.at >= found.since:
+            return saga
+        return add_result(saga, self.kind.statuses, found.status, found.code, now)
 
     def _with_final_result(self, saga: Saga, now: int) -> Saga:
         """The saga with its one final result, or with the correction of it (`domain.md` I6)."""

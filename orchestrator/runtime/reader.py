@@ -43,6 +43,7 @@ class Reader:
         self._source = context.source
         self._clock = context.clock
         self._routes = context.routes
+        self._inbound = context.decider.inbound
         self._restore = restore
         self._admission = admission
         self._positions = positions
@@ -83,7 +84,8 @@ class Reader:
 
     def _decode(self, record: Record) -> list[InboundEvent]:
         redelivered = self._positions.is_redelivered(record)
-        arrivals = decode(record, self._routes[record.topic], redelivered=redelivered)
+        route = self._routes[record.topic]
+        arrivals = decode(record, route, redelivered=redelivered, inbound=self._inbound)
         recovery = self._restore.recovery
         if recovery is None:
             return arrivals

@@ -152,7 +152,7 @@ class Platform:
     def _decode(self, record: Record) -> list[InboundEvent]:
         route = routes(self.decider.catalogue.participants)[record.topic]
         before = record.offset < self.positions[record.topic, record.partition]
-        return decode(record, route, redelivered=before)
+        return decode(record, route, redelivered=before, inbound=self.decider.inbound)
 
     def decide(self, arrivals: Sequence[InboundEvent]) -> BatchResult:
         """The decisions, on rows as a database would give them."""

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.admission.board import HealthReport
@@ -27,7 +27,7 @@ from orchestrator.ports import (
     RecoveryRange,
     TimelineEntry,
 )
-from orchestrator.sagas import KINDS
+from orchestrator.sagas import KINDS, Kinds
 from schemas.dead_letters import DeadLetter
 from schemas.ids import SagaId
 from tests.simulation.line import Server
@@ -63,13 +63,14 @@ class Row:
     state: str
     revision: int
     due: int | None
+    kinds: Kinds = field(default_factory=lambda: KINDS)
 
     def saga(self) -> Saga:
         """The saga that the row holds."""
         named = self.named.terms
         terms = codec.decode_terms(
             self.terms,
-            KINDS,
+            self.kinds,
             saga_id=named.saga_id,
             key_hash=named.key_hash,
             origin=named.origin,
@@ -79,7 +80,7 @@ class Row:
             programme_version=named.programme_version,
             accepted_at=named.accepted_at,
         )
-        return codec.decode_state(self.state, terms, KINDS, self.revision, self.due)
+        return codec.decode_state(self.state, terms, self.kinds, self.revision, self.due)
 
 
 @dataclass(slots=True)
@@ -110,8 +111,9 @@ def _copied(table: Any) -> Any:
 class Database(Server):
     """The tables, and who holds which lock."""
 
-    def __init__(self) -> None:
+    def __init__(self, kinds: Kinds = KINDS) -> None:
         super().__init__("PostgreSQL")
+        self.kinds = kinds
         self.sagas: dict[SagaId, Row] = {}
         self.timeline: dict[tuple[SagaId, int], TimelineEntry] = {}
         self.movements: dict[tuple[SagaId, int], Movement] = {}

@@ -162,7 +162,10 @@ class Process:
             session_timeout_s=SESSION_S,
         )
         process = assembled(
-            world, around.decider, AdmissionController(around.health), around.settings
+            world,
+            around.decider,
+            AdmissionController(around.health, around.decider.catalogue.kinds),
+            around.settings,
         )
         self.coordinator = process.coordinator
         await process.run()

@@ -31,7 +31,6 @@ from orchestrator.ports import (
     RecoveryRange,
     SagaKey,
 )
-from orchestrator.sagas import KINDS
 from schemas.ids import SagaId
 from tests.engine.memory import why_of
 from tests.simulation.database import Database, LockKey, Row
@@ -214,8 +213,10 @@ class MemoryTransaction:
             state = codec.encode_state(saga)
             row = database.sagas.get(saga_id)
             if row is None:
-                terms = codec.encode_terms(saga.terms, KINDS)
-                database.sagas[saga_id] = Row(saga, terms, state, saga.revision, saga.wake_at)
+                terms = codec.encode_terms(saga.terms, database.kinds)
+                database.sagas[saga_id] = Row(
+                    saga, terms, state, saga.revision, saga.wake_at, database.kinds
+                )
             else:
                 row.state, row.revision, row.due = state, saga.revision, saga.wake_at
         for (_, saga_id), revision in changes.forgotten.items():
