@@ -8,7 +8,7 @@
 IN_ONE_PIECE := import ensurepip, sys, venv; \
 	sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) or "libpython" in open("/proc/self/maps").read())
 PYTHON ?= $(or $(shell for one in python3 /usr/bin/python3 python3.11 python3.12 python3.13; do \
-	"$$one" -c '$(IN_ONE_PIECE)' 2>/dev/null && echo "$$one" && break; done),python3)
+	"$$one" -I -c '$(IN_ONE_PIECE)' 2>/dev/null && echo "$$one" && break; done),python3)
 UV := uv==0.13.9
 BIN := .venv/bin
 READY := .venv/.ready
@@ -19,6 +19,16 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # environment forbids to keep the bytecode beside the sources; here it is kept apart.
 export PYTHONDONTWRITEBYTECODE :=
 export PYTHONPYCACHEPREFIX := $(CURDIR)/build/bytecode
+# The environment decides which mirrors, proxies and certificates are used, but not where packages
+# are installed. These variables redirect the interpreter or uv, and no option overrules them.
+unexport PYTHONHOME PYTHONPATH PYTHONPLATLIBDIR UV_WORKING_DIR UV_WORKING_DIRECTORY
+# Every other setting of a place is overruled by an option on the call itself, because pip and uv
+# read such settings from their configuration files as well.
+INTO := --python $(BIN)/python
+PIP_INTO := --no-user --target= --root=/ --prefix="$(CURDIR)/.venv"
+# No option overrules a target in uv's configuration, so a configuration with one is not read.
+UV_PIP := $(BIN)/uv $$($(BIN)/uv --show-settings pip sync requirements.lock | \
+	awk '/^ *(target|prefix): Some/ {found = 1} END {if (found) print "--config-file=/dev/null"}') pip
 
 help: ## This list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,16 +39,17 @@ $(READY): pyproject.toml requirements.lock
 	@echo "setup: virtual environment ($(PYTHON))"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "setup: $(UV)"
-	@$(BIN)/python -m pip install --quiet $(UV)
+	@$(BIN)/python -m pip $(INTO) install --quiet $(PIP_INTO) $(UV)
 	@echo "setup: pinned packages (requirements.lock)"
-	@VIRTUAL_ENV=.venv $(BIN)/uv pip sync --quiet --require-hashes requirements.lock
+	@$(UV_PIP) sync $(INTO) --quiet --require-hashes requirements.lock
 	@echo "setup: uprp itself"
-	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation -e .
+	@$(UV_PIP) install $(INTO) --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
 lock: $(READY) ## Pin the packages of pyproject.toml again, with hashes, into requirements.lock
-	$(BIN)/uv pip compile --quiet --universal -p 3.11 --generate-hashes --no-emit-index-url \
-		--no-emit-find-links --no-header --extra dev pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile $(INTO) --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --no-header --extra dev pyproject.toml \
+		-o requirements.lock
 
 demo: setup ## Redeem points on real servers and watch (KEEP=1 leaves everything running)
 	@$(BIN)/uprp demo $(if $(KEEP),--keep)

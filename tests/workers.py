@@ -26,6 +26,7 @@ LONG: Final = (
     "platform/test_unavailable.py",
     "conform/test_live.py",
     "embedded/test_servers.py",
+    "setup/test_setup.py",
     "engine/test_walk.py",
     "platform/test_bad_input.py",
     "faults/test_amplification.py",

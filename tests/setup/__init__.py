@@ -1,0 +1,1 @@
+"""`make setup` fills its own environment and no other."""
