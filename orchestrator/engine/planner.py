@@ -15,8 +15,9 @@ from orchestrator.engine.definition import Kind, participant
 from orchestrator.engine.instance import Leg, Saga, Terms
 from orchestrator.engine.kind import SagaKind
 from orchestrator.engine.machine import DECIDED, Status
-from orchestrator.engine.policy import LegPolicy, Policies
+from orchestrator.engine.policy import DEFAULT, LegPolicy, Policies
 from orchestrator.engine.results import add_result, with_review_result
+from orchestrator.engine.undo import LOSS
 from schemas.frozen import replaced
 
 
@@ -47,6 +48,8 @@ class Planner:
     def policy(self, terms: Terms, leg: Leg) -> LegPolicy:
         """The ladder of a leg."""
         definition, verb = self.kind.definition, leg.verb
+        if verb == LOSS:
+            return DEFAULT  # Nobody is asked.
         return self.policies.of(participant(terms, definition, verb), definition.verb(verb))
 
     def ask(self, saga: Saga, legs: Iterable[Leg], now: int) -> Saga:
