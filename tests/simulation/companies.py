@@ -23,6 +23,7 @@ from schemas.values import moment_of
 from tests.simulation.broker import Broker
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.plan import Fault
+from tests.simulation.questions import Balances
 
 Reach = Callable[[str], None]
 DECIDED: Final = frozenset({"CONFIRMED", "REJECTED", "CANCELLED"})
@@ -69,6 +70,7 @@ class Company:
     reach: Reach
     complain: Callable[[str], None]
     price: Callable[[str, int | None], int]  # Of a credit leg's pieces; None: of all.
+    balances: Balances
     facts: dict[str, Fact] = field(default_factory=dict)
     asked: dict[str, str] = field(default_factory=dict)  # Leg ids that were ever commanded.
     peers: dict[str, Company] = field(default_factory=dict)
@@ -83,6 +85,10 @@ class Company:
     def hear(self, record: Record) -> None:
         """A command stands in the topic; when it arrives is another question."""
         type_ = (dict(record.headers)["ce_type"] or b"").decode()
+        if type_ == events.READ_BALANCE:
+            self.reach("command balance")
+            self.balances.command(self.name, record)
+            return
         data = orjson.loads(record.value or b"")
         verb = VERBS[type_]
         self._commands[verb] += 1

@@ -239,6 +239,20 @@ def legs_in_flight_add_up(rest: Rest) -> Iterator[str]:
         yield f"{name}: {counted[name]} legs in flight are counted, there are {expected[name]}"
 
 
+def questions_about_balances_are_over(rest: Rest) -> Iterator[str]:
+    """Each was answered, and nothing is left of it: no row, no movement, no case, no event."""
+    database = rest.world.database
+    yield from rest.world.balances.complaints(set(database.letters))
+    asked = rest.world.balances.sent.keys()
+    for name, left in (
+        ("a row", database.sagas.keys()),
+        ("a movement", {saga_id for saga_id, _ in database.movements}),
+        ("a timeline", {saga_id for saga_id, _ in database.timeline}),
+        ("a case", database.cases.keys()),
+    ):
+        yield from (f"{saga_id}: a balance left {name}" for saga_id in asked & left)
+
+
 def dead_letters_are_on_their_topic(rest: Rest) -> Iterator[str]:
     """Each one is in the index and on the topic."""
     said = {
@@ -266,6 +280,7 @@ CHECKS: tuple[Callable[[Rest], Iterator[str]], ...] = (
     who_waits_for_a_person_has_a_case,
     who_decided_was_heard,
     legs_in_flight_add_up,
+    questions_about_balances_are_over,
     dead_letters_are_on_their_topic,
 )
 

@@ -18,6 +18,7 @@ from tests.simulation.companies import Company, Fact, Reach
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.offers import PREDEDUCTED, price
 from tests.simulation.plan import Ask, Plan, Wish
+from tests.simulation.questions import Balances
 
 TYPES = {"inquire": events.INQUIRED, "withdraw": events.WITHDRAWN}
 _RETRY_MS = 500
@@ -42,6 +43,7 @@ class Origins:
     broker: Broker
     companies: Mapping[str, Company]
     reach: Reach
+    balances: Balances
     sent: list[Sent] = field(default_factory=list)
     results: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # By saga, as they came.
     words: dict[str, bytes] = field(default_factory=dict)  # By event id.
@@ -50,9 +52,11 @@ class Origins:
 
     def begin(self) -> None:
         """Put everything that they will send on the calendar."""
+        origins = {ask.origin for ask in self.plan.asks}
+        for origin in origins | {question.origin for question in self.plan.questions}:
+            self.broker.readers[topic_of(origin, Channel.RESULTS)] = self._hear
         for ask in self.plan.asks:
             self.loop.at(self.loop.wall() + ask.at, self._send, ask)
-            self.broker.readers[topic_of(ask.origin, Channel.RESULTS)] = self._hear
 
     def _send(self, ask: Ask) -> None:
         if self.broker.away:
@@ -100,9 +104,11 @@ class Origins:
             self.refused += 1
             return
         data = orjson.loads(record.value or b"")
-        known = self.results.setdefault(data["saga_id"], [])
         event_id = (headers["ce_id"] or b"").decode()
-        known.append(data)
+        if headers["ce_type"] == events.BALANCE.encode():
+            self.balances.hear(data)
+        else:
+            self.results.setdefault(data["saga_id"], []).append(data)
         if data["revision"]:  # A reading of what nobody knows is made anew each time.
             said = self.words.setdefault(event_id, record.value or b"")
             if said != record.value:

@@ -11,6 +11,7 @@ from random import Random
 from typing import Final, Literal
 
 from tests.simulation.offers import FLAVOURS, HEALTH, PREDEDUCTED
+from tests.simulation.questions import Question, questions
 
 MIDNIGHT: Final = 1_800_028_800_000
 """The end of 15 January 2027 in Hong Kong, in milliseconds since 1970."""
@@ -129,6 +130,7 @@ class Plan:
     wishes: tuple[Wish, ...]
     asks: tuple[Ask, ...]
     faults: tuple[Fault, ...]
+    questions: tuple[Question, ...] = ()  # About balances.
 
     def lines(self) -> Iterator[str]:
         """The schedule, for people."""
@@ -141,6 +143,7 @@ class Plan:
         for ask in sorted(self.asks, key=lambda one: one.at):
             wish = self.wishes[ask.number]
             yield f"{ask.at:>9} ms  {ask.origin} {ask.kind} r-{ask.number} {wish}"
+        yield from (f"{one.at:>9} ms  {one.origin} balance {one}" for one in self.questions)
         yield from (f"   fault: {fault}" for fault in self.faults)
 
 
@@ -174,6 +177,7 @@ def draw(seed: int) -> Plan:
         wishes=tuple(wishes),
         asks=tuple(asks),
         faults=tuple(_faults(random, processes)),
+        questions=questions(seed),
     )
 
 

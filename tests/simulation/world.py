@@ -22,6 +22,7 @@ from tests.simulation.origins import Origins
 from tests.simulation.person import Person
 from tests.simulation.plan import AT_A_COMPANY, AT_A_PHASE, COMPANIES, ON_A_LINE, Fault, Plan
 from tests.simulation.process import Process, ProcessClock, Surroundings
+from tests.simulation.questions import Balances
 
 IDLE_IN_TRANSACTION_S: Final = 10.0
 LEAP_MIN_MS: Final = 20
@@ -42,6 +43,7 @@ class World:
     database: Database = field(default_factory=Database)
     companies: dict[str, Company] = field(default_factory=dict)
     origins: Origins = field(init=False)
+    balances: Balances = field(init=False)
     reached: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
     trace: deque[str] = field(default_factory=lambda: deque(maxlen=TRACE_MAX))
@@ -54,7 +56,11 @@ class World:
         rules = decider(plan.flavour)
         topics = rules.catalogue.inbound_topics()
         self.broker = Broker(self.loop, topics, plan.partitions, Random(f"{plan.seed}/broker"))
-        self.origins = Origins(plan, self.loop, self.broker, self.companies, self.reach)
+        random = Random(f"{plan.seed}/balances")
+        self.balances = Balances(plan.questions, self.loop, self.broker, random)
+        self.origins = Origins(
+            plan, self.loop, self.broker, self.companies, self.reach, self.balances
+        )
         self.processes: dict[str, Process] = {}
         self.past: list[Process] = []
         self.clocks: dict[str, ProcessClock] = {}
@@ -121,6 +127,7 @@ class World:
                 self.problems.append,
                 self._reserved,
                 peers=self.companies,
+                balances=self.balances,
             )
             self.companies[name] = company
             self.broker.readers[topic_of(name, Channel.COMMANDS)] = company.hear
@@ -187,6 +194,7 @@ class World:
     async def _live(self) -> None:
         plan, loop = self.plan, self.loop
         self.origins.begin()
+        self.balances.begin()
         for fault in plan.faults:
             if fault.kind == "kill":
                 self._kills.setdefault(fault.who, deque()).append(fault.at)
