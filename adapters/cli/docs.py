@@ -13,7 +13,7 @@ from typing import Final
 
 from pydantic import BaseModel, SecretStr
 
-from adapters.cli import contract_tables
+from adapters.cli import contract_tables, rooms
 from adapters.conform.checks import CELLS, verb_of
 from adapters.conform.monitors import MONITORS
 from adapters.sandbox.fault_kinds import ALL_VERBS, KINDS
@@ -37,6 +37,16 @@ def flow() -> str:
 def life() -> str:
     """The picture of a leg's life."""
     return f"```mermaid\n{diagram.life()}\n```"
+
+
+def rooms_table() -> str:
+    """The rooms of the orchestrator, and what each is for."""
+    return rooms.table(ROOT / "orchestrator")
+
+
+def imports() -> str:
+    """The picture of the imports between the rooms of the orchestrator."""
+    return f"```mermaid\n{rooms.rooms(ROOT / 'orchestrator')}\n```"
 
 
 def silence() -> str:
@@ -160,6 +170,8 @@ def cells() -> str:
 PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "flow": flow,
     "life": life,
+    "rooms": rooms_table,
+    "imports": imports,
     "silence": silence,
     "ladders": ladders,
     "settings": settings,
@@ -177,7 +189,7 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = {
 }
 DOCUMENTS: Final[Mapping[Path, Sequence[str]]] = {
     Path("README.md"): ("flow",),
-    Path("docs/architecture.md"): ("life",),
+    Path("docs/architecture.md"): ("rooms", "imports", "life"),
     Path("docs/contract.md"): (
         "headers",
         "topics",

@@ -1,1 +1,1 @@
-"""One batch: bytes to events, events to changes, changes to records. Pure."""
+"""One batch of records: bytes to events, events to changes, changes to records. Pure."""

@@ -315,6 +315,26 @@ class StoreLaws:
         assert sum(map(len, found)) == 40
         assert list(await store.due(0, NOW, PartitionShare(4, frozenset()), (), 40)) == []
 
+    async def test_what_is_forgotten_is_gone_and_the_others_stay(self, store: Store) -> None:
+        one, other = saga("r-1"), saga("r-2", "w-2")
+        await save(store, created(one, other))
+        key = (one.terms.key_hash, one.terms.saga_id)
+        await save(store, Changes(forgotten={key: one.revision}))
+        assert await load(store, one) is None
+        assert await load(store, other) == other
+
+    async def test_what_moved_meanwhile_is_not_forgotten(self, store: Store) -> None:
+        one = saga()
+        await save(store, created(one))
+        for revision in (one.revision - 1, one.revision + 1):
+            key = (one.terms.key_hash, one.terms.saga_id)
+            with pytest.raises(Conflict):
+                await save(store, Changes(forgotten={key: revision}))
+        assert await load(store, one) == one
+        gone = (one.terms.key_hash, saga("r-9").terms.saga_id)
+        with pytest.raises(Conflict):
+            await save(store, Changes(forgotten={gone: 1}))
+
     async def test_revisions_alone_are_those_of_the_sagas(self, store: Store) -> None:
         one, other = saga("r-1"), saga("r-2", "w-2")
         await save(store, created(one))

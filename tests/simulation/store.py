@@ -155,6 +155,11 @@ class MemoryTransaction:
         for saga_id in sorted(changes.sagas):
             await database.lock(self, ("saga", saga_id))
             self._compare(saga_id, changes)
+        for (_, saga_id), revision in sorted(changes.forgotten.items()):
+            await database.lock(self, ("saga", saga_id))
+            row = database.sagas.get(saga_id)
+            if row is None or row.revision != revision:
+                raise Conflict("a saga that was to be forgotten is at another revision")
         for key in sorted(changes.limits):
             await database.lock(self, ("limit", *key))
             change = changes.limits[key]
@@ -219,8 +224,7 @@ class MemoryTransaction:
                 )
             else:
                 row.state, row.revision, row.due = state, saga.revision, saga.wake_at
-        for (_, saga_id), revision in changes.forgotten.items():
-            assert database.sagas[saga_id].revision == revision, "another revision"
+        for _, saga_id in changes.forgotten:
             del database.sagas[saga_id]
         for entry in changes.timeline:
             at = (entry.key[1], entry.revision)
