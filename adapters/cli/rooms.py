@@ -1,4 +1,4 @@
-"""A picture of the rooms of a package and of the imports between them, read from the code itself."""
+"""A picture of the rooms of a package and of the imports between them, read from its code."""
 
 from __future__ import annotations
 
