@@ -3,12 +3,44 @@
 To register a kind, add it to the tuple.
 """
 
+from __future__ import annotations
+
+from collections import Counter
 from typing import Final
 
 from orchestrator.engine.codec import Kinds
+from orchestrator.engine.definition import DefinitionError
+from orchestrator.engine.kind import SagaKind
 from orchestrator.sagas.balance.kind import BALANCE
 from orchestrator.sagas.redemption.kind import REDEMPTION
 
-__all__ = ["KINDS", "Kinds"]
+__all__ = ["KINDS", "Kinds", "registered"]
 
-KINDS: Final[Kinds] = {(kind.name, kind.version): kind for kind in (REDEMPTION, BALANCE)}
+
+def registered(*kinds: SagaKind) -> Kinds:
+    """The kinds by name and version.
+
+    Raises:
+        DefinitionError: two kinds cannot be told apart by their names, by what is asked of
+            participants (ladders and leg ids go by the verb), or by the events of origins.
+    """
+    _check_apart("kind", [f"{kind.name} {kind.version}" for kind in kinds])
+    names = {kind.name: kind for kind in kinds}.values()  # Versions of one may share all of it.
+    _check_apart("verb", [verb.name for kind in names for verb in kind.definition.verbs()])
+    _check_apart("answer", [kind.definition.answer for kind in names])
+    asked: list[str] = []
+    for kind in names:
+        intake = kind.intake
+        events = (intake.requested, intake.inquired, intake.withdrawn, *intake.answers)
+        asked += [event.__name__ for event in events if event is not None]
+    _check_apart("event", asked)
+    return {(kind.name, kind.version): kind for kind in kinds}
+
+
+def _check_apart(what: str, names: list[str]) -> None:
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise DefinitionError(f"two kinds of saga have the same {what}: {', '.join(twice)}")
+
+
+KINDS: Final[Kinds] = registered(REDEMPTION, BALANCE)

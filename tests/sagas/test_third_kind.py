@@ -14,7 +14,7 @@ import pytest
 from orchestrator.batch.decide import Decider
 from orchestrator.catalogue.loader import Catalogue, load
 from orchestrator.ports import Record
-from orchestrator.sagas import KINDS
+from orchestrator.sagas import KINDS, registered
 from orchestrator.settings import CoordinatorSettings
 from schemas import events
 from schemas.events import Channel, topic_of
@@ -62,7 +62,7 @@ def catalogue(tmp_path: Path) -> Catalogue:
     (tmp_path / "participants/wallet.toml").write_text(WALLET)
     (tmp_path / "participants/host.toml").write_text(HOST)
     (tmp_path / "programmes/proof.toml").write_text(PROGRAMME)
-    return load(tmp_path, {**KINDS, (PASSCODE.name, PASSCODE.version): PASSCODE})
+    return load(tmp_path, registered(*KINDS.values(), PASSCODE))
 
 
 class World:

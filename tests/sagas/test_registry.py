@@ -1,0 +1,72 @@
+"""Kinds of saga that could not be told apart are refused when they are registered."""
+
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.engine.definition import (
+    Definition,
+    DefinitionError,
+    Step,
+    Verb,
+    compensable,
+    pivot,
+    reading,
+)
+from orchestrator.sagas import KINDS, registered
+from orchestrator.sagas.balance.kind import BALANCE
+from orchestrator.sagas.redemption.kind import REDEMPTION
+from tests.sagas.passcode import PASSCODE, Role
+
+
+def test_a_later_version_stands_beside_the_one_before() -> None:
+    later = replace(REDEMPTION, definition=replace(REDEMPTION.definition, version=2))
+    found = registered(*KINDS.values(), later)
+    assert found["redemption", 1] is REDEMPTION
+    assert found["redemption", 2] is later
+
+
+def test_the_same_kind_twice_is_refused() -> None:
+    with pytest.raises(DefinitionError, match="the same kind: balance 1"):
+        registered(BALANCE, BALANCE)
+
+
+def test_a_verb_of_another_kind_is_refused() -> None:
+    """A leg id ends with its verb, and ladders go by it."""
+    taken = replace(PASSCODE.definition.steps[2], do=Verb(name="deduct", command="test.deduct.v1"))
+    steps = (*PASSCODE.definition.steps[:2], taken)
+    other = replace(PASSCODE, definition=replace(PASSCODE.definition, steps=steps))
+    with pytest.raises(DefinitionError, match="the same verb: deduct"):
+        registered(REDEMPTION, other)
+
+
+def test_an_event_of_another_kind_is_refused() -> None:
+    other = replace(PASSCODE, intake=BALANCE.intake)
+    with pytest.raises(DefinitionError, match="the same event: BalanceInquired"):
+        registered(BALANCE, other)
+
+
+ASK = reading(Verb(name="ask", command="a.v1"), to=Role.HOST)
+GIVE = pivot(Verb(name="give", command="g.v1"), to=Role.HOST)
+TAKE = compensable(
+    Verb(name="take", command="t.v1"), to=Role.HOST, undo=Verb(name="back", command="b.v1")
+)
+SILENT = reading(Verb(name="hush", command=None), to=Role.HOST)
+
+
+@pytest.mark.parametrize(
+    ("steps", "why"),
+    (
+        ((), "has a step"),
+        ((GIVE, replace(GIVE, do=Verb(name="more", command="m.v1"))), "turns at most once"),
+        ((GIVE, TAKE), "nothing but readings can follow the pivot"),
+        ((ASK, ASK), "verbs repeat"),
+        ((replace(ASK, do=Verb(name="loss", command="l.v1")),), "cannot stand in a leg id"),
+        ((replace(ASK, do=Verb(name="ask/1", command="l.v1")),), "cannot stand in a leg id"),
+        ((SILENT,), "hush must be commanded"),
+        ((replace(ASK, to=REDEMPTION.definition.steps[0].to),), "not asked of a role of its"),
+    ),
+)
+def test_what_cannot_run_is_refused_when_it_is_declared(steps: tuple[Step, ...], why: str) -> None:
+    with pytest.raises(DefinitionError, match=why):
+        Definition(name="made-up", version=1, roles=Role, steps=steps, answer="r.v1")
