@@ -157,7 +157,7 @@ def _folded(leg: Leg, policy: LegPolicy, *, ruled: bool) -> Leg:
         "sent_at": NOW if leg.sent_at else 0,
         "first": leg.first,
         "claim": leg.claim,
-        "called": NOW if leg.escalated_at else 0,
+        "escalated_at": NOW if leg.escalated_at else 0,
         "decision": int(ruled),
     }
     if status not in IN_FLIGHT:
