@@ -33,7 +33,7 @@ LOG_TAIL_LINES: Final = 15
 START_TIME_TOLERANCE_S: Final = 5.0
 PR_SET_CHILD_SUBREAPER: Final = 36
 PR_GET_CHILD_SUBREAPER: Final = 37
-LEASH: Final = Path(__file__).with_name("leash.py")
+CHILD_LIFETIME: Final = Path(__file__).with_name("child_lifetime.py")
 _END: Final = object()
 
 # Linux kills a leashed child when the *thread* that made it ends, not the process. One thread that
@@ -121,7 +121,7 @@ def spawn(
         "parent": os.getpid(),
     }
     # -I -S: neither the user's environment nor site packages, so it is up in 20 ms.
-    arguments = [sys.executable, "-I", "-S", str(LEASH), json.dumps(orders), *command]
+    arguments = [sys.executable, "-I", "-S", str(CHILD_LIFETIME), json.dumps(orders), *command]
     log.parent.mkdir(parents=True, exist_ok=True)
     files = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
