@@ -24,7 +24,7 @@ PARTIAL = ENDS - {"REJECTED", "CANCELLED"} | {"PARTIAL_SUCCESS"}
 
 ALL_BACK = str(Partial.ALL_OR_NOTHING)
 LONGEST = {f"yes reverse-charge-loss {ALL_BACK}", f"no charge-loss {ALL_BACK}"}
-"""Where all is taken back, one chain of each sort; what each chain does shows where lines are kept."""
+"""Where all is taken back, one chain of each sort: what each does shows where lines are kept."""
 FOLLOWED = "reverse-charge-loss False"
 """Two thirds of all corrections; their second contradiction is followed at night."""
 
