@@ -55,6 +55,7 @@ demo: setup ## Redeem points on real servers and watch (KEEP=1 leaves everything
 	@$(BIN)/uprp demo $(if $(KEEP),--keep)
 
 test: check ## check, then every test that is not nightly (PYTEST_ARGS="-k kafka -x" adds options)
+	@$(BIN)/python -m tests.quick_java
 	@$(BIN)/python -m pytest -m "not nightly" $(SHARED) $(PYTEST_ARGS)
 
 check: setup ## Style, types, layers, and generated files up to date
@@ -85,6 +86,7 @@ chaos: setup ## Everything at once on real servers (MINUTES=30 RATE=300; SEED=n 
 		$(if $(SEED),--seed $(SEED))
 
 nightly: setup ## The long form of every proof
+	@$(BIN)/python -m tests.quick_java
 	@$(BIN)/python -m pytest -m nightly $(PYTEST_ARGS)
 
 clean: ## Stop the embedded environment; delete its data and all that was generated but .venv

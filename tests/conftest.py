@@ -16,7 +16,10 @@ import pytest
 from adapters.embedded.environment import Environment, ServerKey
 from adapters.embedded.kafka import EmbeddedKafka
 from adapters.embedded.postgres import EmbeddedPostgres
+from tests import quick_java
 from tests.workers import longest_first, turn
+
+quick_java.use()
 
 _database_numbers = itertools.count(1)
 

@@ -13,7 +13,13 @@ from orchestrator.engine.policy import Rung, Until
 from orchestrator.sagas.redemption.terms import Partial
 from schemas import events
 from schemas.ids import partition_key, split_leg_id
-from tests.engine import orders, shapes, test_hard_cases, test_hard_cases_prededucted
+from tests.engine import (
+    orders,
+    shapes,
+    test_hard_cases,
+    test_hard_cases_prededucted,
+    test_overruled,
+)
 from tests.engine.cases import LINES, NOW
 from tests.engine.hostile import Hostile
 from tests.engine.memory import Platform
@@ -144,9 +150,10 @@ def _greedy(worths: tuple[int, ...]) -> Iterator[int]:
 
 def check_hard_cases() -> None:
     """The hard cases, each as it is told."""
-    for name, case in (vars(test_hard_cases) | vars(test_hard_cases_prededucted)).items():
-        if name.startswith("test_"):
-            case()
+    for module in (test_hard_cases, test_hard_cases_prededucted, test_overruled):
+        for name, case in vars(module).items():
+            if name.startswith("test_"):
+                case()
 
 
 def check_orders() -> None:

@@ -45,7 +45,10 @@ FURTHER: Final = {
 
 
 def tried(kind: str, tries: Iterable[Try], deeper: int = 0) -> set[str]:
-    """Carry them out, and say how much was tried; every status and result that was seen."""
+    """Carry them out, and say how much was tried; every status and result that was seen.
+
+    One step less deep (-1) takes two thirds of the time; each night goes deeper than is said.
+    """
     begun, seen = time.process_time(), set[str]()
     count = total = worlds = rests = 0
     for one in tries:
@@ -75,7 +78,7 @@ def test_people_who_err() -> None:
 
 
 def test_companies_that_lie() -> None:
-    seen = tried("lying", orders.lying())
+    seen = tried("lying", orders.lying(), -1)
     wanted = DISPUTED | GIVEN_UP | REMEDIES
     assert wanted <= seen, wanted - seen
 

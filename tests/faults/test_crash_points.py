@@ -29,7 +29,12 @@ NIGHTLY = (pytest.mark.nightly, pytest.mark.timeout(3_600))
 
 
 @pytest.mark.parametrize(
-    ("seed", "each", "at_random"), ((1, 6, 12), pytest.param(2, 40, 100, marks=NIGHTLY))
+    ("seed", "each", "at_random"),
+    (
+        (1, 2, 4),
+        pytest.param(1, 6, 12, marks=NIGHTLY),
+        pytest.param(2, 40, 100, marks=NIGHTLY),
+    ),
 )
 def test_coordinators_killed_at_every_phase_and_at_any_time(
     platform: Platform, seed: int, each: int, at_random: int
@@ -60,7 +65,10 @@ def said_again(platform: Platform) -> int:
     return len(said) - len({one.event_id for one in said})
 
 
-@pytest.mark.parametrize(("seed", "times"), ((3, 4), pytest.param(4, 30, marks=NIGHTLY)))
+@pytest.mark.parametrize(
+    ("seed", "times"),
+    ((3, 2), pytest.param(3, 4, marks=NIGHTLY), pytest.param(4, 30, marks=NIGHTLY)),
+)
 def test_broker_and_database_killed(
     platform: Platform, kafka: EmbeddedKafka, postgres: EmbeddedPostgres, seed: int, times: int
 ) -> None:

@@ -35,10 +35,15 @@ Patch = pytest.MonkeyPatch
 
 @dataclass(frozen=True)
 class Mutant:
-    """One planted bug, and how many seeds may pass before it shows."""
+    """One planted bug, how many seeds may pass before it shows, and the first of them that did.
+
+    That one is tried before all others. A change elsewhere may make another run of it: then the bug
+    is still found, only later, and `print`ed is the seed to write here.
+    """
 
     name: str
     plant: Callable[[Patch], None]
+    seen_at: int
     seeds: int = 300
 
 
@@ -210,21 +215,23 @@ def _a_reading_is_a_no(patch: Patch) -> None:
 
 
 MUTANTS: Final = (
-    Mutant("offsets are committed before the batch is published", _offsets_before_publish),
-    Mutant("offsets are committed before the batch is", _offsets_before_commit),
-    Mutant("records are published before the commit", _publish_before_commit),
-    Mutant("positions are not compared", _any_position_will_do),
-    Mutant("revisions are not compared", _whoever_saves_last_wins, 2_000),
-    Mutant("what is at hand is believed", _what_is_at_hand_is_believed, 2_000),
-    Mutant("a redelivered record counts as new", _redelivery_is_not_noticed),
-    Mutant("a redelivered record says nothing", _redelivery_is_skipped),
-    Mutant("a failed publish is forgotten", _a_failed_publish_is_forgotten),
-    Mutant("a lost timer is never said again", _timers_ring_for_ever),
-    Mutant("a new assignment reads from the end", _reading_starts_at_the_end),
-    Mutant("a restored database is not noticed", _a_restored_database_is_not_noticed),
-    Mutant("a restore is seen by the offsets alone", _nobody_looks_back, 2_000),
-    Mutant("what survived a restore is not brought up", _replies_come_with_the_requests, 1_000),
-    Mutant("what was told before a restore is forgotten", _what_was_told_is_forgotten),
-    Mutant("an exhausted time-out is read as a no", _silence_is_a_no),
-    Mutant("NOT_RECEIVED is read as a no", _a_reading_is_a_no),
+    Mutant("offsets are committed before the batch is published", _offsets_before_publish, 45),
+    Mutant("offsets are committed before the batch is", _offsets_before_commit, 45),
+    Mutant("records are published before the commit", _publish_before_commit, 7),
+    Mutant("positions are not compared", _any_position_will_do, 53),
+    Mutant("revisions are not compared", _whoever_saves_last_wins, 569, 2_000),
+    Mutant("what is at hand is believed", _what_is_at_hand_is_believed, 945, 2_000),
+    Mutant("a redelivered record counts as new", _redelivery_is_not_noticed, 130),
+    Mutant("a redelivered record says nothing", _redelivery_is_skipped, 45),
+    Mutant("a failed publish is forgotten", _a_failed_publish_is_forgotten, 54),
+    Mutant("a lost timer is never said again", _timers_ring_for_ever, 38),
+    Mutant("a new assignment reads from the end", _reading_starts_at_the_end, 1),
+    Mutant("a restored database is not noticed", _a_restored_database_is_not_noticed, 37),
+    Mutant("a restore is seen by the offsets alone", _nobody_looks_back, 39, 2_000),
+    Mutant(
+        "what survived a restore is not brought up", _replies_come_with_the_requests, 381, 1_000
+    ),
+    Mutant("what was told before a restore is forgotten", _what_was_told_is_forgotten, 37),
+    Mutant("an exhausted time-out is read as a no", _silence_is_a_no, 28),
+    Mutant("NOT_RECEIVED is read as a no", _a_reading_is_a_no, 28),
 )
