@@ -137,7 +137,10 @@ def exits() -> str:
 
 def magic() -> str:
     """The magic accounts of the simulated companies."""
-    lines = ["| Account | What happens to a deduct or a credit |", "|---|---|"]
+    lines = [
+        "| Account | What happens to a deduct, a credit or, where it can, a balance |",
+        "|---|---|",
+    ]
     return "\n".join(
         [*lines, *(f"| `{name}` | {description} |" for name, description in DESCRIPTIONS.items())]
     )

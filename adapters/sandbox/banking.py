@@ -39,16 +39,39 @@ class Banking:
             yield member.account, "points", sorted(lots, key=lambda lot: (lot[1], lot[0]))
 
     def carry_out(self, command: Command, work: UnitOfWork, now: datetime) -> Verdict:
-        """Deduct or return."""
+        """Deduct, return, or say what could be deducted."""
         match command.verb:
             case "deduct":
-                if now is not self._now:  # The same for a whole batch.
-                    self._now, self._today = now, now.date().isoformat()
-                return self._deduct(command, work, self._today)
+                return self._deduct(command, work, self._day(now))
             case "return":
                 return self._return(command, work)
+            case "balance":
+                return self._balance(command, work, now)
             case _:
                 return not_offered(command.verb)
+
+    def _day(self, now: datetime) -> str:
+        if now is not self._now:  # The same for a whole batch.
+            self._now, self._today = now, now.date().isoformat()
+        return self._today
+
+    def _balance(self, command: Command, work: UnitOfWork, now: datetime) -> Verdict:
+        """What a deduction could take now. An account that opens on first use stays unopened.
+
+        One refusal for every account that cannot be used: it does not tell whether there is one.
+        """
+        account = work.accounts.get(command.account)
+        lots = account.lots if account is not None else self._first_lots()
+        if self._members.refusal(command.account) is not None or lots is None:
+            return refused("MEMBER_UNKNOWN", "the account cannot be used")
+        today = self._day(now)
+        facts = {
+            "reference": reference_of(self._participant, command.leg_id),
+            "available": sum([lot[2] for lot in lots if lot[1] >= today]),
+            "held": 0,  # A deduction takes its points at once.
+            "as_of": now.isoformat(timespec="milliseconds"),
+        }
+        return Verdict("CONFIRMED", facts=facts)
 
     def _deduct(self, command: Command, work: UnitOfWork, today: str) -> Verdict:
         refusal = self._members.refusal(command.account)
@@ -76,11 +99,15 @@ class Banking:
 
     def _account(self, name: str, work: UnitOfWork) -> Account | None:
         account = work.accounts.get(name)
-        if account is None and self._bank.default_points is not None:
-            expires_on = self._bank.default_expires_on.isoformat()
-            lots = [["default", expires_on, self._bank.default_points]]
+        if account is None and (lots := self._first_lots()) is not None:
             account = work.open_account(name, "points", lots)
         return account
+
+    def _first_lots(self) -> list[list[Any]] | None:
+        """The lots of an account that opens on first use; None where none does."""
+        if self._bank.default_points is None:
+            return None
+        return [["default", self._bank.default_expires_on.isoformat(), self._bank.default_points]]
 
     def _return(self, command: Command, work: UnitOfWork) -> Verdict:
         """Points back into the lots they came from (`domain.md` 0, fact 6).

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import orjson
 
-Verb: TypeAlias = Literal["deduct", "return", "credit", "reverse", "inquire", "cancel"]
+Verb: TypeAlias = Literal["deduct", "return", "credit", "reverse", "balance", "inquire", "cancel"]
 Headers: TypeAlias = Sequence[tuple[str, bytes | str | None]]
 
 VERB_OF_TYPE: Final[Mapping[str, Verb]] = {
@@ -19,6 +19,7 @@ VERB_OF_TYPE: Final[Mapping[str, Verb]] = {
     "uprp.points.return.v1": "return",
     "uprp.value.credit.v1": "credit",
     "uprp.value.reverse.v1": "reverse",
+    "uprp.points.balance.v1": "balance",
     "uprp.leg.inquire.v1": "inquire",
     "uprp.leg.cancel.v1": "cancel",
 }
@@ -130,6 +131,8 @@ def parse_command(
         case "reverse":
             account, amount = _id(data, "account"), _count(data, "quantity")
             original, reference = _id(data, "credit_leg_id"), _id(data, "reference")
+        case "balance":
+            account, expires_at = _id(data, "account"), _time(data, "expires_at")
         case "inquire" | "cancel":
             pass
     return Command(

@@ -28,13 +28,15 @@ Kind: TypeAlias = Literal[
     "refuse_undo",
     "down",
     "down_after",
+    "garbled",
 ]
 Need: TypeAlias = Literal["code", "ms", "times"]
 
 FORWARD_VERBS: Final[tuple[Verb, ...]] = ("deduct", "credit")
 UNDO_VERBS: Final[tuple[Verb, ...]] = ("return", "reverse")
 EFFECT_VERBS: Final[tuple[Verb, ...]] = (*FORWARD_VERBS, *UNDO_VERBS)
-ALL_VERBS: Final[tuple[Verb, ...]] = (*EFFECT_VERBS, "inquire", "cancel")
+ANSWERED_VERBS: Final[tuple[Verb, ...]] = (*EFFECT_VERBS, "balance")
+ALL_VERBS: Final[tuple[Verb, ...]] = (*ANSWERED_VERBS, "inquire", "cancel")
 
 
 class FaultSpec(NamedTuple):
@@ -53,9 +55,9 @@ KINDS: Final[Mapping[Kind, FaultSpec]] = {
     "apply_silent": FaultSpec(ALL_VERBS, (), "It is done; the answer is lost."),
     "repeat": FaultSpec(ALL_VERBS, ("times",), "It is done once and answered `times` times."),
     "delay": FaultSpec(ALL_VERBS, ("ms",), "It is done at once; the answer comes `ms` later."),
-    "refuse": FaultSpec(EFFECT_VERBS, ("code",), "`REJECTED` with `code`, for good."),
+    "refuse": FaultSpec(ANSWERED_VERBS, ("code",), "`REJECTED` with `code`, for good."),
     "pending": FaultSpec(
-        EFFECT_VERBS, ("ms",), "`PENDING`; carried out `ms` later, and said unasked."
+        ANSWERED_VERBS, ("ms",), "`PENDING`; carried out `ms` later, and said unasked."
     ),
     "pending_refuse": FaultSpec(
         EFFECT_VERBS, ("ms", "code"), "`PENDING`; `REJECTED` with `code` `ms` later, said unasked."
@@ -90,10 +92,10 @@ KINDS: Final[Mapping[Kind, FaultSpec]] = {
         EFFECT_VERBS, (), "Done as asked; the answer states one more than that."
     ),
     "wrong_unit": FaultSpec(
-        EFFECT_VERBS,
+        ANSWERED_VERBS,
         (),
         "Done as asked; the answer has `quantity` in place of `points` or the other way round, and"
-        " faces in another currency.",
+        " faces in another currency. A balance has a `quantity` beside its figures.",
     ),
     "wrong_item": FaultSpec(
         ("credit",),
@@ -114,5 +116,8 @@ KINDS: Final[Mapping[Kind, FaultSpec]] = {
         ALL_VERBS,
         ("ms",),
         "It is done, then the company is down for `ms`, before it could answer.",
+    ),
+    "garbled": FaultSpec(
+        ANSWERED_VERBS, (), "Done as asked; half of the answer is missing, nobody can read it."
     ),
 }

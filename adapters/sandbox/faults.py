@@ -23,7 +23,7 @@ from pydantic import (
 
 from adapters.sandbox.commands import Verb
 from adapters.sandbox.companies import explain
-from adapters.sandbox.fault_kinds import FORWARD_VERBS, KINDS, Kind, Need
+from adapters.sandbox.fault_kinds import KINDS, UNDO_VERBS, Kind, Need
 
 SEEDED_KINDS: Final[tuple[Kind, ...]] = tuple(KINDS)
 SEEDED_REPEATS: Final = 3
@@ -175,8 +175,8 @@ class Faults:
         else:
             return None
         # That a return is refused must be asked for by its own name.
-        verbs = FORWARD_VERBS if kind == "refuse" else KINDS[kind].verbs
-        if delivery.verb not in verbs:
+        refused = kind == "refuse" and delivery.verb in UNDO_VERBS
+        if refused or delivery.verb not in KINDS[kind].verbs:
             return None
         needs = KINDS[kind].needs
         wait_ms = 1 + int.from_bytes(digest[8:], "big") % SEEDED_DELAY_MS_MAX

@@ -1,13 +1,15 @@
 """Handles commands as a participant must (`domain.md` 4.6), unless a fault is to be shown.
 
 Each leg is carried out at most once. When it has a verdict, every further command about it gets
-that same answer, whatever the command asks.
+that same answer, whatever the command asks. A balance changes nothing: it is not written down, and
+each time it is answered with what is so then.
 """
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from hashlib import blake2b
 from typing import Final, NamedTuple, TypeAlias
+from zlib import crc32
 
 import orjson
 
@@ -26,7 +28,7 @@ _PENDING: Final = Verdict("PENDING")
 _NO_FAULT: Final = Fault("repeat", times=1)  # Answering once is what happens without a fault.
 _NOT_PROCESSED: Final[Collection[Kind]] = ("silence", "apply_late", "done_after_cancel", "down")
 _NOT_ANSWERED: Final[Collection[Kind]] = ("apply_silent", "reply_after_cancel", "down_after")
-_MISSTATED: Final[Collection[Kind]] = ("wrong_amount", "wrong_unit", "wrong_item")
+_MISSTATED: Final[Collection[Kind]] = ("wrong_amount", "wrong_unit", "wrong_item", "garbled")
 
 
 class Reply(NamedTuple):
@@ -71,7 +73,7 @@ class CommandHandler:
 
     def handle(self, command: Command) -> None:
         """Carry out a command and answer it, unless a fault says otherwise."""
-        leg = self._begin.touch(command.leg_id)
+        leg = self._leg_of(command)
         number = _count(command, leg)
         if self._outages and (until := self._outages.until(command.leg_id, self._now)) is not None:
             self._defer(command, "hear", until)
@@ -87,13 +89,13 @@ class CommandHandler:
 
         A verdict that was given stands, except where the fault is a lie: `insist` and `deny`.
         """
-        leg = self._begin.touch(command.leg_id)
+        leg = self._leg_of(command)
         self._begin.resumed.append((held.seq,))
         mark = f"h{held.seq}"
+        if held.how == "hear" or command.verb == "balance":
+            self._process(command, leg, _NO_FAULT, mark)
+            return
         match held.how:
-            case "hear":
-                self._process(command, leg, _NO_FAULT, mark)
-                return
             case "settle" if leg.outcome == "PENDING":
                 self._carry_out(command, leg)
             case "refuse" if leg.outcome == "PENDING":
@@ -107,10 +109,18 @@ class CommandHandler:
                 return
         self._reply(command, leg, _NO_FAULT, mark)
 
+    def _leg_of(self, command: Command) -> Leg:
+        """The leg that a command is about, to be written; that of a reading is not."""
+        if command.verb == "balance":
+            return Leg(command.leg_id, command.verb, command.account)
+        return self._begin.touch(command.leg_id)
+
     def _process(self, command: Command, leg: Leg, fault: Fault, mark: str = "") -> None:
         match command.verb:
             case "inquire":
                 pass
+            case "balance":
+                self._read(command, leg, fault)
             case "cancel":
                 self._cancel(leg)
             case _:
@@ -167,6 +177,13 @@ class CommandHandler:
         self._begin.released.append((self._now.timestamp(), leg.leg_id))
         if leg.outcome in (None, "PENDING"):
             _decide(leg, _CANCELLED)
+
+    def _read(self, command: Command, leg: Leg, fault: Fault) -> None:
+        """What is so now, even if it was asked before."""
+        if command.expires_at is not None and command.expires_at <= self._now:
+            _decide(leg, refused("EXPIRED", "the command came after its expires_at"))
+        elif not self._give_another_answer(command, leg, fault):
+            self._carry_out(command, leg)
 
     def _do(self, command: Command, leg: Leg, fault: Fault) -> None:
         content = _note(command, leg)
@@ -226,7 +243,10 @@ class CommandHandler:
         body = leg.answer or orjson.dumps({"leg_id": leg.leg_id, "outcome": "NOT_RECEIVED"})
         if fault is not _NO_FAULT and fault.kind in _MISSTATED:
             body = misstated(body, fault.kind)
-        for event_id in _event_ids(leg, fault.times, mark):
+        stamp = mark
+        if command.verb == "balance":  # Its answers are not counted: each content has its own id.
+            stamp += f"-{crc32(body):08x}"
+        for event_id in _event_ids(leg, fault.times, stamp):
             headers = [*self._constant_headers, ("ce_id", event_id)]
             if command.event_id:
                 headers.append(("ce_causationid", command.event_id))
@@ -248,6 +268,9 @@ class CommandHandler:
 def _count(command: Command, leg: Leg) -> int:
     """Count a delivery; returns how many there were of this leg and verb."""
     match command.verb:
+        case "balance":
+            leg.deliveries = command.attempt
+            return command.attempt
         case "inquire":
             leg.inquiries += 1
             return leg.inquiries
@@ -280,7 +303,7 @@ def _text(content: str | bytes) -> str:
 def _event_ids(leg: Leg, times: int, mark: str) -> Sequence[str]:
     """Ids that no other reply has: a repeat is a new event, the harder case for who reads it."""
     stem = leg.leg_id
-    if len(stem) > ID_CHARS_MAX - 16:
+    if len(stem) > ID_CHARS_MAX - 32:
         stem = blake2b(stem.encode(), digest_size=32).hexdigest()
     number = leg.deliveries + leg.inquiries + leg.cancels
     first = f"{stem}!{number}{mark}"

@@ -8,7 +8,7 @@ itself; anything may follow after a hyphen (`magic-lost-2`). `docs/partners/sand
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from adapters.sandbox.fault_kinds import FORWARD_VERBS, UNDO_VERBS, Kind
+from adapters.sandbox.fault_kinds import FORWARD_VERBS, KINDS, UNDO_VERBS, Kind
 from adapters.sandbox.faults import MAGIC_PREFIX, Match, Rule
 
 LATE_MS: Final = 8_000  # Later than the 5 s after which the platform asks (`domain.md` 4.3).
@@ -28,8 +28,13 @@ def _rule(action: Kind, verb: Any = None, first_n: int | None = None, **more: An
 
 
 def _first(action: Kind, first_n: int | None = 1, **more: Any) -> tuple[Rule, ...]:
-    """The fault at the first delivery of a deduct or a credit; asking again learns the truth."""
-    return tuple(_rule(action, verb, first_n, **more) for verb in FORWARD_VERBS)
+    """The fault at the first delivery of a deduct or a credit; asking again learns the truth.
+
+    At that of a balance too, where the fault is for one.
+    """
+    verbs = (*FORWARD_VERBS, "balance")
+    fitting = (verb for verb in verbs if verb in KINDS[action].verbs)
+    return tuple(_rule(action, verb, first_n, **more) for verb in fitting)
 
 
 _NO: Final = "PARTNER_DECLINED"
@@ -55,6 +60,9 @@ _NAMES: Final[Mapping[str, MagicAccount]] = {
     ),
     "wrong-unit": MagicAccount(
         "Done; the first answer has another unit, an inquiry the truth.", _first("wrong_unit")
+    ),
+    "garbled": MagicAccount(
+        "Done; the first answer cannot be read, an inquiry gets the truth.", _first("garbled")
     ),
     "wrong-item": MagicAccount(
         "Issued; the first answer shows another face value, an inquiry the truth (creditors).",
@@ -97,6 +105,10 @@ _NAMES: Final[Mapping[str, MagicAccount]] = {
         _first("down_after", ms=LATE_MS, scope="leg"),
     ),
     "refused": MagicAccount("`REJECTED`.", _first("refuse", None, code=_NO)),
+    "system-error": MagicAccount(
+        "A balance is `REJECTED` with `PARTNER_SYSTEM_ERROR`, which says nothing; all else is done.",
+        (_rule("refuse", "balance", code="PARTNER_SYSTEM_ERROR"),),
+    ),
     "undo-refused": MagicAccount(
         "Done; a return or a reverse of it is refused, which a return may not be.",
         tuple(_rule("refuse_undo", verb, code="ALREADY_CONSUMED") for verb in UNDO_VERBS),

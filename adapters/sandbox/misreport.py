@@ -1,4 +1,4 @@
-"""Answers that state another amount, unit or item than was done (`domain.md` 4.4)."""
+"""Answers that state another amount, unit or item than was done, or nothing (`domain.md` 4.4)."""
 
 from typing import Any, Final
 
@@ -12,7 +12,12 @@ _COUPON: Final = {"coupon_id": "NOT-ASKED-FOR", "usable_from": "2020-01-01T00:00
 
 
 def misstated(answer: bytes, kind: Kind) -> bytes:
-    """The answer with the fault's mistake in it; only a CONFIRMED answer is changed."""
+    """The answer with the fault's mistake in it.
+
+    Only a CONFIRMED answer is misstated; garbled is whatever was to be said.
+    """
+    if kind == "garbled":
+        return answer[: len(answer) // 2]
     told: dict[str, Any] = orjson.loads(answer)
     if told["outcome"] != "CONFIRMED":
         return answer
@@ -31,6 +36,9 @@ def misstated(answer: bytes, kind: Kind) -> bytes:
 
 
 def _change_unit(told: dict[str, Any]) -> None:
+    if "available" in told:
+        told["quantity"] = told["available"]
+        return
     if "points" in told:
         told["quantity"] = told.pop("points")
         return

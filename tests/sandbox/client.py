@@ -21,6 +21,7 @@ TYPES = {
     "return": "uprp.points.return.v1",
     "credit": "uprp.value.credit.v1",
     "reverse": "uprp.value.reverse.v1",
+    "balance": "uprp.points.balance.v1",
     "inquire": "uprp.leg.inquire.v1",
     "cancel": "uprp.leg.cancel.v1",
 }
@@ -107,6 +108,7 @@ def body(verb: str, leg_id: str, **fields: Any) -> dict[str, Any]:
             "quantity": 2,
             "reason": "OPERATOR",
         },
+        "balance": {"account": "m1", "expires_at": expires_at},
         "inquire": {},
         "cancel": {"reason": "TIMEOUT"},
     }

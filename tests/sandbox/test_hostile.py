@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters.sandbox.fault_kinds import ALL_VERBS, EFFECT_VERBS, KINDS, Kind
+from adapters.sandbox.fault_kinds import ALL_VERBS, ANSWERED_VERBS, KINDS, Kind
 from adapters.sandbox.faults import MAGIC_PREFIX, Delivery, Faults, Rule, magic_name
 from adapters.sandbox.handler import Reply
 from adapters.sandbox.magic_accounts import DESCRIPTIONS, MAGIC
@@ -346,7 +346,7 @@ def outcomes(client: Client, *verbs: str, account: str, leg: str = "s/deduct") -
     """What each command is told, None for nothing, then what is said unasked in the end."""
     told: list[Any] = []
     for verb in verbs:
-        fields = {"account": account} if verb in EFFECT_VERBS else {}
+        fields = {"account": account} if verb in ANSWERED_VERBS else {}
         replies = client.send(command(verb, leg, **fields))
         told.append(orjson.loads(replies[0].value)["outcome"] if replies else None)
     return [*told, *(one["outcome"] for one in later(client, 5_000))]

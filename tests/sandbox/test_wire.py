@@ -25,7 +25,7 @@ def test_binary_and_structured_mode_read_alike(verb: str) -> None:
 
 
 def test_an_unknown_type_is_no_command() -> None:
-    assert _read(b"{}", "uprp.points.balance.v1") is None
+    assert _read(b"{}", "uprp.points.forecast.v1") is None
 
 
 @pytest.mark.parametrize(
