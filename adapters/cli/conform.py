@@ -60,8 +60,9 @@ def conform(
     exact_account: Annotated[str, typer.Option(help="Debtor: one with --exact-amount.")] = "",
     exact_item: Annotated[str, typer.Option(help="Creditor: one with --exact-amount.")] = "",
     exact_amount: Annotated[int, typer.Option(help="All that there is of it.")] = 0,
+    balance_account: Annotated[str, typer.Option(help="Debtor: one that only the kit uses.")] = "",
     lacking: Annotated[
-        str, typer.Option(help="What it does not offer: of repeat,inquire,cancel,undo.")
+        str, typer.Option(help="What it does not offer: of repeat,inquire,cancel,undo,balance.")
     ] = "",
     cells: Annotated[str, typer.Option(help="Only these, as `cancel.*,*.repeat`.")] = "*",
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for an answer.")] = 10.0,
@@ -85,6 +86,7 @@ def conform(
         "exact_account": exact_account,
         "exact_item": exact_item,
         "exact_amount": exact_amount,
+        "balance_account": balance_account,
         "lacking": [word.strip() for word in lacking.split(",") if word.strip()],
     }
     try:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from adapters.conform import scripts
+from adapters.conform import questions, scripts
 from adapters.conform.exchange import CommandBuilder, Steps
 from adapters.conform.terms import Lacking, Role, Terms
 
-Subject: TypeAlias = Literal["do", "undo", "inquire", "cancel", "reply"]
+Subject: TypeAlias = Literal["do", "undo", "inquire", "cancel", "balance", "reply"]
 """Whose promise it is; `do` is deduct or credit, `undo` return or reverse, as the role says."""
 
 _DEGRADED: Final[Mapping[Lacking, str]] = {
@@ -18,6 +18,7 @@ _DEGRADED: Final[Mapping[Lacking, str]] = {
     "inquire": "no inquire: what became of a lost answer is learnt from your daily file alone",
     "cancel": "no cancel: a member whose answer was lost waits for the points",
     "undo": "no undo: what cannot be taken back is a loss of whoever bears it",
+    "balance": "no balance: a member is not shown what can be redeemed",
 }
 
 
@@ -257,6 +258,49 @@ CELLS: Final = (
         "`CONFIRMED` with those lots",
         scripts.lots_back,
         needs=("undo",),
+        roles=("debtor",),
+    ),
+    Cell(
+        "balance",
+        "done",
+        "A balance is said: what may be redeemed, what is held, and when that was so (debtors).",
+        "a question for a balance",
+        "`CONFIRMED`, `reference`, `available`, `held`, `as_of`; no amount that was moved",
+        questions.balance_done,
+        needs=("balance",),
+        roles=("debtor",),
+    ),
+    Cell(
+        "balance",
+        "unknown",
+        "No refusal tells whether there is such an account (debtors).",
+        "a question for the balance of an account that you must refuse",
+        "`REJECTED` with `MEMBER_UNKNOWN`, whatever the reason is",
+        questions.balance_unknown,
+        needs=("balance",),
+        wants=("refused_account",),
+        roles=("debtor",),
+    ),
+    Cell(
+        "balance",
+        "repeat",
+        "A question that comes again is answered again, with the same or with newer figures"
+        " (debtors).",
+        "a question for a balance, and twice the same again",
+        "`CONFIRMED` each time",
+        questions.balance_repeat,
+        needs=("balance", "repeat"),
+        roles=("debtor",),
+    ),
+    Cell(
+        "balance",
+        "unmoved",
+        "Asking moves and holds nothing; a deduction shows in the next balance (debtors).",
+        "two questions for a balance, a deduction, and a third question",
+        "the same figures twice, then `available` less the points that were deducted",
+        questions.balance_unmoved,
+        needs=("balance",),
+        wants=("balance_account",),
         roles=("debtor",),
     ),
 )

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from adapters.conform.terms import Terms
 from schemas import events
+from schemas.balance import ReadBalance
 from schemas.commands import (
     CancelLeg,
     Command,
@@ -32,13 +33,14 @@ ORIGIN: Final = "conform"
 
 EXPIRES_S: Final = 600.0
 
-Verb: TypeAlias = Literal["deduct", "credit", "return", "reverse", "inquire", "cancel"]
+Verb: TypeAlias = Literal["deduct", "credit", "return", "reverse", "balance", "inquire", "cancel"]
 
 TYPES: Final[Mapping[Verb, str]] = {
     "deduct": events.DEDUCT,
     "credit": events.CREDIT,
     "return": events.RETURN,
     "reverse": events.REVERSE,
+    "balance": events.READ_BALANCE,
     "inquire": events.INQUIRE,
     "cancel": events.CANCEL,
 }
@@ -47,6 +49,7 @@ MODELS: Final[Mapping[Verb, type[Command]]] = {
     "credit": CreditValue,
     "return": ReturnPoints,
     "reverse": ReverseValue,
+    "balance": ReadBalance,
     "inquire": InquireLeg,
     "cancel": CancelLeg,
 }
@@ -257,6 +260,15 @@ class CommandBuilder:
         step = self.undo_verb if number == 1 else f"{self.undo_verb}{number}"
         leg_id = f"{do.leg_id}/{step}"
         return self._write(self.undo_verb, leg_id, fields, amount=count, of=do.leg_id)
+
+    def balance(self, number: int = 1, *, account: str | None = None) -> SentCommand:
+        """A question for a balance; a later number is another question, not a repeat."""
+        fields = {
+            "account": account or self.terms.account,
+            "expires_at": self.now + timedelta(seconds=EXPIRES_S),
+        }
+        step = "balance" if number == 1 else f"balance{number}"
+        return self._write("balance", f"{self.saga_id}/{step}", fields)
 
     def inquire(self, about: SentCommand) -> SentCommand:
         """An inquiry about a leg."""

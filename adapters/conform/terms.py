@@ -14,7 +14,7 @@ from schemas.base import refuse
 from schemas.values import Id, Money, Quantity, Slug
 
 Role: TypeAlias = Literal["debtor", "creditor"]
-Lacking: TypeAlias = Literal["repeat", "inquire", "cancel", "undo"]
+Lacking: TypeAlias = Literal["repeat", "inquire", "cancel", "undo", "balance"]
 
 RUN: Final = "{run}"
 """Stands in an account's name for the name of the run, where each run is to have a fresh one."""
@@ -51,6 +51,10 @@ class Terms(BaseModel):
     """Creditor: an item for this kit alone, of which exactly `exact_amount` pieces are left."""
 
     exact_amount: Annotated[Quantity, Field(ge=2)] | None = None
+    balance_account: Id | None = None
+    """Debtor: an account for this kit alone with at least `amount` points, whose balance is asked
+    for before and after a deduction."""
+
     lacking: frozenset[Lacking] = frozenset()
     """What the participant does not offer."""
 
@@ -68,7 +72,7 @@ class Terms(BaseModel):
         """The terms with the accounts of one run."""
         named = {
             name: found.replace(RUN, run)
-            for name in ("account", "refused_account", "exact_account")
+            for name in ("account", "refused_account", "exact_account", "balance_account")
             if (found := getattr(self, name)) is not None
         }
         return self.model_copy(update=named)

@@ -127,6 +127,22 @@ def is_a_definite_no(reply: ReceivedReply | None, code: str = "") -> Finding | N
     return None
 
 
+def is_a_balance(reply: ReceivedReply | None) -> Finding | None:
+    """CONFIRMED with a reference and all three figures, and with nothing of another unit."""
+    expected = "CONFIRMED with a reference, available, held and as_of, and no other amount"
+    finding = outcome_is(reply, Outcome.CONFIRMED)
+    if finding is not None:
+        return broken(finding.why, expected)
+    assert reply is not None
+    assert reply.data is not None
+    data = reply.data
+    missing = [name for name in ("available", "held", "as_of") if getattr(data, name) is None]
+    if missing:
+        return broken(f"it does not state {', '.join(missing)}", expected)
+    other = [name for name in ("points", "lots", "quantity", "coupons") if getattr(data, name)]
+    return broken(f"it states {', '.join(other)}: nothing was moved", expected) if other else None
+
+
 def is_the_same(first: ReceivedReply | None, again: ReceivedReply | None) -> Finding | None:
     """The first answer again, in every field of the contract; a refusal may add to its message."""
     assert first is not None

@@ -106,7 +106,7 @@ _NAMES: Final[Mapping[str, MagicAccount]] = {
     ),
     "refused": MagicAccount("`REJECTED`.", _first("refuse", None, code=_NO)),
     "system-error": MagicAccount(
-        "A balance is `REJECTED` with `PARTNER_SYSTEM_ERROR`, which says nothing; all else is done.",
+        "A balance is `REJECTED` with `PARTNER_SYSTEM_ERROR`, which is no no; all else is done.",
         (_rule("refuse", "balance", code="PARTNER_SYSTEM_ERROR"),),
     ),
     "undo-refused": MagicAccount(

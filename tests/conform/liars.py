@@ -64,8 +64,20 @@ class AnswersAnew(CommandHandler):
         leg.answer = told
 
 
+class SaysNoTime(CommandHandler):
+    """A balance is said without the time at which it was so."""
+
+    def _reply(self, command: Command, leg: Leg, fault: Fault, mark: str = "") -> None:
+        if command.verb == "balance" and leg.outcome == "CONFIRMED" and leg.answer is not None:
+            told = orjson.loads(leg.answer)
+            del told["as_of"]
+            leg.answer = orjson.dumps(told)
+        super()._reply(command, leg, fault, mark)
+
+
 LIARS: Final = {
-    liar.__name__: liar for liar in (PaysTwice, PaysTwiceInSecret, ForgetsTombstones, AnswersAnew)
+    liar.__name__: liar
+    for liar in (PaysTwice, PaysTwiceInSecret, ForgetsTombstones, AnswersAnew, SaysNoTime)
 }
 
 

@@ -16,7 +16,13 @@ from adapters.sandbox.faults import Fault, Faults, Rule
 from adapters.sandbox.handler import CommandHandler, _decide
 from adapters.sandbox.ledger import Leg
 from tests.conform.bench import all_ids, examined, ids, terms_of
-from tests.conform.liars import AnswersAnew, ForgetsTombstones, PaysTwice, PaysTwiceInSecret
+from tests.conform.liars import (
+    AnswersAnew,
+    ForgetsTombstones,
+    PaysTwice,
+    PaysTwiceInSecret,
+    SaysNoTime,
+)
 
 HONEST = ("citi", "harbour", "alipayhk", "pacificair", "unionpay")
 REPLIES = {monitor.id for monitor in MONITORS}
@@ -66,6 +72,7 @@ LIES = (
     *((name, ForgetsTombstones, {"cancel.tombstone"}) for name in HONEST),
     ("citi", AnswersAnew, {"inquire.done", "return.inquire"}),
     ("alipayhk", AnswersAnew, {"inquire.done", "reverse.inquire"}),
+    ("citi", SaysNoTime, {"balance.done", "balance.repeat", "balance.unmoved"}),
 )
 
 
@@ -185,6 +192,33 @@ class AnswersRepeatsAnew(CommandHandler):
         leg.answer = told
 
 
+class TellsWhoExists(CommandHandler):
+    """A balance that cannot be said is refused with the very reason."""
+
+    def _read(self, command: Command, leg: Leg, fault: Fault) -> None:
+        super()._read(command, leg, fault)
+        if leg.outcome == "REJECTED":
+            _decide(leg, refused("NAME_MISMATCH", "there is such an account"))
+
+
+class ChargesForAsking(CommandHandler):
+    """Each question about a balance takes a point."""
+
+    def _read(self, command: Command, leg: Leg, fault: Fault) -> None:
+        fee = command._replace(verb="deduct", leg_id=f"app/{command.leg_id}", amount=1)
+        self._business.carry_out(fee, self._begin, self._now)
+        super()._read(command, leg, fault)
+
+
+class AnswersQuestionsOnce(CommandHandler):
+    """A question about a balance that comes again is refused."""
+
+    def _read(self, command: Command, leg: Leg, fault: Fault) -> None:
+        super()._read(command, leg, fault)
+        if command.attempt > 1:
+            _decide(leg, refused("PARTNER_DECLINED", "it was asked before"))
+
+
 OTHERS: tuple[type[CommandHandler], ...] = (
     PaysTwice,
     ForgetsTombstones,
@@ -199,6 +233,8 @@ OTHERS: tuple[type[CommandHandler], ...] = (
     UndoesAnything,
     MixesLots,
     AnswersRepeatsAnew,
+    SaysNoTime,
+    TellsWhoExists,
 )
 
 
@@ -226,6 +262,9 @@ def test_every_cell_is_broken_by_somebody(tmp_path: Path, name: str) -> None:
         ("alipayhk", {"action": "wrong_unit", "match": {"verb": "credit"}}, "credit.done"),
         ("citi", {"action": "refuse_undo", "code": "RISK_DECLINED"}, "return.whole"),
         ("citi", {"action": "silence", "match": {"verb": "cancel"}}, "cancel.done"),
+        ("citi", {"action": "wrong_unit", "match": {"verb": "balance"}}, "balance.done"),
+        ("citi", {"action": "garbled", "match": {"verb": "balance"}}, "balance.repeat"),
+        ("citi", {"action": "pending", "ms": 9, "match": {"verb": "balance"}}, "balance.done"),
     ),
 )
 def test_faults_are_seen_where_they_should_be(
@@ -251,6 +290,9 @@ def test_faults_are_seen_where_they_should_be(
         (MixesLots, "return.lots"),
         (AnswersRepeatsAnew, "deduct.repeat"),
         (AnswersRepeatsAnew, "deduct.burst"),
+        (TellsWhoExists, "balance.unknown"),
+        (ChargesForAsking, "balance.unmoved"),
+        (AnswersQuestionsOnce, "balance.repeat"),
     ),
 )
 def test_others_are_caught_where_they_should_be(

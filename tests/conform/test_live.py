@@ -24,7 +24,7 @@ from tests.wire import delete_topics
 
 pytestmark = pytest.mark.servers
 
-COMPANIES: Final = ("citi", "alipayhk", "pacificair")
+COMPANIES: Final = ("citi", "alipayhk", "pacificair", "harbour")
 LIARS: Final = (
     (
         "alipayhk",
@@ -33,11 +33,12 @@ LIARS: Final = (
     ),
     ("citi", "ForgetsTombstones", {"cancel.tombstone"}),
     ("pacificair", "AnswersAnew", {"inquire.done", "reverse.inquire"}),
+    ("harbour", "SaysNoTime", {"balance.done", "balance.repeat", "balance.unmoved"}),
 )
 
 
 class World:
-    """Topics of three companies, and processes that end with the test."""
+    """Topics of some companies, and processes that end with the test."""
 
     def __init__(self, kafka: EmbeddedKafka, folder: Path) -> None:
         self.servers = kafka.bootstrap_servers
@@ -107,7 +108,7 @@ def test_honest_companies_pass_and_say_so_in_words_and_as_json(world: World) -> 
         )
     assert citi.returncode == 0, citi.stdout + citi.stderr
     assert "cancel.tombstone" in citi.stdout
-    assert "29 kept." in citi.stdout
+    assert "33 kept." in citi.stdout
     assert "broken" not in citi.stdout
     assert "\x1b" not in citi.stdout
     assert "Examining citi: done in" in citi.stderr
@@ -132,14 +133,14 @@ def test_the_liars_are_caught_by_the_right_cells_and_keep_the_others(world: Worl
 def test_who_is_not_there_is_named_with_what_to_start(world: World) -> None:
     nobody, nowhere, badly = world.conform(
         ["--participant", "citi", "--timeout", "0.5", "--cells", "inquire.*,cancel.*"],
-        ["--participant", "harbour"],
+        ["--participant", "unionpay"],
         ["--participant", "acme"],
     )
     assert nobody.returncode == 3, nobody.stderr
     assert "citi did not answer at all: does it read uprp.citi.commands?" in nobody.stderr
     assert "nothing came back in time" in nobody.stdout
     assert nowhere.returncode == 1
-    assert "there is no topic uprp.harbour.commands" in nowhere.stderr
+    assert "there is no topic uprp.unionpay.commands" in nowhere.stderr
     assert "next: uprp topics apply" in nowhere.stderr
     assert badly.returncode == 2
     assert "acme.role: Field required; set it there or by --role" in badly.stderr

@@ -98,7 +98,17 @@ def test_commands_are_records_of_the_contract(name: str) -> None:
     ours = builder(name)
     do = ours.do()
     undo = ours.undo(do, "R", amount=1)
-    written = [do, ours.again(do), undo, ours.inquire(do), ours.cancel(do), ours.inquire(do)]
+    asked = ours.balance(account="a")
+    written = [
+        asked,
+        ours.again(asked),
+        do,
+        ours.again(do),
+        undo,
+        ours.inquire(do),
+        ours.cancel(do),
+        ours.inquire(do),
+    ]
     known = {event.name: event for event in EVENTS}
     for one in written:
         envelope, _ = read(one.envelope.headers(), one.value)
@@ -108,8 +118,8 @@ def test_commands_are_records_of_the_contract(name: str) -> None:
         assert required <= set(orjson.loads(one.value))
     assert len({one.envelope.id for one in written}) == len(written)
     assert {one.key for one in written} == {"conform/run-cell"}
-    assert written[1].leg_id == do.leg_id
-    assert orjson.loads(written[1].value) == {**orjson.loads(do.value), "attempt": 2}
+    assert written[3].leg_id == do.leg_id
+    assert orjson.loads(written[3].value) == {**orjson.loads(do.value), "attempt": 2}
 
 
 def test_a_bad_reply_names_what_is_wrong_and_finds_its_leg() -> None:
