@@ -153,7 +153,8 @@ from (
 ) lines
 
 -- fact --
--- Every saga: what its row, its legs, the journal, the timeline and its case say of each other.
+-- Every saga that is kept: what its row, its legs, the journal, the timeline and its case say of each
+-- other. What only reads something is looked at by `questions.sql`.
 select s.key_hash, s.saga_id, j.unit, s.account, m.scope, m.day, b.bound,
        coalesce(t.status, '') as told, r.final,
        r.correcting, r.final and not r.correcting as ended, j.prededucted,
@@ -271,7 +272,7 @@ left join parked_case c
   on c.key_hash = s.key_hash and c.saga_id = s.saga_id and c.closed_at is null
 left join unnest($5::text[], $6::integer[], $7::bigint[]) as b (programme, version, bound)
   on b.programme = s.programme and b.version = s.programme_version
-where s.key_hash >= $1 and s.key_hash < $2
+where s.key_hash >= $1 and s.key_hash < $2 and not ({reading})
 
 -- held --
 -- Every account limit, and what the sagas that count on it add up to.

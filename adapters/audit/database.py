@@ -21,12 +21,20 @@ from typing import Any, Final
 import asyncpg
 import orjson
 
-from adapters.audit.report import Audit, Named, Surveyed, broken_by, judged
-from adapters.audit.shape import COLUMNS, Group, Shape
+from adapters.audit.report import (
+    Audit,
+    Named,
+    Surveyed,
+    broken_by,
+    judged,
+    named_questions,
+)
+from adapters.audit.shape import COLUMNS, QUESTION_COLUMNS, Group, Question, QuestionGroup, Shape
 from adapters.postgres import migrate
 from adapters.postgres.errors import translated
 from adapters.postgres.queries import read_statements
 from orchestrator.catalogue.loader import Catalogue
+from orchestrator.sagas.balance.kind import KEPT_FOR_MS
 
 KEYS: Final = 4_096
 FIRST_LOOK: Final = 8
@@ -43,15 +51,20 @@ class Options:
     names: int = 5  # How many sagas are named for each broken invariant.
     overdue_s: int = 3_600
     behind_s: int = 1  # How far a timer may stand behind its leg: both are rounded.
+    kept_s: int = KEPT_FOR_MS // 1_000  # For how long the answer to a question is kept.
     work_mem: str = "64MB"  # For each sort or hash of each connection.
 
 
 @cache
 def statements() -> Mapping[str, str]:
-    """The statements of `audit.sql` by name, each with what it includes."""
-    found = read_statements("adapters.audit", "audit.sql")
-    blocks = {name: query.sql for name, query in found.items()}
+    """The statements of the SQL files by name, each with what it includes."""
+    blocks = {
+        name: query.sql
+        for file in ("audit.sql", "questions.sql")
+        for name, query in read_statements("adapters.audit", file).items()
+    }
     blocks["columns"] = ", ".join(COLUMNS)
+    blocks["question_columns"] = ", ".join(QUESTION_COLUMNS)
 
     def whole(name: str) -> str:
         return _HOLE.sub(lambda hole: whole(hole[1]), blocks[name])
@@ -165,6 +178,10 @@ class _Reader:
         if lacking:
             strays = await connection.fetch(statements()["strays"], low, high)
             into.strays += [str(row["saga_id"]) for row in strays]
+        options = self._options
+        kept = (options.overdue_s, options.kept_s, options.names)
+        for row in await connection.fetch(statements()["questions"], low, high, *kept):
+            into.questions.append(_question_group(row))
         for row in await connection.fetch(statements()["twins"], low, high):
             into.twins.append([str(saga_id) for saga_id in row["sagas"]])
 
@@ -187,6 +204,8 @@ class _Reader:
             low, width = low + width, width * 2
         if surveyed.limits_differ or surveyed.limits_above:
             named["I5"] = await self._limits()
+        if asked := list(named_questions(surveyed)):
+            named["I14"] = asked[: self._options.names]
         return named
 
     async def _limits(self) -> list[Named]:
@@ -217,6 +236,11 @@ def _shape(found: Mapping[str, Any]) -> Shape:
 def _group(found: Mapping[str, Any]) -> Group:
     counts = (found["sagas"], found["legs"], found["movements"], found["events"])
     return Group(_shape(found), *counts, found["first_key"])
+
+
+def _question_group(row: Mapping[str, Any]) -> QuestionGroup:
+    question = Question(**{name: row[name] for name in QUESTION_COLUMNS})
+    return QuestionGroup(question, row["questions"], tuple(str(one) for one in row["first"]))
 
 
 def _figures(row: Mapping[str, Any]) -> str:

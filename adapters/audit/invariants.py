@@ -1,4 +1,4 @@
-"""The invariants I1 to I13 of `domain.md` 4.1, as far as one database can prove them.
+"""The invariants I1 to I14 of `domain.md` 4.1, as far as one database can prove them.
 
 Pure: shapes in, words out. They judge what `audit.sql` added up and never ask the engine what
 should be, so that a fault of the engine cannot hide itself.
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from adapters.audit.shape import Shape
+from adapters.audit.shape import Question, Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +143,24 @@ def _owned(shape: Shape) -> Iterator[str]:
         yield "a case is open, and there is nothing to decide"
 
 
+def wrong_with(question: Question) -> Iterator[str]:
+    """I14."""
+    if question.moved:
+        yield "a question has movements"
+    if question.remembered:
+        yield "a question stands in the timeline"
+    if question.cased:
+        yield "a person was called about a question"
+    if not question.answered_well:
+        yield "it was not answered once with either figures or a reason, or is shown otherwise"
+    if question.untimed:
+        yield "no timer will ring: it is neither answered in time nor forgotten"
+    elif question.overdue:
+        yield "its timer is long overdue: does a coordinator run?"
+    if question.overstayed:
+        yield "its answer was to be forgotten long ago"
+
+
 _SHOW: Final = "uprp saga show {saga}"
 
 INVARIANTS: Final = (
@@ -236,4 +254,5 @@ INVARIANTS: Final = (
         f"{_SHOW}; uprp status, and the coordinators' /readyz",
     ),
 )
-"""What is judged saga by saga. I5 and I10 are judged on limits and movements (`report.py`)."""
+"""What is judged saga by saga. I5 and I10 are judged on limits and movements, I14 on questions
+(`report.py`)."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from adapters.audit.invariants import INVARIANTS, Invariant
-from adapters.audit.shape import Group, Shape
+from adapters.audit.invariants import INVARIANTS, Invariant, wrong_with
+from adapters.audit.shape import Group, QuestionGroup, Shape
 
 GUARDED: Final = ("timeline", "transfer")
 """The tables that only grow."""
@@ -68,6 +68,7 @@ class Surveyed:
     twins: list[Sequence[str]] = field(default_factory=list)
     positions: list[tuple[str, bool]] = field(default_factory=list)
     guards: tuple[str, ...] = ()
+    questions: list[QuestionGroup] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,7 @@ class Audit:
     waiting: int  # Sagas that wait for an answer.
     parked: int  # Sagas that wait for a person.
     unreturned: int  # Ended, and the channel has not acknowledged its return: open, not broken.
+    questions: int  # Sagas beside those that only read something and are soon forgotten.
     seconds: float = 0.0
 
     @property
@@ -108,7 +110,7 @@ def judged(
     groups = surveyed.groups
     findings = [_finding(invariant, groups, named) for invariant in INVARIANTS]
     findings = [_with_rows(finding, surveyed) for finding in findings]
-    findings += [_limits(surveyed, named), _journal(surveyed)]
+    findings += [_limits(surveyed, named), _journal(surveyed), _questions(surveyed, named)]
     findings.sort(key=lambda finding: int(finding.invariant[1:]))
     return Audit(
         at=at,
@@ -121,6 +123,7 @@ def judged(
         waiting=_count(groups, lambda shape: shape.flying or shape.held),
         parked=_count(groups, lambda shape: shape.parked),
         unreturned=_count(groups, lambda shape: shape.ended and shape.unreturned),
+        questions=sum(group.count for group in surveyed.questions),
         seconds=round(seconds, 1),
     )
 
@@ -210,6 +213,28 @@ def _limits(surveyed: Surveyed, named: Mapping[str, Sequence[Named]]) -> Finding
         broken,
         tuple(named.get("I5", ())),
         "uprp saga show for its sagas; correct the row of account_limit" if broken else None,
+    )
+
+
+def named_questions(surveyed: Surveyed) -> Iterator[Named]:
+    """The questions that are not as they must be, as far as their ids were read."""
+    for group in surveyed.questions:
+        if why := "; ".join(wrong_with(group.question)):
+            yield from (Named(saga_id, why) for saga_id in group.first)
+
+
+def _questions(surveyed: Surveyed, named: Mapping[str, Sequence[Named]]) -> Finding:
+    broken = sum(group.count for group in surveyed.questions if any(wrong_with(group.question)))
+    examples = tuple(named.get("I14", ()))
+    saga = examples[0].name if examples else "SAGA"
+    return Finding(
+        "I14",
+        "A question changes nothing, calls nobody, is answered once, and is soon forgotten",
+        "questions",
+        sum(group.count for group in surveyed.questions),
+        broken,
+        examples,
+        f"uprp saga show {saga}; uprp status, and the coordinators' /readyz" if broken else None,
     )
 
 

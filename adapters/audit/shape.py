@@ -60,7 +60,21 @@ class Shape:
     staked: bool  # The case states what lies in suspense.
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """The answers about a saga that reads something, a balance, and moves nothing."""
+
+    moved: bool  # The journal has movements of it.
+    remembered: bool  # The timeline has events of it.
+    cased: bool  # A person was called.
+    answered_well: bool  # Not answered yet, or once: figures without a reason or the reverse.
+    untimed: bool  # The row has no timer.
+    overdue: bool  # ... or one of long ago.
+    overstayed: bool  # The answer was to be forgotten long ago.
+
+
 COLUMNS: Final = tuple(found.name for found in fields(Shape))
+QUESTION_COLUMNS: Final = tuple(found.name for found in fields(Question))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,3 +87,12 @@ class Group:
     movements: int
     events: int
     first_key: int  # The lowest key hash that has one.
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionGroup:
+    """The questions of one shape in one part of the database, and the ids of the first of them."""
+
+    question: Question
+    count: int
+    first: tuple[str, ...]

@@ -47,7 +47,7 @@ def audit_database(
     overdue_s: OverdueS = 3_600,
     as_json: AsJson = False,
 ) -> None:
-    """Prove the invariants I1 to I13 over the live database, in one snapshot; changes nothing."""
+    """Prove the invariants I1 to I14 over the live database, in one snapshot; changes nothing."""
     settings = read_settings()
     dsn = settings.postgres.dsn.get_secret_value()
     options = Options(connections, names, overdue_s)
@@ -99,7 +99,8 @@ def _lines(found: Audit) -> Iterator[str]:
         )
     yield (
         f"open: {found.waiting:,} wait for an answer, {found.parked:,} for a person;"
-        f" {found.unreturned:,} ended, and the channel has not acknowledged its return"
+        f" {found.unreturned:,} ended, and the channel has not acknowledged its return;"
+        f" {found.questions:,} questions are not forgotten yet"
     )
     yield in_short(found)
 

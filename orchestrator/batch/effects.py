@@ -148,9 +148,11 @@ class EffectRecorder:
         bound = self.kinds.of(now.terms)
         due = bound.engine.due(now)
         if bound.kind.keep_for is not None and now.ended:
-            due = self.now + bound.kind.keep_for  # Then it is forgotten.
-        # A timer that has fired has come: left there, it would fire again for nothing.
-        wake_at = due if event == "timer" else next_wake(was, due, self.now)
+            # Then it is forgotten, and no sooner: an earlier timer would be taken for this one.
+            wake_at: int | None = self.now + bound.kind.keep_for
+        else:
+            # A timer that has fired has come: left there, it would fire again for nothing.
+            wake_at = due if event == "timer" else next_wake(was, due, self.now)
         saga = now if now.wake_at == wake_at else replaced(now, wake_at=wake_at)
         moved: tuple[Transfer, ...] = ()
         if (books := bound.kind.books) is not None:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from orchestrator.engine.operator import Action
+from orchestrator.sagas.balance.kind import KEPT_FOR_MS
 from tests.audit.setup import NO, YES, Scenario
 
 CANCELLED: Final = {"outcome": "CANCELLED"}
@@ -236,6 +237,56 @@ async def taken_not_acknowledged(scenario: Scenario) -> None:
 async def taken_refused(scenario: Scenario) -> None:
     await scenario.taken(299)
 
+
+FIGURES: Final = {
+    "outcome": "CONFIRMED",
+    "reference": "B-1",
+    "available": 80_000,
+    "held": 0,
+    "as_of": "2027-01-15T16:00:00.000+08:00",
+}
+
+
+async def balance_answered(scenario: Scenario) -> None:
+    await scenario.balance()
+    await scenario.say("balance", FIGURES)
+
+
+async def balance_unavailable(scenario: Scenario) -> None:
+    """The bank is silent."""
+    await scenario.balance()
+    await scenario.wait()
+
+
+async def balance_refused(scenario: Scenario) -> None:
+    await scenario.balance(debtor_account=None)
+
+
+async def balance_asked(scenario: Scenario) -> None:
+    """Not answered yet."""
+    await scenario.balance()
+
+
+async def balance_forgotten(scenario: Scenario) -> None:
+    """Answered, kept for as long as was promised, and deleted."""
+    await balance_answered(scenario)
+    at = (await scenario.saga()).wake_at
+    assert at is not None
+    assert at - scenario.platform.now > KEPT_FOR_MS - 5_000, "it is kept, though it was answered"
+    await scenario.wait()
+
+
+QUESTIONS: Final[dict[str, Callable[[Scenario], Awaitable[None]]]] = {
+    play.__name__.replace("_", "-"): play
+    for play in (
+        balance_forgotten,
+        balance_answered,
+        balance_unavailable,
+        balance_refused,
+        balance_asked,
+    )
+}
+"""Questions, all of AlipayHK; the first leaves nothing. They come after the redemptions."""
 
 KINDS: Final[dict[str, tuple[str, Callable[[Scenario], Awaitable[None]]]]] = {
     play.__name__.replace("_", "-"): (origin, play)

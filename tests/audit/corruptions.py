@@ -290,6 +290,73 @@ PLANTS: Final = (
         "I13",
         (at("0,0,2", '"waiting"'),),
     ),
+    Plant(
+        "a question moved something",
+        "balance-answered",
+        "I14",
+        ("""insert into transfer select key_hash, saga_id, 8, 'citi/member/x', 'citi/redeemed',
+            'citi-points', 5 from saga where saga_id = {saga}""",),
+    ),
+    Plant(
+        "a question used a limit",
+        "balance-answered",
+        "I5",
+        ("""insert into account_limit
+            select key_hash, 'alipayhk/{account}/daily', '2027-01-15', 5000 from saga
+            where saga_id = {saga}""",),
+    ),
+    Plant(
+        "a question stands in the timeline",
+        "balance-refused",
+        "I14",
+        ("""insert into timeline select key_hash, saga_id, 1, now(), 'requested', '{}' from saga
+            where saga_id = {saga}""",),
+    ),
+    Plant(
+        "a person was called about a question",
+        "balance-unavailable",
+        "I14",
+        ("""insert into parked_case select key_hash, saga_id, now(), 'balance', 'TIMEOUT', 0, ''
+            from saga where saga_id = {saga}""",),
+    ),
+    Plant(
+        "an answer was not forgotten when its time was over",
+        "balance-answered",
+        "I14",
+        (at("1,5", "1700000000000"),),
+    ),
+    Plant(
+        "an answer will not be forgotten",
+        "balance-unavailable",
+        "I14",
+        ("update saga set due_at = null where saga_id = {saga}",),
+    ),
+    Plant(
+        "the time of a question is over, and nobody says so",
+        "balance-asked",
+        "I14",
+        ("update saga set due_at = now() - interval '3 hours' where saga_id = {saga}",),
+    ),
+    Plant(
+        "a question was answered without figures",
+        "balance-answered",
+        "I14",
+        (at("0,0,11", "null"),),
+    ),
+    Plant(
+        "a question was answered twice",
+        "balance-answered",
+        "I14",
+        (at("1,0", "2"),),
+    ),
+    Plant(
+        "one question is two sagas",
+        "balance-refused",
+        "I9",
+        ("""insert into saga select key_hash, '{other}', revision, due_at, status, origin, account,
+            request_id, programme, programme_version, accepted_at, terms, state
+            from saga where saga_id = {saga}""",),
+    ),
 )  # fmt: skip
 OTHER: Final = "00000000-0000-5000-8000-000000000009"
 NAMES_ANOTHER: Final = {

@@ -65,6 +65,7 @@ def offered() -> Catalogue:
     again = replace(short, rungs=(Rung.RESEND,), every=15_000, times=None)
     charges = replace(cancels, late_no=(Remedy.CHARGE, Remedy.LOSS))
     ladders: dict[tuple[str, str], LegPolicy] = {
+        **found.policies.by_leg,
         ("citi", "deduct"): charges,
         ("alipayhk", "credit"): cancels,
         ("alipayhk", "reverse"): short,
@@ -155,6 +156,12 @@ class Scenario:
         lines = [{"item": "hkd50", "quantity": 2}]
         data = {"programme": "harbour-coupons", "lines": lines, "deduction": deduction}
         await self.ask(data | {"creditor_account": self.account})
+
+    async def balance(self, **changed: Any) -> None:
+        """Ask for a balance at Citi."""
+        named = {"programme": "citi-alipayhk-coupons", "debtor_account": f"card-{self.account}"}
+        data = {**self.ids, **named, **changed}
+        await self.platform.receive(self.origin, events.BALANCE_INQUIRED, self.key, data)
 
     async def ask(self, data: Mapping[str, Any]) -> None:
         """The request itself."""

@@ -9,9 +9,9 @@ from typing import Any, Final
 import pytest
 
 from adapters.audit.database import statements
-from adapters.audit.invariants import INVARIANTS
-from adapters.audit.report import GUARDED, Surveyed, broken_by, judged
-from adapters.audit.shape import COLUMNS, Group, Shape
+from adapters.audit.invariants import INVARIANTS, wrong_with
+from adapters.audit.report import GUARDED, Surveyed, broken_by, judged, named_questions
+from adapters.audit.shape import COLUMNS, QUESTION_COLUMNS, Group, Question, QuestionGroup, Shape
 from orchestrator.engine.machine import DECIDED, IN_FLIGHT, PARKED, Status
 from orchestrator.engine.undo import LOSS
 from orchestrator.sagas import KINDS
@@ -104,6 +104,27 @@ def test_the_findings_add_up() -> None:
     assert (broken["I3"], broken["I10"], broken["I11"]) == (1, 2, 1)
 
 
+WELL: Final = Question(**{**dict.fromkeys(QUESTION_COLUMNS, False), "answered_well": True})
+
+
+def test_a_question_that_is_as_it_should_be_is_not_named() -> None:
+    assert not list(wrong_with(WELL))
+
+
+@pytest.mark.parametrize("column", QUESTION_COLUMNS)
+def test_each_answer_about_a_question_is_judged(column: str) -> None:
+    bad = replace(WELL, **{column: not getattr(WELL, column)})
+    (why,) = wrong_with(bad)
+    surveyed = Surveyed(guards=GUARDED)
+    surveyed.questions = [QuestionGroup(WELL, 5, ("a",)), QuestionGroup(bad, 2, ("b", "c"))]
+    named = list(named_questions(surveyed))
+    assert [(one.name, one.why) for one in named] == [("b", why), ("c", why)]
+    found = judged(surveyed, {"I14": named}, datetime.now(UTC), 0)
+    (one,) = [one for one in found.findings if one.broken]
+    assert (one.invariant, one.checked, one.broken, found.questions) == ("I14", 7, 2, 7)
+    assert "uprp saga show b" in str(one.next)
+
+
 def test_every_promise_has_a_next_step() -> None:
     for invariant in INVARIANTS:
         assert invariant.next.format(saga="S") != invariant.next
@@ -118,7 +139,11 @@ def test_the_sql_knows_every_verb_account_and_status() -> None:
         for definition in (kind.definition for kind in KINDS.values())
         for verb in definition.verbs()
     }
-    assert verbs == {"deduct", "return", "charge", "credit", "reverse"}
+    assert verbs == {"deduct", "return", "charge", "credit", "reverse", "balance"}
+    readings = {name for (name, _), kind in KINDS.items() if kind.books is None}
+    written = statements()["reading"].splitlines()[-1]
+    assert written == f"""s.terms like '["{readings.pop()}"%'"""
+    assert not readings
     sql = statements()["survey"]
     for word in ("'deduct', 'charge'", "'/return'", "'/re'", f"'{LOSS}%'", "'credit/%'"):
         assert word in sql

@@ -22,7 +22,7 @@ from adapters.audit.database import Options, audit
 from adapters.embedded.environment import Environment, ServerKey
 from adapters.postgres.migrate import migrate
 from adapters.postgres.store import PostgresStore
-from tests.audit.corruption_kinds import KINDS
+from tests.audit.corruption_kinds import KINDS, QUESTIONS
 from tests.audit.setup import Platform, Scenario, offered
 from tests.bench.load import say
 
@@ -89,6 +89,8 @@ async def every_kind(dsn: str) -> list[Scenario]:
         for name, (origin, play) in KINDS.items():
             scenarios.append(Scenario(platform, name, origin))
             await play(scenarios[-1])
+        for name, ask in QUESTIONS.items():
+            await ask(Scenario(platform, name))
         return scenarios
     finally:
         await store.close()
