@@ -8,20 +8,20 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from adapters.postgres.rows import ms_at
-from adapters.postgres.stories import owner, said_in_words
+from adapters.postgres.stories import asked_in_words, owner, said_in_words
 from adapters.postgres.views import DecisionLine
 from orchestrator.engine.engine import Engine
 from orchestrator.engine.instance import Leg, Saga
+from orchestrator.engine.kind import SagaKind
 from orchestrator.engine.machine import NoChange, Status
 from orchestrator.engine.operator import TWO_PERSONS, Action, OperatorDecision
 from orchestrator.engine.operator_errors import why_refused
 from orchestrator.engine.outbox import new_messages
 from orchestrator.engine.policy import Policies
+from orchestrator.engine.postings import Transfer
 from orchestrator.engine.results import phase
 from orchestrator.engine.undo import LOSS
 from orchestrator.sagas import KINDS
-from orchestrator.sagas.redemption.balance import in_suspense
-from orchestrator.sagas.redemption.journal import transfers
 from schemas.times import moment
 
 MEANING: Final = {
@@ -50,7 +50,12 @@ class Case:
     @property
     def stake(self) -> int:
         """The points in suspense."""
-        return in_suspense(self.saga, self.engine.definition)
+        return _stake(self.saga)[0]
+
+    @property
+    def unit(self) -> str:
+        """Of the points; empty for a kind of saga that moves nothing."""
+        return _stake(self.saga)[1]
 
     @property
     def open(self) -> list[DecisionLine]:
@@ -121,19 +126,35 @@ def foresee(
     ]
     books = [
         f"book {one.amount:,} {one.unit}: {one.debit} -> {one.credit}"
-        for one in transfers(engine.definition, saga, then)
+        for one in _transfers(saga, then)
     ]
     return Foreseen(phase(then), tuple(said), tuple(books))
 
 
+def _stake(saga: Saga) -> tuple[int, str]:
+    books = kind_of(saga).books
+    return (0, "") if books is None else books.stake(saga)
+
+
+def _transfers(was: Saga, now: Saga) -> Iterator[Transfer]:
+    books = kind_of(now).books
+    return iter(()) if books is None else books.transfers(was, now)
+
+
+def kind_of(saga: Saga) -> SagaKind:
+    """The kind and version that the saga was accepted under."""
+    return KINDS[saga.terms.definition, saga.terms.definition_version]
+
+
 def engine_of(saga: Saga, policies: Policies) -> Engine:
     """The engine for the version that the saga was accepted under."""
-    terms = saga.terms
-    return Engine(KINDS[terms.definition, terms.definition_version], policies)
+    return Engine(kind_of(saga), policies)
 
 
 def of(saga: Saga, leg: Leg, amount: int) -> str:
-    """An amount of a leg with its unit: `25,000 citi-points` or `2 x hkd50`."""
+    """An amount of a leg with its unit: `25,000 citi-points`, `2 x hkd50`, or what is asked."""
+    if kind_of(saga).books is None:
+        return asked_in_words(saga)
     if leg.verb == LOSS or leg.line is None:
         return f"{amount:,} {saga.terms.body.unit}" if amount else "nothing"
     return f"{amount:,} x {saga.terms.body.lines[leg.line].item}" if amount else "nothing"
@@ -173,7 +194,7 @@ def case_data(case: Case) -> dict[str, Any]:
         "programme": terms.programme,
         "since": case.since.isoformat(),
         "age_s": round((case.now - case.since).total_seconds(), 3),
-        "stake": {"points": case.stake, "unit": terms.body.unit},
+        "stake": {"points": case.stake, "unit": case.unit},
         "legs": [_leg_data(case, leg) for leg in case.legs],
         "decisions": [decision_data(one) for one in case.decisions],
     }

@@ -66,7 +66,7 @@ def parked_list(
             out.print()
         out.print(
             f"[bold]{terms.saga_id}[/]  {age(case.since, case.now)}"
-            f"  [red]{case.stake:,} {escape(terms.body.unit)} in suspense[/]"
+            f"  [red]{case.stake:,} {escape(case.unit)} in suspense[/]"
             f"  {escape(f'{terms.origin}/{terms.account} request {terms.request_id}')}"
         )
         for leg in case.legs:
@@ -117,7 +117,7 @@ def _show_case(case: Case) -> None:
     out = stdout()
     out.print(
         f"\n  waits since {case.since:%Y-%m-%d %H:%M:%S}Z, {age(case.since, case.now)};"
-        f" [red]{case.stake:,} {escape(case.saga.terms.body.unit)} in suspense[/]"
+        f" [red]{case.stake:,} {escape(case.unit)} in suspense[/]"
     )
     for leg in case.legs:
         out.print(f"\n  [bold]{leg.path}[/]  {escape(case.why(leg))}")

@@ -12,6 +12,7 @@ import typer
 from confluent_kafka import Consumer, KafkaException
 
 from adapters.console import EXIT_FAILED, EXIT_NOT_FOUND, EXIT_USAGE, complain, stderr, stdout
+from adapters.figures import figures_in_words
 from adapters.kafka.partner import open_producer
 from adapters.kafka.requests import (
     Answers,
@@ -42,7 +43,7 @@ def request(
     timeout: Annotated[float, typer.Option(help="Seconds that --wait waits.")] = 60.0,
     as_json: Annotated[bool, typer.Option("--json", help="Results as JSON lines.")] = False,
 ) -> None:
-    """Publish redemption requests from a file of JSON lines."""
+    """Publish redemption requests, or questions about balances, from a file of JSON lines."""
     kafka = read_settings().kafka
     servers, patience_s = kafka.bootstrap_servers, kafka.request_timeout_s
     try:
@@ -90,13 +91,16 @@ def in_words(data: dict[str, Any]) -> str:
     why = f"  {reason.get('code')}: {reason.get('message')}" if reason else ""
     if data["_type"] == events.REFUSED:
         return f"refused   {data.get('request_id') or data.get('event_id')}{why}"
+    final = "final" if data.get("final") else "interim"
+    begin = f"{final:9} {data.get('request_id')} r{data.get('revision')} {data.get('status')}"
+    if data["_type"] == events.BALANCE:
+        figures = figures_in_words(data)
+        return f"{begin}{f'  {figures}' if figures else ''}{why}"
     points = data.get("points", {})
     issued = ", ".join(
         f"{line['issued']}/{line['quantity']} {line['item']}" for line in data.get("lines", ())
     )
-    final = "final" if data.get("final") else "interim"
     return (
-        f"{final:9} {data.get('request_id')} r{data.get('revision')} {data.get('status')}"
-        f"  charged {points.get('charged', 0):,} returned {points.get('returned', 0):,}"
+        f"{begin}  charged {points.get('charged', 0):,} returned {points.get('returned', 0):,}"
         f"  {issued}{why}"
     )

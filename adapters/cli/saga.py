@@ -1,4 +1,4 @@
-"""`uprp saga list` and `show`: what became of a redemption, in words."""
+"""`uprp saga list` and `show`: what became of a redemption or of a question, in words."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from rich.table import Table
 
 from adapters.cli.options import AsJson
 from adapters.console import EXIT_NOT_FOUND, EXIT_USAGE, complain, emit_json, run, stdout
-from adapters.postgres.stories import event_in_words, said_in_words, waits_for
+from adapters.postgres.stories import (
+    asked_in_words,
+    event_in_words,
+    figures_read,
+    said_in_words,
+    waits_for,
+)
 from adapters.postgres.views import SagaLine, SagaStory, open_views
 from adapters.settings import read_settings
 from orchestrator.engine.instance import Saga
@@ -22,7 +28,7 @@ from schemas.times import moment
 
 def saga_commands(app: typer.Typer) -> None:
     """Register the commands. Exit codes: 0 found, 2 not a saga id, 3 nothing matched."""
-    saga = typer.Typer(help="What became of redemptions.")
+    saga = typer.Typer(help="What became of redemptions and of questions about balances.")
     saga.command("list")(saga_list)
     saga.command("show")(saga_show)
     app.add_typer(saga, name="saga", no_args_is_help=True)
@@ -36,7 +42,7 @@ def saga_list(
     limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
     as_json: AsJson = False,
 ) -> None:
-    """List the newest redemptions."""
+    """List the newest redemptions, and the questions about balances that are not forgotten."""
 
     async def find() -> list[SagaLine]:
         async with open_views(read_settings().postgres.dsn.get_secret_value()) as views:
@@ -49,12 +55,13 @@ def saga_list(
         emit_json(found)
     elif found:
         table = Table(box=None, pad_edge=False)
-        for heading in ("saga", "status", "origin", "account", "request", "accepted"):
+        for heading in ("saga", "kind", "status", "origin", "account", "request", "accepted"):
             table.add_column(heading, overflow="fold", no_wrap=heading == "saga")
         for line in found:
             accepted = f"{line.accepted_at:%Y-%m-%d %H:%M:%S}"
             table.add_row(
                 line.saga_id,
+                line.kind,
                 _coloured(line.status),
                 *(escape(t) for t in (line.origin, line.account, line.request_id)),
                 accepted,
@@ -101,13 +108,13 @@ def story_lines(story: SagaStory) -> Iterator[str]:
 def heading(saga: Saga) -> Iterator[str]:
     """The saga's id and status, and what was asked for, with Rich's markup."""
     terms = saga.terms
-    lines = ", ".join(f"{line.quantity:,} x {line.item}" for line in terms.body.lines) or "nothing"
     yield f"[bold]{terms.saga_id}[/]  {_coloured(phase(saga))}"
     yield escape(
-        f"  {lines} for {terms.body.points:,} {terms.body.unit or 'points'}"
-        f"   {terms.origin}/{terms.account} request {terms.request_id}"
+        f"  {asked_in_words(saga)}   {terms.origin}/{terms.account} request {terms.request_id}"
         f"   {terms.programme} v{terms.programme_version}"
     )
+    if said := figures_read(saga):
+        yield escape(f"  {said}")
 
 
 def history(story: SagaStory) -> Iterator[str]:
@@ -129,5 +136,6 @@ def history(story: SagaStory) -> Iterator[str]:
 
 
 def _coloured(status: str) -> str:
-    colour = {"SUCCESS": "green", "PARTIAL_SUCCESS": "green", "PARKED": "red"}.get(status, "yellow")
+    colours = {"SUCCESS": "green", "PARTIAL_SUCCESS": "green", "ANSWERED": "green", "PARKED": "red"}
+    colour = colours.get(status, "yellow")
     return f"[{colour}]{status}[/]"

@@ -68,8 +68,9 @@ def read_objects(text: str) -> Iterator[tuple[int, dict[str, Any]]]:
 def read_lines(text: str) -> Iterator[RequestLine]:
     """The lines of a request file: `{"origin": "alipayhk", "data": {"request_id": ...}}`.
 
-    `type` and `id` may be given. `raw` in place of `data` publishes a value as it stands, to see
-    what the platform does with it.
+    `type` and `id` may be given; without a type it is a redemption. A question about a balance has
+    the type `uprp.balance.inquired.v1`. `raw` in place of `data` publishes a value as it stands, to
+    see what the platform does with it.
 
     Raises:
         LineError: with the number of the line.

@@ -232,8 +232,9 @@ order by s.due_at
 limit $6
 
 -- list_sagas --
--- The newest sagas; filters that are null do not filter.
-select saga_id, revision, due_at, status, origin, account, request_id, programme, accepted_at
+-- The newest sagas; filters that are null do not filter. The first word of the terms is the kind's name.
+select saga_id, terms::jsonb->>0 as kind, revision, due_at, status, origin, account, request_id,
+       programme, accepted_at
 from saga
 where ($1::text is null or status = $1) and ($2::text is null or account = $2)
   and ($3::text is null or programme = $3)

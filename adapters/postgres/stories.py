@@ -6,12 +6,32 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from adapters.figures import figures_in_words
 from adapters.postgres.views import SagaStory, TimelineLine
 from orchestrator.engine.definition import participant
 from orchestrator.engine.instance import Leg, Saga
+from orchestrator.engine.kind import SagaKind
 from orchestrator.engine.machine import IN_FLIGHT, Status
 from orchestrator.engine.results import phase
 from orchestrator.sagas import KINDS
+from orchestrator.sagas.balance.terms import BalanceTerms
+
+
+def asked_in_words(saga: Saga) -> str:
+    """What the origin asked for: pieces for points, or the balance of an account."""
+    body = saga.terms.body
+    if isinstance(body, BalanceTerms):
+        whom = owner(saga, "balance") or "nobody"
+        return f"balance of {body.debtor_account or 'no account'} at {whom}"
+    lines = ", ".join(f"{line.quantity:,} x {line.item}" for line in body.lines) or "nothing"
+    return f"{lines} for {body.points:,} {body.unit or 'points'}"
+
+
+def figures_read(saga: Saga) -> str:
+    """What the debtor said of a balance; empty for other sagas, and while it said nothing."""
+    if not isinstance(saga.terms.body, BalanceTerms) or not saga.legs:
+        return ""
+    return figures_in_words({**(saga.legs[0].detail or {}), "unit": saga.terms.body.unit})
 
 
 def event_in_words(story: SagaStory, entry: TimelineLine) -> str:
@@ -72,8 +92,11 @@ _ASK: Final = {"do": "ask {}", "inquire": "inquire of {}", "cancel": "tell {} to
 
 def owner(saga: Saga, path: str) -> str:
     """The participant that a leg of this path is asked of; empty for a loss."""
-    definition = KINDS[saga.terms.definition, saga.terms.definition_version].definition
-    return participant(saga.terms, definition, Leg(path=path, asked=0).verb)
+    return participant(saga.terms, _kind(saga).definition, Leg(path=path, asked=0).verb)
+
+
+def _kind(saga: Saga) -> SagaKind:
+    return KINDS[saga.terms.definition, saga.terms.definition_version]
 
 
 def waits_for(saga: Saga) -> str:
@@ -97,6 +120,8 @@ def waits_for(saga: Saga) -> str:
         parts.insert(0, f"{how}: {told.status}{code}")
         if told.superseded:
             parts.insert(1, "that is being corrected")
+        if _kind(saga).keep_for is not None:
+            parts.append(f"forgotten at {_clock(saga.wake_at)}")
     return "; ".join(parts) or "nothing was told yet"
 
 
@@ -115,6 +140,7 @@ def as_data(story: SagaStory) -> dict[str, Any]:
         "saga_id": str(saga.terms.saga_id),
         "request_id": saga.terms.request_id,
         "account": f"{saga.terms.origin}/{saga.terms.account}",
+        "asked": asked_in_words(saga),
         "status": phase(saga),
         "timeline": [
             {"at": entry.at, "event": entry.event, "text": event_in_words(story, entry)}

@@ -25,6 +25,7 @@ class SagaLine:
     """One saga in a list."""
 
     saga_id: SagaId
+    kind: str  # A redemption, a balance.
     status: str
     origin: str
     account: str

@@ -17,6 +17,7 @@ from adapters.kafka.topics import wanted
 from adapters.postgres.migrate import migrations
 from orchestrator.catalogue.loader import load
 from orchestrator.settings import Settings
+from schemas import events
 from tests.cli.test_cli import process, uprp
 from tests.harness import PARTITIONS, QUICK, Platform
 from tests.wire import delete_topics
@@ -186,6 +187,32 @@ def test_request_in_words_and_in_time_or_not(stage: Stage) -> None:
     assert done.exit_code == 3
     assert "1 request(s) got no final answer in 1 s" in done.stderr
     assert "next: uprp saga list" in done.stderr
+
+
+def test_a_question_about_a_balance_is_answered_listed_and_shown(stage: Stage) -> None:
+    question = {**ORDER, "request_id": "look", "account": "w-look", "debtor_account": "c-look"}
+    del question["lines"]
+    line = json.dumps({"origin": "alipayhk", "type": events.BALANCE_INQUIRED, "data": question})
+    done = stage.uprp("request", "-", "--wait", stdin=line)
+    assert done.exit_code == 0, done.stderr
+    words = " ".join(done.stdout.split())
+    assert "look r1 ANSWERED available 10,000,000, held 0 citi-points, as of" in words
+    assert "redeemable now HKD 1,000.00; left of today's limit HKD 1,000.00" in words
+    done = stage.uprp("request", "-", "--wait", "--json", stdin=line)
+    (told,) = [json.loads(one) for one in done.stdout.splitlines()]
+    assert (told["_type"], told["available"], told["held"]) == (events.BALANCE, 10_000_000, 0)
+
+    listed = stage.uprp("saga", "list", "--account", "w-look", "--json")
+    (found,) = json.loads(listed.stdout)
+    assert (found["kind"], found["status"]) == ("balance", "ANSWERED")
+    assert "balance" in stage.uprp("saga", "list", "--account", "w-look").stdout
+    words = " ".join(stage.uprp("saga", "show", found["saga_id"]).stdout.split())
+    assert "balance of c-look at citi alipayhk/w-look request look" in words
+    assert "forgotten at" in words
+    shown = json.loads(stage.uprp("saga", "show", found["saga_id"], "--json").stdout)
+    assert (shown["timeline"], shown["transfers"]) == ([], [])
+    plain = stage.uprp("parked", "show", found["saga_id"])
+    assert "nothing about it waits for a person" in plain.stdout
 
 
 def test_saga_list_and_show_tell_the_same_as_words_and_as_json(stage: Stage) -> None:
