@@ -63,7 +63,7 @@ def demo(
         bool, typer.Option("--json", help="Print the report; what happens goes to stderr.")
     ] = False,
 ) -> None:
-    """Redeem points on servers of its own and show what happens, from nothing to the books."""
+    """Redeem points and ask for balances on servers of its own, and show what happens."""
     began = time.monotonic()
     if keep and FOLDER.exists():
         complain(
@@ -124,7 +124,7 @@ def _deducting_app(books: Path) -> Before:
 
     def deduct(line: RequestLine) -> RequestLine:
         if line.type != events.REQUESTED or line.key is None:
-            return line  # A raw value is published as it stands.
+            return line  # A question, or a raw value, is published as it stands.
         asked = apps.deducted(line.origin, orjson.loads(line.value), datetime.now(UTC))
         return replace(line, value=orjson.dumps(asked))
 

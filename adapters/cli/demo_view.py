@@ -118,6 +118,7 @@ def print_summary(console: Console, report: Report, path: Path) -> None:
             f"[green]The books balance[/]: {audit.transfers} movements add up to nothing in every"
             f" unit, nothing is left in suspense; {audit.legs} legs are to every company what they"
             " are to us; every balance changed by what the origins were told."
+            f" {audit.questions} questions moved nothing."
         )
     else:
         console.print("[red]The books do not balance.[/]")

@@ -16,6 +16,7 @@ from adapters.sandbox.books import Books, LegBook
 from adapters.sandbox.business import DENIED
 from orchestrator.engine.definition import participant
 from orchestrator.engine.instance import Leg, Saga
+from orchestrator.engine.kind import SagaKind
 from orchestrator.engine.machine import Status
 from orchestrator.sagas import KINDS
 from orchestrator.sagas.redemption.journal import SUSPENSE
@@ -53,6 +54,7 @@ class Audit:
     problems: tuple[str, ...]
     transfers: int
     legs: int
+    questions: int  # Sagas that only read something.
 
 
 def audit(
@@ -62,21 +64,47 @@ def audit(
     after: Books,
     results: Mapping[str, Mapping[str, Any]],
 ) -> Audit:
-    """Compare what we believe, what the companies know and what the origins were told."""
-    told, units = _told(stories, after, results)
+    """Compare what we believe, what the companies know and what the origins were told.
+
+    Questions about balances take no part in it: of them nothing may be in any book.
+    """
+    questions = [story for story in stories if _reads(story)]
+    moving = [story for story in stories if not _reads(story)]
+    told, units = _told(moving, after, results)
     balances = tuple(_balances(before, after, told, units))
     own = list(journal)
     problems = [
         *after.problems(),
         *_journal(own),
-        *_legs(stories, after),
+        *_legs(moving, after),
+        *_questions(questions),
         *_members(own, balances),
         *_answers(stories, results),
         *(_differs(one) for one in balances if not one.ok),
     ]
     transfers = sum(len(story.transfers) for story in stories)
-    legs = sum(len(story.saga.legs) for story in stories)
-    return Audit(balances, tuple(problems), transfers, legs)
+    legs = sum(len(story.saga.legs) for story in moving)
+    return Audit(balances, tuple(problems), transfers, legs, len(questions))
+
+
+def _reads(story: SagaStory) -> bool:
+    """Whether a saga is of a kind that moves nothing."""
+    return _kind(story.saga).books is None
+
+
+def _kind(saga: Saga) -> SagaKind:
+    return KINDS[saga.terms.definition, saga.terms.definition_version]
+
+
+def _questions(stories: Sequence[SagaStory]) -> Iterator[str]:
+    """Of a question nothing is in the journal; that no company wrote its leg down, `_legs` sees."""
+    for story in stories:
+        terms = story.saga.terms
+        if not story.saga.ended:
+            yield f"question {terms.saga_id} ({terms.request_id}) has not ended"
+        for one in story.transfers:
+            moved = f"{one.amount:,} {one.unit} from {one.debit} to {one.credit}"
+            yield f"question {terms.saga_id} ({terms.request_id}) moved {moved}"
 
 
 def _differs(one: Balance) -> str:
@@ -125,9 +153,7 @@ def recorded_as(saga: Saga, leg: Leg) -> tuple[str, str]:
     What a channel deducted itself stands under its own reference: the platform never asked for it.
     """
     terms = saga.terms
-    owner = participant(
-        terms, KINDS[terms.definition, terms.definition_version].definition, leg.verb
-    )
+    owner = participant(terms, _kind(saga).definition, leg.verb)
     if terms.body.prededucted and leg.path == saga.legs[0].path:
         return owner, own_leg(leg.reference or "")
     return owner, f"{terms.saga_id}/{leg.path}"

@@ -10,6 +10,7 @@ from typing import Any, Final, Self
 import orjson
 from confluent_kafka import Message
 
+from adapters.figures import figures_in_words
 from adapters.kafka.partner import PATIENCE_S, open_consumer, read_from_now
 from schemas import events
 from schemas.events import DEAD_LETTER_TOPIC, Channel
@@ -138,6 +139,25 @@ def _inquired(data: Mapping[str, Any]) -> str:
     return f"asks how request {data.get('request_id')} stands"
 
 
+def _balance_inquired(data: Mapping[str, Any]) -> str:
+    return (
+        f"asks for the balance of {data.get('debtor_account')} (request {data.get('request_id')})"
+    )
+
+
+def _read_balance(data: Mapping[str, Any]) -> str:
+    return f"how many points has {data['account']}?"
+
+
+def _balance(data: Mapping[str, Any]) -> str:
+    parts = [str(data.get("status"))]
+    if data.get("reason"):
+        parts.append(str(data["reason"]["code"]))
+    if figures := figures_in_words(data):
+        parts.append(figures)
+    return " ".join(parts)
+
+
 def _withdrawn(data: Mapping[str, Any]) -> str:
     return f"withdraws request {data.get('request_id')}"
 
@@ -168,6 +188,8 @@ def _answered(data: Mapping[str, Any]) -> str:
         parts.append(str(data["reason"].get("code")))
     lots = [f"{lot['points']:,} of lot {lot['lot']}" for lot in data.get("lots") or ()]
     coupons = [str(one["coupon_id"]) for one in data.get("coupons") or ()]
+    if data.get("available") is not None:
+        parts.append(f"{_counted(data['available'])} available, {_counted(data.get('held'))} held")
     moved = data.get("points") or data.get("quantity")
     if moved and not (lots or coupons):
         parts.append(f"{moved:,}")
@@ -201,5 +223,8 @@ _WORDS: Final = {
     events.INQUIRE: _inquire,
     events.ANSWERED: _answered,
     events.RESULT: _result,
+    events.BALANCE_INQUIRED: _balance_inquired,
+    events.READ_BALANCE: _read_balance,
+    events.BALANCE: _balance,
     events.REFUSED: _refused,
 }

@@ -11,7 +11,7 @@ import orjson
 
 from adapters.audit.report import Audit as Proved
 from adapters.demo.audit import Audit
-from adapters.demo.run import DemoRun, Outcome
+from adapters.demo.run import DemoRun, Observed, Outcome
 from adapters.postgres.stories import as_data
 from adapters.postgres.views import SagaStory
 
@@ -75,6 +75,7 @@ class Report:
                 "problems": self.audit.problems,
                 "transfers": self.audit.transfers,
                 "legs": self.audit.legs,
+                "questions": self.audit.questions,
             },
             "invariants": [asdict(one) for one in self.proved.findings],
         }
@@ -84,6 +85,9 @@ class Report:
         path.parent.mkdir(parents=True, exist_ok=True)
         options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
         path.write_bytes(orjson.dumps(self.document(), default=str, option=options))
+
+
+_NOTHING: Final[dict[str, Any]] = asdict(Observed()) | {"issued": {}}
 
 
 def _request(outcome: Outcome) -> dict[str, Any]:
@@ -96,7 +100,7 @@ def _request(outcome: Outcome) -> dict[str, Any]:
         "origin": scenario.line.origin,
         "request_id": scenario.request_id,
         "expected": expected,
-        "seen": {name: value for name, value in observed.items() if value},
+        "seen": {name: value for name, value in observed.items() if value != _NOTHING[name]},
         "as_expected": not outcome.problems,
         "problems": outcome.problems,
         "seconds": outcome.seconds,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol, TypeAlias
 
 from adapters.demo.monitor import ObservedRecord, TopicMonitor
@@ -18,6 +18,8 @@ from schemas.events import Channel
 END_WITHIN_S: Final = 30.0
 POLL_S: Final = 0.05
 QUIET_S: Final = 0.4  # When no record comes for so long after the last request, none will.
+
+_RESULTS: Final = (events.RESULT, events.BALANCE)
 
 Before: TypeAlias = Callable[[RequestLine], RequestLine]
 """What an origin does before it publishes a request line; returns the line to publish."""
@@ -33,6 +35,9 @@ class Observed:
     returned: int = 0
     return_required: int = 0
     issued: tuple[tuple[str, int], ...] = ()
+    available: int | None = None
+    daily_remaining: int | None = None
+    max_redeemable_now: int | None = None
     again: bool = False
     refused: str | None = None
     dead_letter: str | None = None
@@ -74,7 +79,7 @@ class DemoRun:
         return {
             str(record.data["saga_id"]): dict(record.data)
             for record in self.records
-            if record.type == events.RESULT and record.data.get("final")
+            if record.type in _RESULTS and record.data.get("final")
         }
 
     def surprises(self) -> Iterator[str]:
@@ -158,7 +163,7 @@ def _given_back(result: ObservedRecord, records: Sequence[ObservedRecord]) -> bo
 
 def _is_result(scenario: Scenario, record: ObservedRecord) -> bool:
     return (
-        record.type == events.RESULT
+        record.type in _RESULTS
         and record.receiver == scenario.line.origin
         and record.data.get("request_id") == scenario.request_id
         and bool(record.data.get("final"))
@@ -186,16 +191,29 @@ def _observed(
     if result is None:
         return Observed(dead_letter=disposition)
     spoke = any(s.channel is Channel.COMMANDS for s in records)
+    again = not spoke and any(s.id == result.id and s.data == result.data for s in earlier)
+    return replace(_told(result), again=again, dead_letter=disposition)
+
+
+def _told(result: ObservedRecord) -> Observed:
+    """What a final result says, of a redemption or of a balance."""
     data = result.data
+    code = (data.get("reason") or {}).get("code")
+    if result.type == events.BALANCE:
+        return Observed(
+            status=data["status"],
+            code=code,
+            available=data.get("available"),
+            daily_remaining=(data.get("daily_remaining") or {}).get("amount"),
+            max_redeemable_now=(data.get("max_redeemable_now") or {}).get("amount"),
+        )
     return Observed(
         status=data["status"],
-        code=(data.get("reason") or {}).get("code"),
+        code=code,
         charged=data["points"]["charged"],
         returned=data["points"]["returned"],
         return_required=(data.get("return_required") or {}).get("points", 0),
         issued=tuple((one["item"], one["issued"]) for one in data["lines"] if one["issued"]),
-        again=not spoke and any(s.id == result.id and s.data == data for s in earlier),
-        dead_letter=disposition,
     )
 
 

@@ -11,6 +11,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from adapters.kafka.requests import LineError, RequestLine, line_of, read_objects
+from schemas.balance import BalanceStatus
 from schemas.dead_letters import Disposition
 from schemas.reasons import Code
 from schemas.results import ResultStatus
@@ -29,17 +30,21 @@ class ScenarioError(ValueError):
 class Expectation(BaseModel):
     """How a request should end: with a final result, or refused and as a dead letter.
 
-    Amounts are points; `issued` is pieces by item.
+    Amounts are points; `issued` is pieces by item. Of the answer to a question about a balance,
+    `available` is in points, what is left and redeemable in minor units of money.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    status: ResultStatus | None = None
+    status: ResultStatus | BalanceStatus | None = None
     code: Code | None = None
     charged: Amount = 0
     returned: Amount = 0
     return_required: Amount = 0  # Of what the channel deducted itself; it must acknowledge it.
     issued: dict[str, Annotated[int, Field(ge=1)]] = {}
+    available: Amount | None = None
+    daily_remaining: Amount | None = None
+    max_redeemable_now: Amount | None = None
     again: bool = False  # The stored result again, without a new command to any participant.
     refused: Code | None = None
     dead_letter: Disposition | None = None

@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 
 from adapters.demo.audit import Audit, audit
-from adapters.postgres.views import AccountBalance, SagaStory
+from adapters.postgres.views import AccountBalance, SagaStory, TransferLine
 from adapters.sandbox.books import AccountBook, Books, CompanyBooks, CouponBook, LegBook
 from orchestrator.engine.instance import Leg, ResultRevision, Saga, Terms
 from orchestrator.engine.machine import Status
+from orchestrator.sagas.balance.terms import BalanceTerms
 from orchestrator.sagas.redemption.journal import SUSPENSE
 from orchestrator.sagas.redemption.terms import PricedLine, RedemptionTerms
+from schemas.balance import BalanceStatus
 from schemas.results import ResultStatus
 
 SAGA = "85b8050f-0322-5d0f-a696-f119a3945b46"
@@ -94,6 +96,25 @@ BEFORE = Books(
         "alipayhk": CompanyBooks("alipayhk"),
     }
 )
+
+
+QUESTION = SagaStory(
+    Saga(
+        terms=replace(
+            TERMS,
+            saga_id=OTHER,
+            definition="balance",
+            participants=("alipayhk", "citi"),
+            body=BalanceTerms(debtor_account="card", unit="citi-points"),
+        ),
+        revision=2,
+        legs=(Leg("balance", 1, Status.CONFIRMED, moved=1),),
+        told=ResultRevision(1, BalanceStatus.ANSWERED, final=True, code=None, field=None, at=0),
+    ),
+    (),
+    (),
+)
+"""Somebody asked for the balance of the same card."""
 
 
 def audited(
@@ -214,6 +235,36 @@ def test_a_lie_is_found(lie: str) -> None:
     changes, words = LIES[lie]
     problems = audited(**changes).problems
     assert any(words in problem for problem in problems), problems
+
+
+def with_question(question: SagaStory, citi: CompanyBooks = CITI) -> Audit:
+    """The audit of the redemption and of a question beside it."""
+    results = {SAGA: RESULT, OTHER: {"saga_id": OTHER, "status": "ANSWERED", "available": 5}}
+    after = Books({"citi": citi, "alipayhk": WALLET})
+    return audit([STORY, question], JOURNAL, BEFORE, after, results)
+
+
+def test_a_question_takes_no_part_in_the_books() -> None:
+    found = with_question(QUESTION)
+    assert found.problems == ()
+    assert (found.questions, found.legs, found.balances) == (1, 2, audited().balances)
+
+
+def test_a_question_that_is_in_the_journal_is_found() -> None:
+    line = TransferLine(8, "citi/member/card", "citi/redeemed", "citi-points", 5)
+    (problem,) = with_question(replace(QUESTION, transfers=(line,))).problems
+    assert problem == (
+        f"question {OTHER} (r) moved 5 citi-points from citi/member/card to citi/redeemed"
+    )
+
+
+def test_a_question_that_waits_or_that_a_company_wrote_down_is_found() -> None:
+    waits = replace(QUESTION, saga=replace(QUESTION.saga, told=None))
+    assert f"question {OTHER} (r) has not ended" in with_question(waits).problems
+    fact = replace(DEDUCTED, leg_id=f"{OTHER}/balance", moved=0, applied=0)
+    citi = replace(CITI, legs={**CITI.legs, fact.leg_id: fact})
+    (problem,) = with_question(QUESTION, citi).problems
+    assert problem == f"{OTHER}/balance is known to a company, not to us"
 
 
 def test_one_deduction_cannot_pay_twice() -> None:
