@@ -13,7 +13,7 @@ from schemas.events import EVENTS, Channel, EventType
 RULES = (
     *(f"C{number}" for number in range(1, 19)),
     *(f"U{number}" for number in range(1, 22)),
-    *(f"I{number}" for number in range(1, 14)),
+    *(f"I{number}" for number in range(1, 15)),
 )
 FOR_PARTNERS = [event for event in EVENTS if event.channel is not Channel.INTERNAL]
 

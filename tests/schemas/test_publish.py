@@ -186,6 +186,7 @@ EXAMPLES = examples()
 REDEMPTIONS = {
     "alipayhk/w-1": ("alipayhk", "w-1", "r-2026-0001"),
     "harbour/s-1": ("harbour", "s-1", "r-2026-0002"),
+    "alipayhk/w-2": ("alipayhk", "w-2", "look-2026-0001"),
 }
 """What the examples are about, by their key."""
 
