@@ -172,6 +172,24 @@ def test_a_repeat_gets_the_stored_answer_until_it_is_forgotten() -> None:
     assert said(second) != said(first), "another answer is another event"
 
 
+@pytest.mark.parametrize("silent", (False, True))
+def test_an_answer_is_kept_for_its_whole_time_whatever_timer_the_question_had(
+    silent: bool,
+) -> None:
+    platform = asked()
+    if silent:
+        due = platform.next_due()
+        assert due is not None
+        ring(platform, due)
+    else:
+        reply(platform, **YES)
+    assert platform.next_due() == platform.now + KEPT_FOR_MS
+    ring(platform, platform.now + KEPT_FOR_MS - 1)
+    assert platform.rows
+    ring(platform, platform.now + 1)
+    assert not platform.rows
+
+
 def test_a_repeat_in_the_batch_that_forgets_it_keeps_it() -> None:
     platform = asked()
     reply(platform, **YES)
