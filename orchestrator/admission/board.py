@@ -1,4 +1,4 @@
-"""Where coordinators tell each other how the participants are doing."""
+"""The port through which coordinators share what they see of the health of participants."""
 
 from __future__ import annotations
 
@@ -12,38 +12,39 @@ from schemas.frozen import value
 
 @value
 class HealthReport:
-    """What one coordinator saw of one participant since its breaker's revision."""
+    """What one coordinator saw of one participant since its breaker moved last."""
 
     participant: str
-    revision: int
+    revision: int  # Of the breaker.
     window: Window
 
 
 @value
 class SharedHealth:
-    """What all coordinators know of the participants together."""
+    """What all coordinators together know about the participants."""
 
-    part: Slot  # Which of those that are alive this one is.
-    sights: Sequence[HealthReport]
-    in_flight: Mapping[str, int]
-    breakers: Mapping[str, Breaker]  # Those that ever moved.
+    part: Slot  # The place of this coordinator among those that are alive.
+    sights: Sequence[HealthReport]  # Of all coordinators.
+    in_flight: Mapping[str, int]  # Legs in flight of all coordinators, by participant.
+    breakers: Mapping[str, Breaker]  # By participant; one that never moved is missing.
 
 
 class HealthBoard(Protocol):
-    """Where coordinators tell each other what they see. Every method may raise Unavailable."""
+    """Where coordinators share what they see. Every method may raise Unavailable."""
 
     async def share(
         self, sights: Sequence[HealthReport], now: int, alive_since: int
     ) -> SharedHealth:
-        """Tell what was seen here, and read what all have seen.
+        """Write what this coordinator saw, and read what all have seen. Times are milliseconds.
 
         Args:
-            now: the time; it also says that this coordinator is alive.
-            alive_since: whoever has said nothing since then is gone.
+            sights: what was seen here since it was last shared.
+            now: the time, which is also this coordinator's sign of life.
+            alive_since: a coordinator whose last sign of life is older is no longer alive.
         """
 
     async def move(self, participant: str, expected: int, to: Breaker) -> bool:
-        """Move a breaker from the revision that is expected; False when another was faster."""
+        """Move a breaker to its next state; False if its revision is not the `expected` one."""
 
     async def tidy(self, before: int) -> None:
-        """Forget coordinators that have said nothing since then; what they added up stays."""
+        """Delete coordinators whose last sign of life is older; their legs stay counted."""

@@ -1,6 +1,7 @@
-"""How a participant is doing, from what was seen of it: a breaker that all coordinators share.
+"""The circuit breaker of a participant, which all coordinators share (`domain.md` 4.4).
 
-Pure: times are arguments, in milliseconds; counts are integers (`domain.md` 4.4, partner outage).
+It opens when too many commands get no usable answer in time, and closes after probes were answered.
+Pure: times are arguments, in milliseconds since 1970; counts are integers.
 """
 
 from __future__ import annotations
@@ -13,59 +14,59 @@ from typing import Final
 from schemas.frozen import TextEnum, value
 
 SLOTS: Final = 10
-"""Into how many parts a window is cut: what was seen is forgotten part by part."""
+"""How many slots a window has; what was seen is dropped slot by slot."""
 
 
 class WhenUnavailable(StrEnum):
-    """What becomes of a new saga that a participant cannot take."""
+    """What is done with a new saga whose participant is unavailable."""
 
-    REFUSE = "refuse"
-    HOLD = "hold"  # Accepted, and nobody is asked until there is room again.
+    REFUSE = "refuse"  # The request is refused.
+    HOLD = "hold"  # The saga is accepted, and sends no command until the participant is available.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthPolicy:
-    """When a participant gets no new sagas, and what becomes of those; times in milliseconds."""
+    """When a participant gets no new sagas, and what is done with those; times in milliseconds."""
 
-    breaker: bool = True
-    breaker_window: int = 30_000
-    breaker_min_samples: int = 20  # Fewer outcomes than that in a window prove nothing.
-    breaker_failure_percent: int = 50  # Of a window's outcomes, inclusive.
-    open_for: int = 30_000
+    breaker: bool = True  # Whether there is a breaker at all.
+    breaker_window: int = 30_000  # How far back outcomes count.
+    breaker_min_samples: int = 20  # With fewer outcomes in a window, the breaker stays closed.
+    breaker_failure_percent: int = 50  # It opens if at least so many of a window's outcomes fail.
+    open_for: int = 30_000  # How long it stays open before probes are let through.
     probes: int = 3  # New sagas that a half-open breaker lets through, all coordinators together.
-    patience: int = 5_000  # The longest response time-out: how long a probe may take.
-    in_flight_max: int | None = None  # Legs; None: no limit.
-    rate_per_s: int | None = None  # Legs of new sagas; None: no limit.
-    burst: int = 1
+    patience: int = 5_000  # How long a probe may take: the longest response time-out of any verb.
+    in_flight_max: int | None = None  # Legs in flight; None: no limit.
+    rate_per_s: int | None = None  # Legs of new sagas per second; None: no limit.
+    burst: int = 1  # Legs of new sagas at once, after a pause.
     when_unavailable: WhenUnavailable = WhenUnavailable.REFUSE
-    hold_for: int = 600_000  # At most; then the saga is refused.
+    hold_for: int = 600_000  # How long a saga may be held before it is refused.
 
 
 class State(TextEnum):
-    """Where a breaker stands."""
+    """The state of a breaker."""
 
     CLOSED = "closed"  # Every new saga is let through.
-    OPEN = "open"  # None is.
-    HALF_OPEN = "half_open"  # A few are, as probes.
+    OPEN = "open"  # No new saga is let through.
+    HALF_OPEN = "half_open"  # A few new sagas are let through, as probes.
 
 
 class Signal(TextEnum):
-    """What can be noticed of a participant."""
+    """What makes a breaker move."""
 
-    FAILING = "failing"  # Too many legs, or any probe, got no usable answer in time.
+    FAILING = "failing"  # Too many commands, or any probe, got no usable answer in time.
     ANSWERED = "answered"  # Enough probes were answered in time.
-    ELAPSED = "elapsed"  # The time that was set for this state has passed.
+    ELAPSED = "elapsed"  # The time of this state is over.
 
 
 _STAYS: Final = None
 Cell = State | None
 
-# A row for each state, a column for each sign, in the order of Sign. Total on purpose.
+# A row for each state, a column for each signal, in the order of Signal. No cell may be missing.
 _ROWS: Final[Mapping[State, tuple[Cell, ...]]] = {
     #               FAILING     ANSWERED      ELAPSED
     State.CLOSED: (State.OPEN, _STAYS, _STAYS),
     State.OPEN: (_STAYS, _STAYS, State.HALF_OPEN),
-    # Elapsed: its probes were lost on the way (refused by the bank, say), so there are new ones.
+    # ELAPSED: the probes never reached it (another participant refused first), so more are sent.
     State.HALF_OPEN: (State.OPEN, State.CLOSED, State.HALF_OPEN),
 }
 TABLE: Final = {state: dict(zip(Signal, row, strict=True)) for state, row in _ROWS.items()}
@@ -73,21 +74,21 @@ TABLE: Final = {state: dict(zip(Signal, row, strict=True)) for state, row in _RO
 
 @value
 class Breaker:
-    """One participant's breaker. What was asked before `since` says nothing about it."""
+    """The breaker of one participant."""
 
-    revision: int = 0  # Of each move; it is moved by compare-and-set.
+    revision: int = 0  # Raised with each move, which is a compare-and-set on it.
     state: State = State.CLOSED
-    since: int = 0
-    until: int | None = None  # When it is looked at again, whatever is seen.
+    since: int = 0  # When it moved; outcomes of commands sent before that do not count.
+    until: int | None = None  # When the time of this state is over; None: never.
 
 
 @value
 class Counts:
-    """What was seen of a participant: legs asked, answered in time, not answered in time."""
+    """What was seen of a participant, in legs."""
 
-    asked: int = 0
-    answered: int = 0  # Whatever the answer: a refusal is the work of a healthy participant.
-    missed: int = 0  # No usable answer within the response time-out; counted once a leg.
+    asked: int = 0  # Sent.
+    answered: int = 0  # Answered in time; also rejections, which show a healthy participant too.
+    missed: int = 0  # No usable answer within the response time-out; counted once for a leg.
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(
@@ -96,24 +97,24 @@ class Counts:
 
 
 Window = Mapping[int, Counts]
-"""What was seen in each slot; a slot is a tenth of the policy's window, counted from 1970."""
+"""What was seen in each slot. A slot is a tenth of the policy's window, numbered from 1970."""
 
 
 def slot_of(policy: HealthPolicy, now: int) -> int:
-    """The slot in which something is seen now."""
+    """The number of the slot that `now` is in."""
     return now // max(1, policy.breaker_window // SLOTS)
 
 
 def noted(window: Window, policy: HealthPolicy, seen: Counts, now: int) -> Window:
-    """The window with what was seen now; slots that have passed out of it are dropped."""
+    """The window with what was seen now, and without the slots that have left it."""
     slot = slot_of(policy, now)
-    kept = {at: was for at, was in window.items() if at > slot - SLOTS}
-    kept[slot] = kept.get(slot, Counts()) + seen
-    return kept
+    recent = {at: was for at, was in window.items() if at > slot - SLOTS}
+    recent[slot] = recent.get(slot, Counts()) + seen
+    return recent
 
 
 def merged(windows: Iterable[Window], policy: HealthPolicy, now: int) -> Counts:
-    """What all of them saw within the window; the order of the windows does not matter."""
+    """The sum of what is in the windows, as far as it is recent enough; in any order."""
     oldest = slot_of(policy, now) - SLOTS
     total = Counts()
     for window in windows:
@@ -124,12 +125,12 @@ def merged(windows: Iterable[Window], policy: HealthPolicy, now: int) -> Counts:
 
 
 def sign(breaker: Breaker, policy: HealthPolicy, seen: Counts, now: int) -> Signal | None:
-    """What there is to notice, given what was seen since the breaker last moved."""
+    """The signal that was given since the breaker last moved; None: none."""
     if breaker.state is State.CLOSED:
         outcomes = seen.answered + seen.missed
         enough = policy.breaker and outcomes >= policy.breaker_min_samples
-        share = policy.breaker_failure_percent * outcomes
-        return Signal.FAILING if enough and seen.missed * 100 >= share else None
+        threshold = policy.breaker_failure_percent * outcomes
+        return Signal.FAILING if enough and seen.missed * 100 >= threshold else None
     if not policy.breaker:
         return Signal.ANSWERED if breaker.state is State.HALF_OPEN else Signal.ELAPSED
     if breaker.state is State.HALF_OPEN:
@@ -141,9 +142,9 @@ def sign(breaker: Breaker, policy: HealthPolicy, seen: Counts, now: int) -> Sign
 
 
 def moved(breaker: Breaker, policy: HealthPolicy, seen: Counts, now: int) -> Breaker | None:
-    """The breaker after what was seen; None while it stays where it is."""
-    noticed = sign(breaker, policy, seen, now)
-    to = TABLE[breaker.state][noticed] if noticed is not None else _STAYS
+    """The breaker in its next state, given what was seen since it last moved; None: it stays."""
+    signal = sign(breaker, policy, seen, now)
+    to = TABLE[breaker.state][signal] if signal is not None else _STAYS
     if to is _STAYS:
         return None
     until = {

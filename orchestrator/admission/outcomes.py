@@ -1,6 +1,6 @@
-"""What a batch tells of the participants: legs asked, answered, missed, and in flight. Pure.
+"""What a batch shows of the participants: legs sent, answered, missed, and in flight. Pure.
 
-It runs for every batch, so it looks only at legs that changed.
+It runs for every batch, so only legs that changed are looked at.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ CANCELLING: Final = Status.CANCELLING
 ANSWERS: Final = frozenset(
     {Status.CONFIRMED, Status.REJECTED, Status.CANCELLED, Status.PENDING, Status.REFUSED}
 )
-"""What a leg that was sent becomes by a usable answer."""
+"""The statuses that a usable answer gives to a leg that was sent."""
 
 
 @dataclass(slots=True)
 class ParticipantOutcomes:
-    """What was seen of each participant, and how its legs in flight changed."""
+    """What was seen of each participant."""
 
     seen: dict[str, Counts] = field(default_factory=dict)
-    in_flight: dict[str, int] = field(default_factory=dict)
+    in_flight: dict[str, int] = field(default_factory=dict)  # By how many the legs changed.
 
 
 class _Roles(dict[str, int]):
-    """Whose a leg is, by its path: there are few paths, asked for often."""
+    """The role that a leg is asked of, by its path; there are few paths, looked up often."""
 
     def __init__(self, definition: Definition) -> None:
         super().__init__()
         self._definition = definition
-        self.readings: set[str] = set()  # Whose silence says nothing of what moves something.
+        self.readings: set[str] = set()  # The paths whose outcomes are no samples of health.
 
     def __missing__(self, path: str) -> int:
         verb = Leg(path, 0).verb
@@ -50,34 +50,35 @@ class _Roles(dict[str, int]):
         return role
 
 
-_NOBODY: Final = -1  # The last of `_names`.
+_NOBODY: Final = -1  # For a loss, which asks nobody: the index of the last of `_names`.
 
 
 _ROLES: Final[dict[tuple[str, int], _Roles]] = {}
 
 
 def _roles_of(terms: Terms, kinds: Kinds) -> _Roles:
-    """Whose the legs of a kind are; worked out once."""
+    """The roles of the legs of the saga's kind; made once for each version of a kind."""
     version = (terms.definition, terms.definition_version)
-    found = _ROLES.get(version)
-    if found is None:
-        found = _ROLES[version] = _Roles(kinds[version].definition)
-    return found
+    roles = _ROLES.get(version)
+    if roles is None:
+        roles = _ROLES[version] = _Roles(kinds[version].definition)
+    return roles
 
 
 def in_flight(saga: Saga, kinds: Kinds = KINDS) -> dict[str, int]:
-    """How many of a saga's legs each participant owes an answer to, or soon will.
+    """How many of a saga's legs are in flight, or soon will be, at each participant.
 
-    A function of the saga alone, so that the changes of every commit add up to the sum over all.
+    It depends on nothing but the saga, so the changes of all commits add up to the sum over all
+    sagas.
     """
-    found: dict[str, int] = {}
+    by_participant: dict[str, int] = {}
     names, coming = _names(saga.terms), bool(saga.legs) and _on_its_way(saga)
     roles = _roles_of(saga.terms, kinds)
     for leg in saga.legs:
         if _counts(leg.status, coming):
             name = names[roles[leg.path]]
-            found[name] = found.get(name, 0) + 1
-    return found
+            by_participant[name] = by_participant.get(name, 0) + 1
+    return by_participant
 
 
 def observe(
@@ -86,12 +87,15 @@ def observe(
     listening: Mapping[str, int],
     kinds: Kinds = KINDS,
 ) -> ParticipantOutcomes:
-    """What the changes of one batch tell.
+    """What the changes of one batch show of the participants.
 
     Args:
-        since: by participant; what was asked before says nothing about it as it is now.
-        listening: by participant; since when all of its answers were read without delay. Silence
-            about what was asked before may be our own deafness, and does not count.
+        changes: the sagas of the batch, before and after.
+        since: by participant, when its breaker last moved; outcomes of commands sent before that do
+            not count. In milliseconds, as `listening`.
+        listening: by participant, since when its replies are read without delay. A missing answer
+            to a command sent before that does not count: its reply may be there, not read yet.
+        kinds: the kinds of saga.
     """
     counts: dict[str, list[int]] = {}
     for change in changes:
@@ -124,7 +128,7 @@ def _compare(  # noqa: PLR0917  # Runs for every change: keywords cost.
         status, earlier = leg.status, old.status if old is not None else WAITING
         name = names[roles[leg.path]]
         if not name:
-            continue  # A loss: nobody was asked.
+            continue  # A loss, which asks nobody.
         count = counts.get(name) or counts.setdefault(name, [0, 0, 0, 0])
         count[3] += _counts(status, comes) - (old is not None and _counts(earlier, came))
         if status is earlier or leg.path in roles.readings:
@@ -139,21 +143,21 @@ def _compare(  # noqa: PLR0917  # Runs for every change: keywords cost.
 
 
 def _counts(status: Status, coming: bool) -> bool:
-    """Whether a leg counts as in flight. `PENDING` is an answer, though the saga waits on."""
+    """Whether a leg counts as in flight. PENDING does not: it is an answer, if not the last."""
     if status is SENT or status is UNKNOWN or status is CANCELLING:
         return True
     return coming and status is WAITING
 
 
 def _on_its_way(saga: Saga) -> bool:
-    """Whether the legs that still wait will be asked for as soon as the first one is answered.
+    """Whether the waiting legs will be sent as soon as the first leg is answered.
 
-    They count from the start: else a burst of new sagas would find room at the creditor for each,
-    and fill it many times over once their points are deducted.
+    They count as in flight from the start. Otherwise there would be room at the creditor for each
+    saga of a burst, and far too many legs once their points are deducted.
     """
     return saga.legs[0].status is SENT and not saga.withdrawn and not saga.ended
 
 
 def _names(terms: Terms) -> tuple[str, ...]:
-    """The participants in the order of their roles, and nobody behind them."""
+    """The participants in the order of their roles, and an empty name at the end."""
     return (*terms.participants, "")

@@ -1,6 +1,7 @@
-"""One batch decided: arrivals and loaded rows in, changes and records to publish out. Pure.
+"""Decides a batch: events and loaded rows in, changes and records to publish out. Pure.
 
-Arrivals of one account in one batch see each other, in offset order (`design.md` 2).
+The events of a batch are applied in the order of their offsets, each to the sagas as the earlier
+ones left them (`design.md` 2).
 """
 
 from __future__ import annotations
@@ -35,34 +36,33 @@ _NOWHERE: Final[Mapping[RecordPosition, DeadLetterReason]] = {}
 _ANY: Final[Mapping[str, Allowance]] = {}
 
 NOTHING: Final[Mapping[SagaId, PublishedSaga]] = {}
-"""What was said before the database was lost, when none was."""
+"""What was published before a database was lost, when none was lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
     """What must be read before a batch can be decided."""
 
-    keys: Collection[SagaKey]  # In the order in which they were named, as everything follows it.
-    strays: Collection[SagaId]
+    keys: Collection[SagaKey]  # In the order of the events, on which the order of writes depends.
+    strays: Collection[SagaId]  # Sagas to be sought in every bucket if they are not at their key.
     limits: frozenset[LimitKey]
     decisions: frozenset[DecisionKey] = frozenset()
-    places: frozenset[RecordPosition] = (
-        frozenset()
-    )  # Of what comes again, and may have been set aside.
+    # Where redelivered records stand, which may have become dead letters when they first came.
+    places: frozenset[RecordPosition] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Decider:
-    """The rules, bound to what is on offer."""
+    """Decides batches, with the kinds of saga bound to the catalogue."""
 
     catalogue: Catalogue
     group: str  # The consumer group, for dead letters.
     kinds: BoundKinds = field(init=False)
-    inbound: events.Models = field(init=False)  # What may be read, by channel and type.
+    inbound: events.Models = field(init=False)  # The events that may be read.
     _handlers: Mapping[type, Handler] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Bind every kind once; what is bound holds no state."""
+        """Bind every kind of saga to the policies, once; the bound kinds hold no state."""
         kinds = BoundKinds(self.catalogue.kinds, self.catalogue.policies)
         object.__setattr__(self, "kinds", kinds)
         object.__setattr__(self, "_handlers", handlers_of(kinds))
@@ -75,7 +75,13 @@ class Decider:
         now: int,
         published: Mapping[SagaId, PublishedSaga] = NOTHING,
     ) -> Needs:
-        """Which sagas and limits the batch touches."""
+        """What must be read before the events can be decided.
+
+        Args:
+            arrivals: the events of the batch.
+            now: milliseconds since 1970.
+            published: what was published before a database was lost, by saga.
+        """
         keys: dict[SagaKey, None] = {}
         strays: dict[SagaId, None] = {}
         limits: set[LimitKey] = set()
@@ -87,7 +93,7 @@ class Decider:
                 keys[arrival.key] = None
             event = arrival.event
             if arrival.saga is not None and arrival.route.channel is not Channel.REQUESTS:
-                strays[arrival.saga] = None  # Must exist: sought everywhere if it is not there.
+                strays[arrival.saga] = None  # It must exist, wherever its row is.
                 if type(event) is OperatorDecided and arrival.key is not None:
                     decisions.add((arrival.key[0], event.decision))
             elif not arrival.redelivered and (bound := by_request.get(type(event))) is not None:
@@ -110,11 +116,17 @@ class Decider:
         aside: Mapping[RecordPosition, DeadLetterReason] = _NOWHERE,
         published: Mapping[SagaId, PublishedSaga] = NOTHING,
     ) -> BatchResult:
-        """Apply the arrivals in order.
+        """Apply the events in order.
 
-        `made` are the decisions of people that they name; `allowances` bound what participants get
-        that is new; `aside` is what was set aside when it first came; `published` is what was said
-        before the database was lost.
+        Args:
+            arrivals: the events of the batch.
+            loaded: the sagas that exist, by id.
+            used: how much of each account limit is used.
+            now: milliseconds since 1970.
+            made: the audited rows of the decisions that the events name, by number.
+            allowances: what new sagas may ask of participants; one that is missing is unlimited.
+            aside: why redelivered records became dead letters when they first came.
+            published: what was published before a database was lost, by saga.
         """
         recorder = self._recorder(loaded, used, now, published)
         batch = BatchProcessor(
@@ -135,12 +147,12 @@ class Decider:
         loaded: Mapping[SagaId, Saga],
         now: int,
     ) -> bool:
-        """Whether something was said that these sagas do not imply: their database is older."""
-        for saga_id, said in published.items():
+        """Whether more was published than these sagas imply, so that their database is older."""
+        for saga_id, known in published.items():
             saga = loaded.get(saga_id)
             if saga is None:
                 return True
-            if self.kinds.of(saga.terms).engine.recall(saga, said, now) is not saga:
+            if self.kinds.of(saga.terms).engine.recall(saga, known, now) is not saga:
                 return True
         return False
 
@@ -151,14 +163,14 @@ class Decider:
         used: Mapping[LimitKey, int],
         now: int,
     ) -> BatchResult:
-        """Bring sagas that survived the loss of a database up to what was said of them since."""
+        """Bring sagas of a restored database up to what was published about them since."""
         recorder = self._recorder(loaded, used, now, published)
         for saga_id, saga in loaded.items():
             recorder.recall(saga, published[saga_id])
         return recorder.finish(loaded)
 
     def limit_of(self, saga: Saga) -> LimitKey | None:
-        """The account limit that a saga counts on, if its kind has one."""
+        """The account limit that counts a saga; None: there is none."""
         books = self.kinds.of(saga.terms).kind.books
         return books.limit(saga.terms) if books is not None else None
 

@@ -1,4 +1,4 @@
-"""Bytes to events, once, at the edge: what cannot be read becomes a problem with a field."""
+"""Decodes records: bytes to events; a record that cannot be read becomes a problem. Pure."""
 
 from __future__ import annotations
 
@@ -17,51 +17,55 @@ from schemas.results import TimerFired, TimersFired
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What a topic's name says: which channel it is, of whom ("" for the platform's own)."""
+    """What an inbound topic carries."""
 
     channel: Channel
-    participant: str
-    source: str  # Whose events it carries.
+    participant: str  # Whose topic it is; empty for the platform's own.
+    source: str  # The only `ce_source` that its events may have.
 
 
 @value
 class InboundEvent:
-    """What a record says of one saga: an event, or a problem."""
+    """What a record says about one saga: an event, or a problem."""
 
     record: Record
     route: Route
-    redelivered: bool  # Below the stored position: committed before, perhaps not published.
+    redelivered: bool  # Below the stored position: committed before, but perhaps not published.
     envelope: Envelope | None = None
     event: events.Event | TimerFired | None = None
     saga: SagaId | None = None
-    key: SagaKey | None = None  # None when the record's key does not say where the saga lives.
-    problem: Unreadable | None = None
-    restored: bool = False  # It came before the database was restored, and is read once more.
+    key: SagaKey | None = None  # Where the saga's row is; None: the record's key does not say it.
+    problem: Unreadable | None = None  # Why the record cannot be read.
+    restored: bool = False  # It was read before the database was lost, and is read once more.
 
 
 def routes(participants: Mapping[str, object]) -> dict[str, Route]:
-    """Every inbound topic and what it carries."""
-    found = {events.INTERNAL_TOPIC: Route(Channel.INTERNAL, "", PLATFORM_SOURCE)}
+    """The route of every inbound topic, by the name of the topic."""
+    by_topic = {events.INTERNAL_TOPIC: Route(Channel.INTERNAL, "", PLATFORM_SOURCE)}
     for participant in participants:
         for channel in (Channel.REQUESTS, Channel.REPLIES):
-            found[events.topic_of(participant, channel)] = Route(
+            by_topic[events.topic_of(participant, channel)] = Route(
                 channel, participant, source_of(participant)
             )
-    return found
+    return by_topic
 
 
 def decode(
     record: Record, route: Route, *, redelivered: bool, inbound: events.Models = events.INBOUND
 ) -> list[InboundEvent]:
-    """Read one record, which may say something of several sagas; never raises.
+    """The events of a record: one, or one for each timer of a record of timers. Never raises.
 
-    `inbound` are the models of all that may be read, by channel and type.
+    Args:
+        record: the record.
+        route: what its topic carries.
+        redelivered: whether it is below the stored position of its partition.
+        inbound: the models of all events that may be read.
     """
-    found = _read(record, route, inbound, redelivered=redelivered)
-    event = found.event
+    arrival = _read(record, route, inbound, redelivered=redelivered)
+    event = arrival.event
     if type(event) is not TimersFired:
-        return [found]
-    envelope = found.envelope
+        return [arrival]
+    envelope = arrival.envelope
     return [
         InboundEvent(
             record,
@@ -90,18 +94,18 @@ def _read(
     except Unreadable as problem:
         problem.event_id = envelope.id
         return InboundEvent(record, route, redelivered, envelope, problem=problem)
-    if route.channel is Channel.REQUESTS:  # isinstance is dear on pydantic's metaclass.
+    if route.channel is Channel.REQUESTS:  # Not isinstance: it is slow on pydantic's classes.
         key = saga_key(route.participant, event.account, event.request_id)
         return InboundEvent(record, route, redelivered, envelope, event, key[1], key)
     if type(event) is TimersFired:
         return InboundEvent(record, route, redelivered, envelope, event)
     saga = split_leg_id(event.leg_id)[0] if route.participant else event.saga_id
-    # A reply carries the key of its command. Whoever forgets it is slower, not wrong.
-    hint = (key_hash(record.key), saga) if record.key else None
-    return InboundEvent(record, route, redelivered, envelope, event, saga, hint)
+    # A reply should carry the key of its command. Without it the saga is found more slowly.
+    key_of_reply = (key_hash(record.key), saga) if record.key else None
+    return InboundEvent(record, route, redelivered, envelope, event, saga, key_of_reply)
 
 
 def _another(envelope: Envelope, route: Route) -> Unreadable:
-    """The source must be the topic's owner: one company cannot speak for another."""
+    """The problem that the source is not the topic's owner, as no company may act for another."""
     detail = f"is {envelope.source!r}; on this topic it must be {route.source!r}"
     return Unreadable("ce_source", detail)

@@ -1,4 +1,4 @@
-"""What an accepted event leaves behind: its row, its movements, its limit, its messages. Pure."""
+"""The effects of accepted events: rows, movements, limits, cases and messages. Pure."""
 
 from __future__ import annotations
 
@@ -43,41 +43,38 @@ _NOTHING: Final[Mapping[SagaId, PublishedSaga]] = {}
 
 @value
 class AcceptedEvent:
-    """One accepted event, for the canonical log line and the counters."""
+    """One accepted event, for its log line and the counters."""
 
-    event: str
-    saga: Saga
+    event: str  # Its name in the timeline.
+    saga: Saga  # At the revision that the event led to.
     phase: str
-    leg: str | None
-    outcome: str | None
-    ended: bool  # With this event.
-    parked: bool  # With this event.
+    leg: str | None  # The path of the leg that it is about.
+    outcome: str | None  # The outcome that it states for the leg.
+    ended: bool  # Whether the saga ended with this event.
+    parked: bool  # Whether the saga became parked with this event.
 
 
 @dataclass(slots=True)
 class BatchResult:
-    """What a batch changes and says."""
+    """What a batch writes and publishes, and what there is to log and count about it."""
 
     changes: Changes = field(default_factory=Changes)
     outgoing: list[Outgoing] = field(default_factory=list)
     accepted: list[AcceptedEvent] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
-    taken: Mapping[str, Admitted] = field(
-        default_factory=dict
-    )  # What participants got that is new.
-    outcomes: ParticipantOutcomes = field(
-        default_factory=ParticipantOutcomes
-    )  # What was seen of them.
-    recalled: list[SagaId] = field(default_factory=list)  # Lost with a database, and here again.
-    revision_sensitive: set[SagaId] = field(
-        default_factory=set
-    )  # What was concluded depends on where they are.
-    new_records: int = 0
-    poison: int = 0
+    # What the gate let through, by participant.
+    taken: Mapping[str, Admitted] = field(default_factory=dict)
+    # What the batch shows of the health of participants.
+    outcomes: ParticipantOutcomes = field(default_factory=ParticipantOutcomes)
+    recalled: list[SagaId] = field(default_factory=list)  # Rebuilt; they were lost with a database.
+    # Sagas about which something was decided that is only right at the revision they have here.
+    revision_sensitive: set[SagaId] = field(default_factory=set)
+    new_records: int = 0  # Events that are not redelivered.
+    poison: int = 0  # New records that cannot be read.
 
 
 class EffectRecorder:
-    """The working state of one batch: where its sagas stand, and what it will write and publish."""
+    """The working state of one batch: its sagas so far, and what it will write and publish."""
 
     def __init__(
         self,
@@ -94,11 +91,11 @@ class EffectRecorder:
         Args:
             kinds: the kinds of saga.
             group: the consumer group, for dead letters.
-            sagas: those that exist, by id; they move on while the batch is decided.
-            used: how much of each limit is used.
+            sagas: those that exist, by id; changed while the batch is decided.
+            used: how much of each limit is used; changed while the batch is decided.
             now: milliseconds since 1970.
-            published: what was said before the database was lost, about sagas that may have to
-                begin again.
+            published: what was published before a database was lost, about sagas that may have to
+                be rebuilt.
         """
         self.published = published
         self.kinds = kinds
@@ -115,7 +112,7 @@ class EffectRecorder:
         self._forgotten: dict[SagaId, Saga] = {}
 
     def finish(self, loaded: Mapping[SagaId, Saga]) -> BatchResult:
-        """The result, with every saga that is not what was loaded."""
+        """The result of the batch, with every saga that changed since it was `loaded`."""
         changes = self.result.changes
         for saga_id, saga in self.sagas.items():
             was = loaded.get(saga_id)
@@ -135,23 +132,24 @@ class EffectRecorder:
         published: PublishedSaga | None = None,
         **detail: Any,
     ) -> None:
-        """Record a new revision: its timeline row, its movements, its messages but those published.
+        """Record a new revision of a saga and everything that follows from it.
 
         Args:
-            arrival: what led to it; None when a lost database is made up for.
+            arrival: the event that led to it; None when a saga is brought up to what was published.
             was: the saga before; None when it is new.
             now: the saga at its next revision.
-            event: the name of what happened, for the timeline.
-            published: what was said of it before its database was lost.
-            detail: what the timeline shows beside it.
+            event: the name of the event, for the timeline.
+            published: what was published about the saga before its database was lost; those
+                messages are not published again.
+            detail: what else the timeline shows about the event.
         """
         bound = self.kinds.of(now.terms)
         due = bound.engine.due(now)
         if bound.kind.keep_for is not None and now.ended:
-            # Then it is forgotten, and no sooner: an earlier timer would be taken for this one.
+            # Then its row is deleted, and no sooner: an earlier timer would be taken for this one.
             wake_at: int | None = self.now + bound.kind.keep_for
         else:
-            # A timer that has fired has come: left there, it would fire again for nothing.
+            # A fired timer is always replaced: if it stayed, it would fire again for nothing.
             wake_at = due if event == "timer" else next_wake(was, due, self.now)
         saga = now if now.wake_at == wake_at else replaced(now, wake_at=wake_at)
         moved: tuple[Transfer, ...] = ()
@@ -166,7 +164,7 @@ class EffectRecorder:
         if published is None:
             refs = new_messages(was, saga)
         else:
-            refs = tuple([one for one in outstanding(saga) if not published.contains(one)])
+            refs = tuple([ref for ref in outstanding(saga) if not published.contains(ref)])
         ended = saga.ended and not (was is not None and was.ended)
         step = Transition(saga, refs, moved, phase(saga))
         self.enter(arrival, step, event, detail, ended=ended, parked=parked and not was_parked)
@@ -181,44 +179,53 @@ class EffectRecorder:
         ended: bool,
         parked: bool = False,
     ) -> None:
-        """Write a transition down: what was decided is final here."""
+        """Record a transition: its row, its messages, its movements and its timeline entry.
+
+        Args:
+            arrival: the event that led to it; None when a saga is brought up to what was published.
+            step: the transition.
+            event: the name of the event, for the timeline.
+            detail: what else the timeline shows about the event; values that are None are left out.
+            ended: whether the saga ended with it.
+            parked: whether the saga became parked with it.
+        """
         saga, revision = step.saga, step.saga.revision
         terms, result = saga.terms, self.result
         changes, saga_id = result.changes, terms.saga_id
         bound = self.kinds.of(terms)
         self.sagas[saga_id] = saga
         event_id = event_id_of(arrival) if arrival is not None else None
-        for one in step.messages:
-            message = bound.messages.message(saga, one)
+        for ref in step.messages:
+            message = bound.messages.message(saga, ref)
             result.outgoing.append(encode.record_of(saga, message, event_id, self.at))
         key = (terms.key_hash, saga_id)
         for seq, transfer in enumerate(step.transfers, revision * 8):
             changes.movements.append(Movement(key, seq, transfer))
         if bound.kind.keep_for is None:
-            found = {name: known for name, known in detail.items() if known is not None}
+            shown = {name: known for name, known in detail.items() if known is not None}
             if arrival is not None:
                 record = arrival.record
-                found["event_id"] = event_id
-                found["record"] = f"{record.topic}/{record.partition}/{record.offset}"
-            found["said"] = [f"{one.kind} {one.path}#{one.number}" for one in step.messages]
-            text = orjson.dumps(found).decode()
+                shown["event_id"] = event_id
+                shown["record"] = f"{record.topic}/{record.partition}/{record.offset}"
+            shown["said"] = [f"{ref.kind} {ref.path}#{ref.number}" for ref in step.messages]
+            text = orjson.dumps(shown).decode()
             changes.timeline.append(TimelineEntry(key, revision, self.now, event, text))
         leg, outcome = detail.get("leg"), detail.get("outcome")
         result.accepted.append(AcceptedEvent(event, saga, step.phase, leg, outcome, ended, parked))
 
     def _case(self, bound: BoundKind, was: Saga | None, saga: Saga) -> Case:
-        """The saga's case for a person: opened, changed or closed."""
+        """The case of a saga for operators: opened, changed, or closed if it is parked no more."""
         terms = saga.terms
         closed = not saga.parked
-        shown = was if closed and was is not None else saga
-        leg = next(leg for leg in shown.legs if leg.parked)
+        parked = was if closed and was is not None else saga
+        leg = next(leg for leg in parked.legs if leg.parked)
         why = leg.code or leg.status
         books = bound.kind.books
         stake, unit = books.stake(saga) if books is not None else (0, "")
         return Case((terms.key_hash, terms.saga_id), self.now, closed, leg.path, why, stake, unit)
 
     def _count(self, bound: BoundKind, was: Saga, saga: Saga) -> None:
-        """Have the account limit hold what was issued, and no more (I5), also when corrected."""
+        """Make the account limit count what was issued, also after a correction (I5)."""
         books = bound.kind.books
         assert books is not None, bound.kind.name
         limit = books.limit(saga.terms)
@@ -226,7 +233,7 @@ class EffectRecorder:
             self.use(limit, more)
 
     def recall(self, saga: Saga, published: PublishedSaga) -> None:
-        """Bring a saga that survived up to what was published of it; publish what was cut off."""
+        """Bring a saga up to what was published about it, and publish what was not yet."""
         bound = self.kinds.of(saga.terms)
         recalled = bound.engine.recall(saga, published, self.now)
         books = bound.kind.books
@@ -242,11 +249,15 @@ class EffectRecorder:
                 self.say(None, saga, ref)
 
     def forget(self, saga: Saga) -> None:
-        """Delete the row of a saga that was kept long enough, unless something still happens."""
+        """Delete the row of a saga after the batch, unless the batch changes the saga again."""
         self._forgotten[saga.terms.saga_id] = saga
 
     def use(self, limit: LimitKey, delta: int, *, read: bool = False) -> None:
-        """Move the usage of a limit; `read` when the batch read it, even if it was not there."""
+        """Change the usage of a limit by `delta`.
+
+        `read` says that the usage was read for this batch: then a limit without a row has a usage
+        of 0. A usage that was not read is changed whatever it is.
+        """
         known = self.read_used.get(limit, 0 if read else None)
         before = self.result.changes.limits.get(limit, LimitChange(0, known))
         was = known if before.was is None else before.was
@@ -254,16 +265,16 @@ class EffectRecorder:
         self.used[limit] = self.used.get(limit, 0) + delta
 
     def resend_result(self, arrival: InboundEvent, saga: Saga) -> None:
-        """The origin asked: the stored answer, or PENDING once while there is none."""
-        told = self.kinds.of(saga.terms).engine.status_requested(saga, self.now)
-        if not isinstance(told, NoChange):
-            self.accept(arrival, saga, told, "asked")
+        """Publish the latest result again; while there is none, PENDING becomes the first."""
+        pending = self.kinds.of(saga.terms).engine.status_requested(saga, self.now)
+        if not isinstance(pending, NoChange):
+            self.accept(arrival, saga, pending, "asked")
         for ref in outstanding(saga):
             if not ref.path:
                 self.say(arrival, saga, ref)
 
     def resend(self, arrival: InboundEvent, saga: Saga) -> None:
-        """Publish again what this record may have left unpublished when it was committed."""
+        """Publish again what may have stayed unpublished when this record was committed."""
         for ref in outstanding(saga):
             if (saga.terms.saga_id, ref) not in self._resent:
                 self._resent.add((saga.terms.saga_id, ref))
@@ -279,7 +290,7 @@ class EffectRecorder:
     def dead_letter(
         self, arrival: InboundEvent, problem: Unreadable, disposition: Disposition
     ) -> None:
-        """Set the record aside, once; its origin hears that it was refused."""
+        """Make the record a dead letter, once per batch; for a request, its origin is told so."""
         position = position_of(arrival)
         if position in self._letters:
             return
@@ -295,11 +306,11 @@ class EffectRecorder:
 
 
 def event_id_of(arrival: InboundEvent) -> str | None:
-    """The `ce_id` of the record, when it could be read."""
+    """The `ce_id` of the record; None if its envelope could not be read."""
     return arrival.envelope.id if arrival.envelope is not None else None
 
 
 def position_of(arrival: InboundEvent) -> RecordPosition:
-    """Where a record stands: topic, partition, offset."""
+    """The position of a record: topic, partition, offset."""
     record = arrival.record
     return record.topic, record.partition, record.offset

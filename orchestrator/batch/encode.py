@@ -1,4 +1,4 @@
-"""Messages to records: envelope, key, topic. The same words whenever they are said again."""
+"""Encodes messages as records with envelope, key and topic; a repeat has the same content. Pure."""
 
 from __future__ import annotations
 
@@ -33,14 +33,21 @@ _TIMERS = ("ce_type", events.TIMERS.encode())
 
 @lru_cache(maxsize=1_024)
 def _header(name: str, text: str) -> tuple[str, bytes]:
-    """A header that many records have in common."""
+    """A header that many records share, encoded once."""
     return name, text.encode()
 
 
 def record_of(saga: Saga, message: Message, caused_by: str | None, at: str) -> Outgoing:
-    """The record that says the message; `at` is RFC 3339."""
+    """The record of a message about a saga.
+
+    Args:
+        saga: the saga.
+        message: the message.
+        caused_by: the event id of the record that led to it, if one did.
+        at: the time for the envelope, as RFC 3339.
+    """
     terms = saga.terms
-    # Spelt out rather than built through Envelope: this runs for every record that goes out.
+    # Written out, not built by Envelope, for speed: this runs for every record that is published.
     headers = [
         _SPECVERSION,
         ("ce_id", message.event_id.encode()),
@@ -55,7 +62,7 @@ def record_of(saga: Saga, message: Message, caused_by: str | None, at: str) -> O
     if terms.traceparent is not None:
         headers.append(("traceparent", terms.traceparent.encode()))
     key = partition_key(terms.origin, terms.account).encode()
-    remember(key, terms.key_hash)  # To publish it, and to read what is answered.
+    remember(key, terms.key_hash)  # The hash is needed to publish the record and to read its reply.
     return Outgoing(
         topic=_topic(message.participant, message.channel),
         key=key,
@@ -65,10 +72,10 @@ def record_of(saga: Saga, message: Message, caused_by: str | None, at: str) -> O
 
 
 def timers_record(sagas: Sequence[Saga], at: str) -> Outgoing:
-    """The record that says that the timers of these are due; `at` is RFC 3339.
+    """The record of the fired timers of these sagas; `at` is RFC 3339.
 
-    They live on one partition, which is found by the first one's key. Spelt out as well: there may
-    be thousands a second.
+    All of them are on one partition, which follows from the key of the first. Written out as well,
+    since there may be thousands of timers a second.
     """
     first = sagas[0].terms
     timers = [
@@ -96,7 +103,10 @@ def timers_record(sagas: Sequence[Saga], at: str) -> Outgoing:
 
 
 def _fitting(data: dict[str, Any]) -> bytes:
-    """The JSON, within what the contract allows: too many coupons are left out, and said to be."""
+    """The JSON of the data; if it is larger than the contract allows, without coupons.
+
+    Lines whose coupons are left out say so (`coupons_omitted`).
+    """
     value = orjson.dumps(data)
     if len(value) <= VALUE_BYTES_MAX:
         return value
@@ -109,7 +119,7 @@ def _json(data: BaseModel) -> bytes:
 
 
 def answer(participant: str, key: bytes | None, envelope: Envelope, data: BaseModel) -> Outgoing:
-    """A record on an origin's results topic that belongs to no saga."""
+    """A record on an origin's results topic that is about no saga."""
     return Outgoing(_topic(participant, Channel.RESULTS), key, _json(data), envelope.headers())
 
 
@@ -120,7 +130,7 @@ def dead_letter(
     group: str,
     now: datetime,
 ) -> DeadLetter:
-    """The record, set aside with its reason."""
+    """The dead letter of a record: why it was set aside, at `now` by the consumer group."""
     record = arrival.record
     return DeadLetter(
         topic=record.topic,
@@ -131,7 +141,7 @@ def dead_letter(
         headers=record.headers,
         group=group,
         error_class=problem.code,
-        # As its row will have it: said again after a crash, it is the same.
+        # PostgreSQL keeps no NUL. Replaced here too, so that a repeat after a crash is the same.
         field=problem.field.replace("\0", "?"),
         message=problem.detail.replace("\0", "?"),
         disposition=disposition,
@@ -141,10 +151,10 @@ def dead_letter(
 
 
 def dead_letter_record(letter: DeadLetter) -> Outgoing:
-    """The dead letter on its topic.
+    """The record of a dead letter on the topic of dead letters.
 
     A compressed batch can carry a record that is larger than any that may be published. Of such a
-    one the topic gets the coordinates and the reason; the table has it byte for byte.
+    record, only the position and the reason are published; the table has all of it, byte for byte.
     """
     headers = letter.wire_headers()
     size = sum(len(name) + len(content or b"") for name, content in headers)
@@ -158,7 +168,7 @@ def dead_letter_record(letter: DeadLetter) -> Outgoing:
 
 
 def refused(arrival: InboundEvent, problem: Unreadable, now: datetime) -> Outgoing:
-    """Word to the origin that its record could not be acted upon (`contract.md` 3)."""
+    """The record that tells an origin that its request became a dead letter (`contract.md` 3)."""
     record = arrival.record
     request_id = problem.request_id or getattr(arrival.event, "request_id", None)
     why = reason(problem.code, "en", problem.field)
@@ -184,6 +194,7 @@ def refused(arrival: InboundEvent, problem: Unreadable, now: datetime) -> Outgoi
 
 
 def _printable(text: str | None) -> str | None:
+    """The text in ASCII, cut to the length of an id; None if it is empty."""
     if not text:
         return None
     return text.encode("ascii", "replace").decode()[:128]

@@ -1,4 +1,7 @@
-"""What each event of a batch means for its saga: accepted, repeated, refused or set aside. Pure."""
+"""Applies the events of a batch to their sagas. Pure.
+
+Each event is accepted, answered as a repeat, ignored as stale, or made a dead letter.
+"""
 
 from __future__ import annotations
 
@@ -32,16 +35,16 @@ from schemas.results import TimerFired
 from schemas.values import moment_of
 
 CLOCKS_APART_MAX: Final = 60_000
-"""How far the clocks of two of our processes may differ, in milliseconds."""
+"""How far the clocks of two processes of the platform may differ, in milliseconds."""
 
 Handler = Callable[["BatchProcessor", InboundEvent, Any], bool]
-"""Applies an event; True if it was inconclusive at whatever revision its saga is."""
+"""Applies an event; True if the event is inconclusive whatever the revision of its saga is."""
 _NO_DECISIONS: Final[Mapping[int, DecisionRow]] = MappingProxyType({})
 _NO_LETTERS: Final[Mapping[RecordPosition, DeadLetterReason]] = MappingProxyType({})
 
 
 class BatchProcessor:
-    """Applies the events of one batch in their order."""
+    """Applies the events of one batch, in the order in which they are given."""
 
     def __init__(
         self,
@@ -56,12 +59,12 @@ class BatchProcessor:
         """Begin a batch.
 
         Args:
-            recorder: where what is decided is written down.
-            handlers: what is done with each type of event (`handlers_of`).
-            programmes: what is on offer.
-            made: the decisions of people that the batch names.
-            gate: what participants may get that is new; None: anything.
-            aside: what was set aside when it first came.
+            recorder: records the effects.
+            handlers: the handler of each type of event (`handlers_of`).
+            programmes: the programmes on offer.
+            made: the audited rows of the decisions that the batch names, by number.
+            gate: decides which new sagas may begin; None: all.
+            aside: why redelivered records became dead letters when they first came.
         """
         self.recorder = recorder
         self.requests = RequestHandler(recorder, programmes, gate or Gate({}))
@@ -70,7 +73,7 @@ class BatchProcessor:
         self._aside = aside
 
     def apply(self, arrival: InboundEvent) -> None:
-        """Take what one record says of a saga."""
+        """Apply one event to its saga."""
         recorder, event = self.recorder, arrival.event
         if not arrival.redelivered:
             recorder.result.new_records += 1
@@ -81,15 +84,19 @@ class BatchProcessor:
             return
         if arrival.route.channel is not Channel.INTERNAL and cast("Inbound", event).has_unknown():
             recorder.result.counts["unknown_fields"] += 1
-        # By exact type rather than by match: isinstance is dear on pydantic's metaclass.
+        # By exact type rather than by match: isinstance is slow on pydantic's classes.
         inconclusive = self._handlers[type(event)](self, arrival, event)
         if not inconclusive and arrival.saga is not None:
             recorder.result.revision_sensitive.add(arrival.saga)
 
     def _was_set_aside(self, arrival: InboundEvent) -> bool:
-        """Whether the record became a dead letter when it first came; then it does again."""
+        """Whether the record became a dead letter when it first came; if so, it is published again.
+
+        A record of timers is not asked about: one of its timers may be a dead letter, while the
+        others were applied.
+        """
         why = self._aside.get(position_of(arrival))
-        if why is None or type(arrival.event) is TimerFired:  # The others of it were not set aside.
+        if why is None or type(arrival.event) is TimerFired:
             return False
         problem = Unreadable(why.field, why.message, event_id_of(arrival))
         problem.code = Code(why.error_class)
@@ -99,7 +106,7 @@ class BatchProcessor:
     # -- replies --------------------------------------------------------------------------------
 
     def answered(self, arrival: InboundEvent, reply: LegAnswered) -> bool:
-        """A participant says what it knows about a leg; True if it is inconclusive anyhow."""
+        """Apply a reply; True if it is inconclusive whatever the revision of its saga is."""
         recorder = self.recorder
         saga = recorder.sagas.get(arrival.saga) if arrival.saga else None
         _, path = split_leg_id(reply.leg_id)
@@ -118,9 +125,9 @@ class BatchProcessor:
         return self._apply_reply(bound, arrival, saga, leg, reply)
 
     def _answer_to_nothing(self, arrival: InboundEvent, saga: Saga | None, path: str) -> None:
-        """An answer about a leg that there is not, or not any more."""
+        """Handle a reply about a leg that does not exist, or does not exist any more."""
         counts = self.recorder.result.counts
-        if arrival.restored:  # Once it is asked for again, it is answered again.
+        if arrival.restored:  # The leg will be asked for once more, and then answered once more.
             counts["premature_replies"] += 1
         elif saga is None and self.recorder.kinds.forgets(path):
             counts["stale_replies"] += 1
@@ -159,14 +166,14 @@ class BatchProcessor:
         return moved is NoChange.STALE and update.event in READINGS
 
     def _refuse(self, arrival: InboundEvent, why: str, field: str = "leg_id") -> None:
-        """Set a record aside that could be read and cannot be acted upon."""
+        """Make a record a dead letter that can be read and must not be acted upon."""
         problem = Unreadable(field, why, event_id_of(arrival))
         self.recorder.dead_letter(arrival, problem, Disposition.REFUSED)
 
     # -- timers ---------------------------------------------------------------------------------
 
     def timer(self, arrival: InboundEvent, timer: TimerFired) -> bool:
-        """The timer of a saga has fired."""
+        """Apply a fired timer; never inconclusive, since it depends on the saga's revision."""
         recorder = self.recorder
         saga = recorder.sagas.get(arrival.saga) if arrival.saga else None
         if saga is None and (arrival.restored or timer.ended):
@@ -183,6 +190,7 @@ class BatchProcessor:
         return False
 
     def _fired(self, arrival: InboundEvent, saga: Saga, at: int) -> None:
+        """Do what is due for a saga at `at`, in milliseconds."""
         recorder = self.recorder
         if saga.held and saga.held <= at:
             self.requests.look_at_held(arrival, saga)
@@ -199,16 +207,18 @@ class BatchProcessor:
         if not isinstance(moved, NoChange):
             recorder.accept(arrival, saga, moved, "timer")
         elif (due := bound.engine.due(saga)) != saga.wake_at:
-            # The row's timer stood for an earlier leg: set it right, there is nothing to tell.
+            # The row's timer was left from an earlier leg. Set it anew; nothing else has happened.
             recorder.sagas[saga.terms.saga_id] = replace(
                 saga, revision=saga.revision + 1, wake_at=due
             )
 
     def _fired_at(self, arrival: InboundEvent, saga: Saga) -> int:
-        """When a timer fired: by the clock of whoever found it due, where that is ahead of ours.
+        """The time at which a timer fired, if by this process's clock it is not due yet.
 
-        Otherwise it would fire in vain until our clock is there too. Never later than what was due,
-        and from no further ahead than clocks may differ: a record cannot drive a saga on.
+        The clock of the process that found it due may be ahead of this one's. Then the time at
+        which the saga is due is taken, as the timer would fire for nothing until this clock has
+        caught up. That time may not be further ahead than clocks may differ, so no record can make
+        a saga act too early.
         """
         assert arrival.envelope is not None
         now = self.recorder.now
@@ -220,7 +230,7 @@ class BatchProcessor:
     # -- decisions of people ----------------------------------------------------------------------
 
     def decided(self, arrival: InboundEvent, event: OperatorDecided) -> bool:
-        """What a person decided: only as its audited row has it, and only once."""
+        """Apply a decision of a person: only if its audited row says the same, and only once."""
         recorder = self.recorder
         saga = recorder.sagas.get(arrival.saga) if arrival.saga else None
         made = self._made.get(event.decision)
@@ -237,13 +247,13 @@ class BatchProcessor:
         return False
 
     def _apply_decision(self, arrival: InboundEvent, saga: Saga, made: DecisionRow) -> None:
-        recorder, ruling = self.recorder, made.ruling
+        recorder, decision = self.recorder, made.ruling
         engine = recorder.kinds.of(saga.terms).engine
-        key = (saga.terms.key_hash, ruling.number)
-        moved = engine.apply_decision(saga, made.leg, ruling, recorder.now)
+        key = (saga.terms.key_hash, decision.number)
+        moved = engine.apply_decision(saga, made.leg, decision, recorder.now)
         settled = recorder.result.changes.settled
         if isinstance(moved, NoChange):
-            why = why_refused(engine, saga, made.leg, ruling)
+            why = why_refused(engine, saga, made.leg, decision)
             settled.append(DecisionOutcome(key, recorder.now, why=why))
             recorder.result.counts["decisions_refused"] += 1
             return
@@ -252,21 +262,21 @@ class BatchProcessor:
             saga,
             moved,
             "decided",
-            decision=ruling.number,
+            decision=decision.number,
             leg=made.leg,
-            action=ruling.action,
-            amount=ruling.amount,
-            reference=ruling.reference,
+            action=decision.action,
+            amount=decision.amount,
+            reference=decision.reference,
         )
         settled.append(DecisionOutcome(key, recorder.now, revision=moved.revision))
         recorder.result.counts["decisions_applied"] += 1
 
 
-# -- which event is whose -------------------------------------------------------------------------
+# -- the handler of each type of event ------------------------------------------------------------
 
 
 def handlers_of(kinds: BoundKinds) -> Mapping[type, Handler]:
-    """What is done with each type of event: what every kind has in common, and what it adds."""
+    """The handler of each type of event: those that all kinds share, and those of each kind."""
     handlers: dict[type, Handler] = {
         LegAnswered: _answered,
         TimerFired: _timer,
@@ -325,21 +335,21 @@ def _answered_by_origin(bound: BoundKind) -> Handler:
     return handle
 
 
-def _differs(told: OperatorDecided, made: DecisionRow | None) -> str | None:
-    """How a record says something else than its audited row, or comes before its time."""
+def _differs(event: OperatorDecided, made: DecisionRow | None) -> str | None:
+    """Why a record of a decision must not be acted upon; None: its audited row says the same."""
     if made is None:
         return "is not a decision that anybody made"
-    ruling = made.ruling
-    said = (told.saga_id, told.leg, told.action, told.amount, told.reference)
-    if said != (made.saga_id, made.leg, ruling.action, ruling.amount, ruling.reference):
+    decision = made.ruling
+    stated = (event.saga_id, event.leg, event.action, event.amount, event.reference)
+    if stated != (made.saga_id, made.leg, decision.action, decision.amount, decision.reference):
         return "differs from its audited row"
-    if ruling.action in TWO_PERSONS and not made.approved:
+    if decision.action in TWO_PERSONS and not made.approved:
         return "was not approved by a second person"
     return None
 
 
 def _shown(path: str, reply: LegAnswered, update: LegUpdate) -> dict[str, Any]:
-    """What the timeline shows of a reply."""
+    """What the timeline shows about a reply."""
     return {
         "leg": path,
         "outcome": reply.outcome,

@@ -1,4 +1,4 @@
-"""The kinds of saga, each bound to the policies of those who take part."""
+"""The kinds of saga, bound to the policies of the participants."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from orchestrator.sagas import Kinds
 
 @dataclass(frozen=True, slots=True)
 class BoundKind:
-    """One version of a kind: its engine, its messages and its fast path. They hold no state."""
+    """One version of a kind with its engine, messages and fast path, none of which hold state."""
 
     kind: SagaKind
     engine: Engine
@@ -24,7 +24,7 @@ class BoundKind:
 
 
 class BoundKinds:
-    """Every kind that can run, found by the version that a saga was accepted under."""
+    """All kinds that can run, found by the name and version that a saga was accepted under."""
 
     def __init__(self, kinds: Kinds, policies: Policies) -> None:
         self._bound: dict[tuple[str, int], BoundKind] = {
@@ -36,9 +36,9 @@ class BoundKinds:
             )
             for version, kind in kinds.items()
         }
-        newest = sorted(self._bound.items())  # The last version of each name stands.
+        by_version = sorted(self._bound.items())  # The newest version of a kind replaces the rest.
         self.by_request: Mapping[type, BoundKind] = {
-            bound.kind.intake.requested: bound for _, bound in newest
+            bound.kind.intake.requested: bound for _, bound in by_version
         }
         self._forgotten = frozenset(
             verb.name
@@ -48,15 +48,15 @@ class BoundKinds:
         )
 
     def forgets(self, path: str) -> bool:
-        """Whether a leg of that path belongs to sagas that are not kept: it may be gone."""
+        """Whether a leg of that path belongs to a kind whose sagas are deleted after a while."""
         return Leg(path, 0).verb in self._forgotten
 
     def of(self, terms: Terms) -> BoundKind:
-        """The kind and version that the saga was accepted under."""
+        """The kind, in the version that the saga was accepted under."""
         return self._bound[terms.definition, terms.definition_version]
 
     def version(self, name: str, version: int) -> BoundKind:
-        """That version of the kind of that name."""
+        """That version of the kind of that name; KeyError if there is none."""
         return self._bound[name, version]
 
     def __iter__(self) -> Iterator[BoundKind]:

@@ -1,4 +1,4 @@
-"""What origins ask for: sagas, word of them, an end to them; and what origins answer. Pure."""
+"""Handles the events of origins: requests, inquiries, withdrawals, and answers to legs. Pure."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from schemas.reasons import Code
 
 
 class RequestHandler:
-    """Carries out what origins ask, for every kind of saga; the kind's intake knows how."""
+    """Handles the events of origins for all kinds of saga; the rules are in the kind's intake."""
 
     def __init__(self, recorder: EffectRecorder, programmes: Programmes, gate: Gate) -> None:
         self._recorder = recorder
@@ -38,7 +38,7 @@ class RequestHandler:
         recorder.result.taken = gate.taken
 
     def requested(self, arrival: InboundEvent, request: SagaRequested) -> None:
-        """A saga is asked for: begun, refused, held, or known already."""
+        """Handle a request: begin, hold or refuse a saga, or answer a repeat with its result."""
         recorder, bound = self._recorder, self._recorder.kinds.by_request[type(request)]
         known = recorder.sagas.get(cast("SagaId", arrival.saga))
         if known is None:
@@ -54,10 +54,10 @@ class RequestHandler:
             recorder.resend_result(arrival, known)
 
     def inquired(self, bound: BoundKind, arrival: InboundEvent, inquiry: AccountEvent) -> None:
-        """The current result again, or that no such request is known, which decides nothing."""
+        """Handle an inquiry: publish the current result again, or that the request is unknown."""
         recorder, saga_id = self._recorder, cast("SagaId", arrival.saga)
         saga = recorder.sagas.get(saga_id)
-        # Redelivered and nothing told: when it first came, the request had not.
+        # If it is redelivered and there is no result, the request had not arrived the first time.
         if saga is not None and (saga.told is not None or not arrival.redelivered):
             recorder.resend_result(arrival, saga)
             return
@@ -71,15 +71,15 @@ class RequestHandler:
         recorder.result.outgoing.append(encode.answer(origin, key, envelope, result))
 
     def withdrawn(self, bound: BoundKind, arrival: InboundEvent, request: AccountEvent) -> None:
-        """A request is taken back: turned round, or remembered for when it comes."""
+        """Handle a withdrawal: compensate the saga, or leave a tombstone for a later request."""
         recorder, saga_id = self._recorder, cast("SagaId", arrival.saga)
         saga = recorder.sagas.get(saga_id)
         if saga is None:
             published = recorder.published.get(saga_id)
             at = recorder.now if published is None else published.withdrawn_at
             recorder.result.recalled += [] if published is None else [saga_id]
-            stone = bound.kind.intake.tombstone(request, arrival.route.participant, at)
-            recorder.accept(arrival, None, stone, "withdrawn", published)
+            tombstone = bound.kind.intake.tombstone(request, arrival.route.participant, at)
+            recorder.accept(arrival, None, tombstone, "withdrawn", published)
         elif arrival.redelivered:
             recorder.resend(arrival, saga)
         else:
@@ -88,15 +88,16 @@ class RequestHandler:
                 recorder.resend_result(arrival, saga)
                 return
             recorder.accept(arrival, saga, moved, "withdrawn")
-            if moved.parked and moved.told is saga.told:  # A person is waited for: for how long?
+            # A parked saga waits for a person, so the compensation may bring no result for long.
+            if moved.parked and moved.told is saga.told:
                 recorder.resend_result(arrival, moved)
 
     def answered(self, bound: BoundKind, arrival: InboundEvent, event: AccountEvent) -> None:
-        """The origin answers a leg that was asked of it by a result."""
+        """Handle the answer of an origin to a leg that a result asked of it."""
         recorder = self._recorder
         saga = recorder.sagas.get(cast("SagaId", arrival.saga))
-        found = bound.kind.intake.answers[type(event)](saga, event) if saga is not None else None
-        if saga is None or found is None:
+        answer = bound.kind.intake.answers[type(event)](saga, event) if saga is not None else None
+        if saga is None or answer is None:
             if arrival.restored:
                 recorder.result.counts["premature_replies"] += 1
                 return
@@ -105,7 +106,7 @@ class RequestHandler:
         elif arrival.redelivered:
             recorder.resend(arrival, saga)
         else:
-            self._apply_answer(arrival, saga, *found)
+            self._apply_answer(arrival, saga, *answer)
 
     def _apply_answer(
         self, arrival: InboundEvent, saga: Saga, path: str, update: LegUpdate
@@ -124,7 +125,7 @@ class RequestHandler:
             )
 
     def look_at_held(self, arrival: InboundEvent, saga: Saga) -> None:
-        """A held saga begins, waits on, or has waited long enough."""
+        """Handle the timer of a held saga: start it, hold it longer, or refuse it."""
         recorder = self._recorder
         bound = recorder.kinds.of(saga.terms)
         blocked = self._admit(bound, saga.terms, saga.legs)
@@ -132,7 +133,7 @@ class RequestHandler:
             released = bound.engine.release(saga, recorder.now)
             recorder.accept(arrival, saga, released, "released")
         elif blocked.holds(recorder.now, saga.terms):
-            # Nothing to tell, neither to anybody nor in the timeline: only the next look is later.
+            # Only the time of the next look changes: no message, and no entry in the timeline.
             held = bound.engine.hold_on(saga, blocked.next_look(recorder.now, saga.terms))
             recorder.sagas[saga.terms.saga_id] = replace(held, wake_at=bound.engine.due(held))
         else:
@@ -143,7 +144,7 @@ class RequestHandler:
     def _revived(
         self, bound: BoundKind, arrival: InboundEvent, known: Saga, request: SagaRequested
     ) -> bool:
-        """Whether a request met its own tombstone and brought what must be given back."""
+        """Whether a late request met its tombstone and states something that must be undone."""
         if known.terms.content:
             return False
         recorder = self._recorder
@@ -151,7 +152,7 @@ class RequestHandler:
         if isinstance(revived, NoChange):
             return False
         published = recorder.published.get(known.terms.saga_id)
-        # What was asked back before the database was lost was asked back then.
+        # If the undo was published before the database was lost, it was asked for at that time.
         at = published.began if published is not None and published.legs else recorder.now
         moved = bound.engine.revive(known, revived, at)
         if published is not None:
@@ -161,6 +162,7 @@ class RequestHandler:
         return True
 
     def _begin(self, bound: BoundKind, arrival: InboundEvent, request: SagaRequested) -> None:
+        """Begin, hold or refuse the saga of a request that is not known yet."""
         recorder, intake = self._recorder, bound.kind.intake
         if recorder.published:
             published = recorder.published.get(cast("SagaId", arrival.saga))
@@ -170,14 +172,14 @@ class RequestHandler:
         assert arrival.envelope is not None
         now, origin, programmes = recorder.now, arrival.route.participant, self._programmes
         trace = arrival.envelope.traceparent
-        wanted = intake.limit(request, origin, programmes, now, None)
-        used = recorder.used.get(wanted, 0) if wanted is not None else 0
+        limit = intake.limit(request, origin, programmes, now, None)
+        used = recorder.used.get(limit, 0) if limit is not None else 0
         terms = intake.draft(request, origin, programmes, now, trace, key=arrival.key, used=used)
         refusal = intake.refusal(request, terms, programmes, now, used)
         if refusal is not None:
             self._refuse(bound, arrival, request, terms, refusal)
             return
-        # Asked last: what the gate lets through counts at the participants.
+        # The gate comes last: what it lets through counts against the allowances.
         blocked = self._admit(bound, terms, None, request)
         if blocked is not None and not (bound.kind.waits and blocked.holds(now, terms)):
             self._refuse(bound, arrival, request, terms, Refusal(Code.PARTNER_UNAVAILABLE))
@@ -195,7 +197,7 @@ class RequestHandler:
         recorder.accept(arrival, None, saga, "requested", **detail)
 
     def _reserve(self, bound: BoundKind, terms: Terms) -> None:
-        """Have the account limit hold what was accepted (I5)."""
+        """Make the account limit count what was accepted (I5)."""
         books = bound.kind.books
         limit = books.limit(terms) if books is not None else None
         if books is not None and limit is not None:
@@ -235,13 +237,16 @@ class RequestHandler:
         legs: tuple[Leg, ...] | None,
         request: Any = None,
     ) -> Blocked | None:
-        """Let the saga through, or say who cannot take it; its legs are not made unless needed."""
+        """Let the saga through the gate (None), or say which participant cannot take it.
+
+        `legs` are those of a held saga; None: they are made from the request, if they are needed.
+        """
         if not self._gate.bounded:
             return None
         if legs is None:
             legs = bound.kind.intake.legs(terms, request)
         definition = bound.kind.definition
-        # What only reads is no sample of a participant's health, and so no probe of it.
+        # Readings are no samples of a participant's health, so they are no probes of it either.
         probes = int(any(not definition.changes_nothing(leg.verb) for leg in legs))
         blocked = self._gate.admit(legs_needed(legs, terms, definition), probes)
         if blocked is not None:
@@ -255,12 +260,16 @@ class RequestHandler:
         request: SagaRequested,
         published: PublishedSaga,
     ) -> None:
-        """A saga that was lost with its database: on the terms on which it spoke then."""
+        """Rebuild a saga that was lost with its database, on the terms that it was published with.
+
+        Raises:
+            PublishedMismatch: the catalogue of today would make another saga of the request.
+        """
         assert arrival.envelope is not None
         recorder, intake, engine = self._recorder, bound.kind.intake, bound.engine
         origin, trace, at = arrival.route.participant, arrival.envelope.traceparent, published.began
-        wanted = intake.limit(request, origin, self._programmes, recorder.now, published)
-        used = recorder.used.get(wanted, 0) if wanted is not None else 0
+        limit = intake.limit(request, origin, self._programmes, recorder.now, published)
+        used = recorder.used.get(limit, 0) if limit is not None else 0
         terms = intake.draft(request, origin, self._programmes, at, trace, used=used)
         terms = intake.restored(terms, published)
         if published.refused(bound.kind.statuses) and published.result is not None:
@@ -283,7 +292,7 @@ class RequestHandler:
 
 
 def _is_other(bound: BoundKind, known: Saga, request: SagaRequested) -> bool:
-    """Whether a request asks for something else under an id that was used before (I9)."""
+    """Whether a request asks for something else than the saga that has its id (I9)."""
     if known.terms.content:
         return known.terms.content != content_digest(request)
     return bound.kind.intake.is_other(known, request)

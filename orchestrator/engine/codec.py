@@ -1,8 +1,9 @@
 """Sagas as compact JSON: the terms are written once, the state at every revision.
 
-Lists in a fixed order, since rows are the hot path. Rows are read for as long as they exist,
-whatever version wrote them: a field may only be added at the end. The rows of the first version
-(no cancels, no corrections) have another order in their legs, and are told by their length.
+The JSON consists of lists in a fixed order, as rows are written and read all the time. A row stays
+readable for as long as it exists, whichever version wrote it: fields may only be added at the end.
+In the rows of the first version, which had no cancels and no corrections, the fields of a leg have
+another order; they are recognised by their number.
 """
 
 from __future__ import annotations
@@ -18,24 +19,24 @@ from orchestrator.engine.machine import Status
 from schemas.frozen import replaced
 from schemas.reasons import Code
 
-# By a dict: an Enum is called, which is ten times as dear.
+# Looked up in a dict, since calling an Enum takes ten times as long.
 _STATUSES = {status.value: status for status in Status}
 _CODES = {code.value: code for code in Code}
 
 
 Kinds = Mapping[tuple[str, int], SagaKind]
-"""Kinds of saga by name and version."""
+"""The kinds of saga, by name and version."""
 
 
 def encode_terms(terms: Terms, kinds: Kinds) -> str:
-    """The terms beyond those that have a column of their own."""
+    """The JSON of those terms that have no column of their own."""
     name, version = terms.definition, terms.definition_version
     header = [name, version, terms.content, terms.locale]
     return orjson.dumps([*header, *kinds[name, version].terms.encode(terms)]).decode()
 
 
 def decode_terms(text: str, kinds: Kinds, **columns: Any) -> Terms:
-    """The terms, from their JSON and the row's columns."""
+    """The terms, from their JSON and from the row's columns, whose names are fields of Terms."""
     definition, version, content, locale, *rest = orjson.loads(text)
     return kinds[definition, version].terms.decode(
         rest,
@@ -48,7 +49,7 @@ def decode_terms(text: str, kinds: Kinds, **columns: Any) -> Terms:
 
 
 def encode_state(saga: Saga) -> str:
-    """Where the saga stands."""
+    """The JSON of a saga's state: everything but the terms, the revision and the timer."""
     told = saga.told
     return orjson.dumps(
         [
@@ -85,7 +86,7 @@ def _leg(leg: Leg) -> list[Any]:
         leg.detail,
         leg.expires_at,
     ]
-    # The rest is as it was at first in nearly every row, and need not be stored then.
+    # The rest has its initial values in nearly every row, and is not stored then.
     rest = (
         leg.rungs,
         leg.since,
@@ -103,7 +104,7 @@ _UNTOUCHED = (0, 0, 0, 0, 0, None, None, 0)
 
 
 def decode_state(text: str, terms: Terms, kinds: Kinds, revision: int, wake_at: int | None) -> Saga:
-    """The saga, from its JSON, its terms and the row's columns."""
+    """The saga, from the JSON of its state, its terms, and the row's revision and timer (ms)."""
     legs, told, withdrawn, *added = orjson.loads(text)
     kind = kinds[terms.definition, terms.definition_version]
     return Saga(
@@ -117,14 +118,14 @@ def decode_state(text: str, terms: Terms, kinds: Kinds, revision: int, wake_at: 
     )
 
 
-_FIRST_LEG = 14  # The fields of a leg that was asked, in the first version; now they are 13 or 21.
+_FIRST_LEG = 14  # How many fields a leg had in the first version; since then it has 13 or 21.
 
 
 def _decode_leg(found: list[Any]) -> Leg:
     if len(found) == _FIRST_LEG:
         path, asked, status, *rest = found
         attempt, rungs, pending_from, expires_at = *rest[:2], *rest[-2:]
-        inquiries = max(0, rungs - (attempt - 1))  # The other rungs were resends.
+        inquiries = max(0, rungs - (attempt - 1))  # All other rungs were resends.
         known = (path, asked, _STATUSES[status], attempt, inquiries, *rest[2:-2], expires_at)
         return replaced(Leg(*known), rungs=rungs, pending_from=pending_from)
     found[2] = _STATUSES[found[2]]
@@ -136,8 +137,8 @@ def _decode_told(found: list[Any], kind: SagaKind) -> ResultRevision:
     reason = _CODES[code] if code else None
     if len(rest) == 1:  # The first version.
         rest = [False, *rest]
-    corrected, moved, words = (*rest, None)[:3] if rest else (False, (), None)
-    ending = kind.statuses.by_text[status]
+    corrected, superseded, data = (*rest, None)[:3] if rest else (False, (), None)
+    known = kind.statuses.by_text[status]
     return ResultRevision(
-        revision, ending, final, reason, field, at, corrected, tuple(moved), words
+        revision, known, final, reason, field, at, corrected, tuple(superseded), data
     )

@@ -1,4 +1,4 @@
-"""How a saga is declared: data only, checked when the module is imported."""
+"""How a kind of saga is declared: as data, which is checked when its module is imported."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from orchestrator.engine.undo import LOSS
 
 
 class DefinitionError(TypeError):
-    """The saga cannot run as declared."""
+    """A definition that cannot run as it is declared."""
 
 
 class Kind(StrEnum):
     """What may happen to a step once it is done."""
 
-    READING = "reading"  # Changes nothing where it is asked, so that silence may end it.
-    COMPENSABLE = "compensable"  # Can be undone.
-    PIVOT = "pivot"  # Point of no return: what it gave can be kept.
+    READING = "reading"  # Changes nothing at the participant, so it may end without an answer.
+    COMPENSABLE = "compensable"  # Is undone if a later step fails.
+    PIVOT = "pivot"  # The point of no return: what it gave may be kept.
 
 
 class Role(IntEnum):
-    """The parts that participants play in one kind of saga; each kind has roles of its own.
+    """The roles of participants in one kind of saga; each kind has a subclass of its own.
 
-    Roles belong to programmes, not to companies. They count from 0, which is the origin: whoever
-    asks and is answered.
+    Which company has which role is up to the programme. Roles count from 0, and 0 is the origin:
+    the participant that makes the request and gets the result.
     """
 
     def __str__(self) -> str:
@@ -38,53 +38,57 @@ class Verb:
     """One thing that can be asked of a participant; its name ends the leg id."""
 
     name: str
-    command: str | None  # The event type that asks it; None: the origin learns it from a result.
-    ladder: str = ""  # The verb by whose ladder it goes; its own if none is named.
-    for_ever: bool = False  # Said again until it is answered, where no ladder is given.
+    command: str | None  # The event type of its command; None: a result asks the origin for it.
+    ladder: str = ""  # The verb whose ladder it follows; empty: its own.
+    for_ever: bool = False  # Resent until it is answered, where the participant gives no ladder.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One effect at one participant, and how it is taken back."""
+    """One effect at one participant, and how it is undone."""
 
     kind: Kind
     to: Role
     do: Verb
     undo: Verb | None = None
-    redo: Verb | None = None  # The same effect once more, under an id of its own (`domain.md` 4.4).
-    per_line: bool = False  # One leg for each line of the request, all asked together.
+    redo: Verb | None = None  # The same effect once more, as a leg of its own (`domain.md` 4.4).
+    per_line: bool = False  # One leg for each line of the request, all sent together.
 
     @property
     def name(self) -> str:
-        """The step is called as what it does."""
+        """The name of the step, which is that of its verb."""
         return self.do.name
 
 
 def reading(do: Verb, *, to: Role) -> Step:
-    """A step that changes nothing where it is asked.
+    """A step that changes nothing at the participant.
 
-    An answer that does not come within the ladder counts as a no, for there is nothing to undo.
+    If no answer comes before its ladder ends, it counts as rejected: there is nothing to undo.
     """
     return Step(kind=Kind.READING, to=to, do=do)
 
 
 def compensable(do: Verb, *, to: Role, undo: Verb, redo: Verb | None = None) -> Step:
-    """A step that is undone when a later one fails, and redone when the undo was in error."""
+    """A step that is undone when a later one fails, and done again if that was a mistake."""
     return Step(kind=Kind.COMPENSABLE, to=to, do=do, undo=undo, redo=redo)
 
 
 def pivot(do: Verb, *, to: Role, undo: Verb | None = None, per_line: bool = False) -> Step:
-    """The step that decides.
+    """The step that decides whether the saga succeeds.
 
-    Its undo serves `all_or_nothing` programmes: what some lines gave is asked back because another
-    line was refused. It is the one undo that may be refused.
+    Its undo is for programmes that are `all_or_nothing`, where what some lines gave is taken back
+    because another line was refused. It is the only undo that a participant may refuse.
     """
     return Step(kind=Kind.PIVOT, to=to, do=do, undo=undo, per_line=per_line)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Definition:
-    """A saga: readings and compensable steps in order, at most one pivot, and one answer."""
+    """A kind of saga: readings and compensable steps in order, at most one pivot, one answer.
+
+    Raises:
+        DefinitionError: when it is created, if it cannot run.
+    """
 
     name: str
     version: int
@@ -137,36 +141,36 @@ class Definition:
         return [step for step in self.steps if step.kind is kind]
 
     def verbs(self) -> Iterator[Verb]:
-        """Everything that this saga can ask, in the order of its steps."""
+        """All verbs, in the order of the steps."""
         for step in self.steps:
             yield from (verb for verb in (step.do, step.undo, step.redo) if verb is not None)
 
     def step_of(self, verb: str) -> Step:
-        """The step to which a verb belongs, as its do, its undo or its redo."""
+        """The step to which a verb belongs, as its do, its undo or its redo; KeyError if none."""
         return self._by_verb[verb][0]
 
     def verb(self, name: str) -> Verb:
-        """The verb of that name."""
+        """The verb of that name; KeyError if there is none."""
         return self._by_verb[name][1]
 
     def role_of(self, verb: str) -> Role:
-        """Whom a verb is asked of."""
+        """The role of the participant that a verb is asked of."""
         return self._by_verb[verb][0].to
 
     def only_late(self, verb: str) -> bool:
-        """Whether what it asks may be late and not declined: the undo of a compensable step."""
+        """Whether it may be done late but not declined: it is the undo of a compensable step."""
         return verb in self._only_late
 
     def may_give_fewer(self, verb: str) -> bool:
-        """Whether a participant may do a part of what was asked, and be done with it."""
-        step, found = self._by_verb[verb]
-        return step.per_line and found is step.do
+        """Whether a participant may confirm less than was asked for, as its final answer."""
+        step, known = self._by_verb[verb]
+        return step.per_line and known is step.do
 
     def changes_nothing(self, verb: str) -> bool:
-        """Whether it is a reading."""
+        """Whether the verb belongs to a reading."""
         return self._by_verb[verb][0].kind is Kind.READING
 
 
 def participant(terms: Terms, definition: Definition, verb: str) -> str:
-    """Who is asked for a verb in this saga; nobody for a loss."""
+    """The participant that a verb is asked of in this saga; empty for a loss, which asks nobody."""
     return "" if verb == LOSS else terms.participants[definition.role_of(verb)]

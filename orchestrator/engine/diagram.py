@@ -1,4 +1,4 @@
-"""Pictures in Mermaid, drawn from the definition and the table, so that they cannot lie. Pure."""
+"""Diagrams in Mermaid, made from the definition and the table, so they match the code. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PLATFORM = "uprp"
 
 
 def flow(definition: Definition) -> str:
-    """A sequence diagram: each step asked in turn, its success, and the way back."""
+    """A sequence diagram of a kind: each step, its success, and the compensation if it fails."""
     origin = definition.roles(0)
     roles = [origin, *dict.fromkeys(step.to for step in definition.steps)]
     lines = [
@@ -29,7 +29,7 @@ def flow(definition: Definition) -> str:
 
 
 def _forward(origin: Role, steps: Sequence[Step], done: tuple[Step, ...]) -> Iterator[str]:
-    """What happens from the first of these steps on, once the earlier ones are done."""
+    """The lines for these steps, given the steps that are `done` before them."""
     if not steps:
         yield _told(origin, "success" if done[-1].kind is not Kind.READING else "what was read")
         return
@@ -54,7 +54,7 @@ def _shortfall(step: Step) -> str:
 
 
 def _backward(origin: Role, failed: Step, done: tuple[Step, ...]) -> Iterator[str]:
-    """The way back from a step: what it gave in vain, then what was done before it."""
+    """The lines for the compensation when a step fails: of its parts, then of earlier steps."""
     if failed.kind is Kind.PIVOT and failed.undo is not None:
         yield "opt all or nothing, and a part was given"
         yield f"    {PLATFORM}->>{failed.to}: {failed.undo.name}"
@@ -71,7 +71,7 @@ def _backward(origin: Role, failed: Step, done: tuple[Step, ...]) -> Iterator[st
 
 
 def _afterwards(origin: Role, definition: Definition) -> Iterator[str]:
-    """What follows when a later answer leaves value given and not paid for (`domain.md` 4.4)."""
+    """The lines for a late answer that leaves value given and not paid for (`domain.md` 4.4)."""
     pivot = definition.pivot
     if pivot is None:
         return
@@ -106,7 +106,7 @@ _VERDICTS: Final = {
 
 
 def silence() -> str:
-    """A state diagram of a leg that nobody answers, from the table: time alone decides nothing."""
+    """A state diagram of a leg that gets no answer: the passing of time alone decides nothing."""
     shown = [status for status in Status if status in IN_FLIGHT or status is Status.SILENT]
     lines = ["stateDiagram-v2", "    [*] --> asked: a command", "    state asked {"]
     lines.append(f"        [*] --> {Status.SENT}")
@@ -115,28 +115,28 @@ def silence() -> str:
         if TABLE[status][Event.PENDING] is Status.PENDING:
             lines.append(f"        {status} --> {Status.PENDING}: PENDING")
     lines.append("    }")
-    for event, word in _VERDICTS.items():
-        (cell,) = {
-            TABLE[status][event] for status in shown
-        }  # Wherever it stands, a verdict counts.
-        lines.append(f"    asked --> {cell}: {word}")
+    for event, label in _VERDICTS.items():
+        # One cell: a verdict has the same effect in each of these statuses.
+        (cell,) = {TABLE[status][event] for status in shown}
+        lines.append(f"    asked --> {cell}: {label}")
     lines.append("    note right of asked : however long it lasts, nothing is undone meanwhile")
     return "\n".join(lines)
 
 
-def _ways(status: Status, words: Mapping[Event, str]) -> Iterator[str]:
+def _ways(status: Status, labels: Mapping[Event, str]) -> Iterator[str]:
+    """The statuses that follow by those events, each with the labels of the events."""
     ways: dict[Status, list[str]] = defaultdict(list)
-    for event, word in words.items():
+    for event, label in labels.items():
         cell = TABLE[status][event]
         if isinstance(cell, Status):
-            ways[cell].append(word)
-    return (f"{to}: {', '.join(said)}" for to, said in ways.items())
+            ways[cell].append(label)
+    return (f"{to}: {', '.join(joined)}" for to, joined in ways.items())
 
 
 def life() -> str:
-    """A state diagram of one leg, from the table; events that change nothing are not drawn."""
+    """A state diagram of one leg, from the table, without the events that change nothing."""
     lines = ["stateDiagram-v2", f"    [*] --> {Status.WAITING}"]
-    # Asking is not an event from outside, so it has no column in the table.
+    # The sending of a command is no event from outside, so it has no column in the table.
     lines.append(f"    {Status.WAITING} --> {Status.SENT}: asked")
     for status, row in TABLE.items():
         ways: dict[Status, list[Event]] = defaultdict(list)

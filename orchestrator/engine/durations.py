@@ -1,4 +1,4 @@
-"""Durations, windows and time zones as the files below `deploy/` write them."""
+"""Durations, windows and time zones as the TOML files of programmes and participants have them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ _UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
 def _milliseconds(found: Any) -> Any:
-    """`"5s"` as milliseconds."""
+    """The milliseconds of a duration such as `"5s"`."""
     if isinstance(found, str) and (match := re.fullmatch(r"(\d+)(ms|s|m|h|d)", found)):
         return int(match[1]) * _UNITS[match[2]]
     raise ValueError(f"{found!r} is not a duration such as 500ms, 5s, 3m, 1h, 2d")
 
 
 def _until(found: Any) -> Until:
-    """`"24h"`, or `"T+1 00:15"`: a time of day so many days later, in the participant's zone."""
+    """The window of `"24h"`, or of `"T+1 00:15"`: a time of day so many days later.
+
+    The time of day is in the participant's zone.
+    """
     if isinstance(found, Until):
         return found
     match = re.fullmatch(r"T\+(\d{1,2}) ([01]\d|2[0-3]):([0-5]\d)", str(found))
@@ -36,14 +39,16 @@ def _until(found: Any) -> Until:
 Duration = Annotated[
     int, BeforeValidator(_milliseconds), Field(ge=10, le=30 * 86_400_000, description="ms")
 ]
+"""A number of milliseconds, written as `"500ms"`, `"5s"`, `"3m"`, `"1h"` or `"2d"`."""
 Window = Annotated[Until, BeforeValidator(_until)]
+"""The end of a window, written as a duration or as `"T+1 00:15"`."""
 
 
 def known_zone(zone: str) -> str:
-    """The zone, if it is one.
+    """The name of a time zone, unchanged.
 
     Raises:
-        ValueError: it is not an IANA time zone.
+        ValueError: there is no IANA time zone of that name.
     """
     try:
         ZoneInfo(zone)

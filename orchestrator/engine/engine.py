@@ -1,7 +1,8 @@
-"""What happens to a saga: one event in, the saga at its next revision out.
+"""The engine: applies one event to a saga and returns the saga at its next revision. Pure.
 
-Every saga in flight has a due timer or is parked (`domain.md` I13). What follows from where its
-legs then stand is in `planner.py` and in the plan of its kind.
+Every method that takes `now` takes milliseconds since 1970. Every saga in flight has a timer or is
+parked (`domain.md` I13). Which commands and results follow from the new status of the legs is
+decided in `planner.py` and in the plan of the kind.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from schemas.reasons import Code
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """What can happen to the sagas of a kind, under the policies of those who take part."""
+    """Everything that can happen to sagas of one kind, under the policies of the participants."""
 
     kind: SagaKind
     policies: Policies
@@ -39,60 +40,78 @@ class Engine:
 
     @property
     def definition(self) -> Definition:
-        """How the kind is declared."""
+        """The definition of the kind: its steps, verbs and roles."""
         return self.kind.definition
 
     def policy(self, terms: Terms, leg: Leg) -> LegPolicy:
-        """The ladder of a leg."""
+        """The policy that a leg follows while its answer does not come."""
         return self.planner.policy(terms, leg)
 
     # -- how a saga begins ----------------------------------------------------------------------
 
     def start(self, terms: Terms, legs: tuple[Leg, ...], now: int) -> Saga:
-        """A new saga, with the first of its legs asked that waits to be."""
+        """Start a saga: the legs of its first step that still waits become SENT."""
         return self.planner.plan(Saga(terms=terms, revision=1, legs=legs), now)
 
     def hold(self, terms: Terms, legs: tuple[Leg, ...], now: int, until: int) -> Saga:
-        """A new saga of which nothing is asked before `until`: participants are unavailable."""
+        """Accept a saga that sends nothing before `until`, as a participant is unavailable."""
         assert until > now, (until, now)
         return Saga(terms=terms, revision=1, legs=legs, held=until)
 
     def refuse(
         self, terms: Terms, legs: tuple[Leg, ...], code: Code, field: str | None, now: int
     ) -> Saga:
-        """A saga that ended when it began; `legs` are what the origin did before it asked."""
-        told = ResultRevision(1, self.kind.statuses.refused, True, code, field, now)
-        saga = Saga(terms=terms, revision=1, legs=legs, told=told)
+        """Create a saga whose request is refused, with the final result that says so.
+
+        Args:
+            terms: the terms, as far as the request could be understood.
+            legs: what the origin did before it made the request, and must give back.
+            code: why the request is refused.
+            field: the field of the request that is wrong, if there is one.
+            now: the time.
+        """
+        result = ResultRevision(1, self.kind.statuses.refused, True, code, field, now)
+        saga = Saga(terms=terms, revision=1, legs=legs, told=result)
         return self.planner.plan(saga, now) if legs else saga
 
-    def revive(self, stone: Saga, revived: Saga, now: int) -> Saga:
-        """A tombstone with what its request brought after all, which must be given back."""
-        return self.planner.plan(replaced(revived, revision=stone.revision + 1), now)
+    def revive(self, tombstone: Saga, revived: Saga, now: int) -> Saga:
+        """Have the late request of a tombstone compensated.
+
+        Args:
+            tombstone: the saga of a request that was withdrawn before it arrived.
+            revived: the same saga with what the origin did for that request, as a leg.
+            now: the time.
+        """
+        return self.planner.plan(replaced(revived, revision=tombstone.revision + 1), now)
 
     # -- what can happen to it ------------------------------------------------------------------
 
     def release(self, saga: Saga, now: int) -> Saga:
-        """A held saga whose participants can be asked."""
+        """Start a held saga, now that its participants are available."""
         return self.planner.plan(replaced(saga, held=0, revision=saga.revision + 1), now)
 
     def hold_on(self, saga: Saga, until: int) -> Saga:
-        """A held saga whose participants still cannot be asked."""
+        """Keep a saga held until `until`, as its participants are still unavailable."""
         return replaced(saga, held=until, revision=saga.revision + 1)
 
     def refuse_held(self, saga: Saga, code: Code, now: int) -> Saga:
-        """A held saga that waited long enough: nothing was asked of anybody."""
-        told = add_result(saga, self.kind.statuses, self.kind.statuses.refused, code, now)
-        return self.planner.plan(replaced(told, held=0, revision=saga.revision + 1), now)
+        """End a held saga that has waited as long as it may; no participant was ever asked."""
+        refused = add_result(saga, self.kind.statuses, self.kind.statuses.refused, code, now)
+        return self.planner.plan(replaced(refused, held=0, revision=saga.revision + 1), now)
 
     def apply_reply(self, saga: Saga, path: str, update: LegUpdate, now: int) -> Saga | NoChange:
-        """Apply what is known about one leg."""
+        """Apply what a participant says about the leg of that path.
+
+        Returns:
+            The saga at its next revision, or the reason why nothing changes.
+        """
         leg = saga.leg(path)
         if leg is None or leg.verb == LOSS:
             return NoChange.PREMATURE
         if inconclusive(leg, update):
             return NoChange.STALE
         if leg.status in DECIDED and self.definition.changes_nothing(leg.verb):
-            return NoChange.STALE  # The answer to a question that was closed meanwhile.
+            return NoChange.STALE  # The answer to a reading that is already decided.
         policy = self.policy(saga.terms, leg)
         only_late = self.definition.only_late(leg.verb)
         cell = cell_of(saga, leg, update, policy, only_late=only_late)
@@ -101,65 +120,68 @@ class Engine:
         return self._moved(saga, leg, cell, update, now)
 
     def apply_timer(self, saga: Saga, now: int) -> Saga | NoChange:
-        """Look at every leg in flight whose time has come."""
+        """Act on every leg in flight whose timer is due: next rung, escalation, interim result."""
         ticked = saga
-        tells = False
+        reports_delay = False
         for leg in saga.legs:
             if leg.status not in IN_FLIGHT:
                 continue
             policy = self.policy(saga.terms, leg)
-            looked = leg
+            changed = leg
             if leg.due is not None and leg.due <= now:
                 event = self._timeout_event(leg, policy, now)
                 cell = TABLE[leg.status][event]
                 assert isinstance(cell, Status), (leg, event)
                 update = LegUpdate(event=event, code=leg.code or Code.TIMEOUT)
-                looked = ladder.transitioned(
+                changed = ladder.transitioned(
                     leg, cell, update, TransitionContext(now, policy, saga.terms.saga_id)
                 )
-            if ladder.escalates(looked, policy, now):
-                looked = replaced(looked, escalated_at=now)
-            tells = tells or ladder.reports_delay(looked, policy, now)
-            if looked is not leg:
-                ticked = ticked.with_leg(looked)
+            if ladder.escalates(changed, policy, now):
+                changed = replaced(changed, escalated_at=now)
+            reports_delay = reports_delay or ladder.reports_delay(changed, policy, now)
+            if changed is not leg:
+                ticked = ticked.with_leg(changed)
         pending = self.kind.statuses.pending
-        tells = tells and saga.told is None and pending is not None
-        if ticked is saga and not tells:
+        reports_delay = reports_delay and saga.told is None and pending is not None
+        if ticked is saga and not reports_delay:
             return NoChange.STALE
-        settled = self.planner.plan(replaced(ticked, revision=saga.revision + 1), now)
-        if tells and settled.told is None and pending is not None:
-            # Only now: a person who is called is told of at once.
-            return add_result(settled, self.kind.statuses, pending, Code.ACCEPTED, now)
-        return settled
+        planned = self.planner.plan(replaced(ticked, revision=saga.revision + 1), now)
+        if reports_delay and planned.told is None and pending is not None:
+            # After planning: if a person is called now, the origin gets that result instead.
+            return add_result(planned, self.kind.statuses, pending, Code.ACCEPTED, now)
+        return planned
 
     def _timeout_event(self, leg: Leg, policy: LegPolicy, now: int) -> Event:
-        """Which event it is that the leg's time has come: silence ends what changes nothing."""
+        """The event that a due timer means; for a reading, the end of the ladder is a rejection."""
         event = ladder.timeout_event(leg, policy, now)
         if event is not Event.TIMED_OUT and self.definition.changes_nothing(leg.verb):
             return Event.REJECTED
         return event
 
     def withdraw(self, saga: Saga, now: int) -> Saga | NoChange:
-        """The origin takes the request back: turned round unless the pivot was asked for."""
+        """Apply a withdrawal by the origin: compensate, unless the pivot's command was sent."""
         pivot = self.definition.pivot
-        asked = pivot is not None and any(
+        pivot_sent = pivot is not None and any(
             leg.status is not Status.WAITING for leg in saga.legs_of(pivot.name)
         )
-        if saga.answered or saga.withdrawn or asked:
+        if saga.answered or saga.withdrawn or pivot_sent:
             return NoChange.STALE
         withdrawn = replaced(saga, withdrawn=True, held=0, revision=saga.revision + 1)
         return self.planner.plan(withdrawn, now)
 
     def status_requested(self, saga: Saga, now: int) -> Saga | NoChange:
-        """The origin asks how it stands; while nothing was told, it is told PENDING once."""
+        """Apply an inquiry by the origin: while there is no result yet, add PENDING as the first.
+
+        Returns NoChange when there is a result already: that one is published again.
+        """
         pending = self.kind.statuses.pending
         if saga.told is not None or pending is None:
             return NoChange.STALE
-        told = add_result(saga, self.kind.statuses, pending, Code.ACCEPTED, now)
-        return replaced(told, revision=saga.revision + 1)
+        with_result = add_result(saga, self.kind.statuses, pending, Code.ACCEPTED, now)
+        return replaced(with_result, revision=saga.revision + 1)
 
     def allowed(self, saga: Saga, leg: Leg) -> tuple[Action, ...]:
-        """What a person may decide about a leg now; nothing while nobody was called."""
+        """The actions that a person may decide on for a leg now; none unless it is parked."""
         if not leg.parked:
             return ()
         policy = self.policy(saga.terms, leg)
@@ -173,52 +195,61 @@ class Engine:
         )
 
     def apply_decision(
-        self, saga: Saga, path: str, ruling: OperatorDecision, now: int
+        self, saga: Saga, path: str, decision: OperatorDecision, now: int
     ) -> Saga | NoChange:
-        """Apply what a person decided about a parked leg; it cannot contradict what is known."""
+        """Apply what a person decided about a parked leg.
+
+        Returns:
+            The saga at its next revision; STALE when a later decision about the leg was applied, or
+            a write-off has nothing to write off; FORBIDDEN when the action is not allowed or
+            contradicts what is known.
+        """
         leg = saga.leg(path)
-        if leg is None or ruling.action not in self.allowed(saga, leg):
+        if leg is None or decision.action not in self.allowed(saga, leg):
             return NoChange.FORBIDDEN
-        if ruling.number <= leg.decision:
+        if decision.number <= leg.decision:
             return NoChange.STALE
-        update = update_of(leg, ruling)
+        update = update_of(leg, decision)
         if not self._may_be(saga, leg, update):
             return NoChange.FORBIDDEN
         cell = TABLE[leg.status][update.event]
-        assert isinstance(cell, Status), (leg, ruling)
+        assert isinstance(cell, Status), (leg, decision)
         if leg.status is Status.OVERTURNED:
-            decided = saga.with_leg(replaced(leg, escalated_at=0, decision=ruling.number))
-            given_up = self.kind.plan.write_off(decided, leg, self.planner, now)
-            if given_up is None:
+            decided = saga.with_leg(replaced(leg, escalated_at=0, decision=decision.number))
+            written_off = self.kind.plan.write_off(decided, leg, self.planner, now)
+            if written_off is None:
                 return NoChange.STALE
-            return self.planner.plan(replaced(given_up, revision=saga.revision + 1), now)
-        number = ruling.number
+            return self.planner.plan(replaced(written_off, revision=saga.revision + 1), now)
+        number = decision.number
         if update.event is Event.AGAIN:
-            number = leg.decision  # Nothing is said of what became of it.
+            number = leg.decision  # A retry decides nothing about the outcome of the leg.
             if leg.cancels:
-                cell = Status.CANCELLING  # After a cancel nothing else is said under this leg.
-        ruled = replaced(leg, decision=number, escalated_at=0)
-        return self._moved(saga, ruled, cell, update, now)
+                cell = Status.CANCELLING  # After a cancel, no other command is sent for this leg.
+        decided_leg = replaced(leg, decision=number, escalated_at=0)
+        return self._moved(saga, decided_leg, cell, update, now)
 
-    def recall(self, saga: Saga, said: PublishedSaga, now: int) -> Saga:
-        """The saga with all that was said of it before its database was lost."""
-        caught = replayed(saga, said, self.kind, lambda leg: self.policy(saga.terms, leg), now)
+    def recall(self, saga: Saga, published: PublishedSaga, now: int) -> Saga:
+        """Bring a saga up to what was published about it before its database was lost.
+
+        Returns the very same object when the saga implies all of that already.
+        """
+        caught = replayed(saga, published, self.kind, lambda leg: self.policy(saga.terms, leg), now)
         if caught is saga:
             return saga
         return self.planner.plan(replaced(caught, revision=saga.revision + 1), now)
 
     def _may_be(self, saga: Saga, leg: Leg, update: LegUpdate) -> bool:
-        """Whether what a person says to have been moved can be true."""
+        """Whether the amount that a person states for a leg can be true."""
         if update.event is not Event.DONE:
             return True
         fewer = self.definition.may_give_fewer(leg.verb) and 0 < update.amount < leg.asked
         return (fewer or update.amount == leg.asked) and not contradicts(saga, leg, update.amount)
 
     def due(self, saga: Saga) -> int | None:
-        """When the saga must be looked at, whatever happens until then (I13)."""
+        """When the saga's timer must fire, in milliseconds since 1970; None: no timer (I13)."""
         if saga.held:
             return saga.held
-        found: int | None = None
+        earliest: int | None = None
         for leg in saga.legs:
             if leg.due is None:
                 continue
@@ -226,20 +257,21 @@ class Engine:
             if leg.status is not Status.SENT:
                 policy = self.policy(saga.terms, leg)
                 at = ladder.next_look(leg, policy, told=saga.told is not None)
-            if at is not None and (found is None or at < found):
-                found = at
-        return found
+            if at is not None and (earliest is None or at < earliest):
+                earliest = at
+        return earliest
 
     # -- what follows ---------------------------------------------------------------------------
 
     def _moved(self, saga: Saga, leg: Leg, cell: Status, update: LegUpdate, now: int) -> Saga:
+        """The saga with the leg in status `cell`, and with all that follows from it."""
         policy = self.policy(saga.terms, leg)
         changed = ladder.transitioned(
             leg, cell, update, TransitionContext(now, policy, saga.terms.saga_id)
         )
         was = saga
-        told_otherwise = saga.ended and reported_amount(changed) != reported_amount(leg)
-        if told_otherwise or cell is Status.WRITTEN_OFF:
+        needs_correction = saga.ended and reported_amount(changed) != reported_amount(leg)
+        if needs_correction or cell is Status.WRITTEN_OFF:
             was = with_superseded(saga)
         path = leg.path
         legs = tuple([changed if known.path == path else known for known in was.legs])
@@ -247,9 +279,10 @@ class Engine:
 
 
 def _can_be(saga: Saga, leg: Leg, action: Action) -> bool:
-    """Whether what a person would say does not contradict what is known.
+    """Whether a decision with that action would agree with what is known about the saga.
 
-    There was nothing to give back where what was taken turned out not to be; and only there.
+    A refused undo can be rejected, which says that there was nothing to undo, only if the leg that
+    it undoes turned out not to have been done.
     """
     if action is not Action.REJECT:
         return not contradicts(saga, leg, leg.asked)

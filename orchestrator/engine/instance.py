@@ -1,4 +1,4 @@
-"""One saga: the terms it was accepted on, which never change, and where it stands."""
+"""One saga: its terms, which never change after acceptance, and its state at one revision."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from schemas.reasons import Code
 class Terms:
     """What was agreed when the request was accepted, frozen with its versions (`domain.md` 4.4).
 
-    What every kind of saga has, and in `body` what the kind has of its own.
+    The fields are those that every kind of saga has; what only one kind has is in `body`.
     """
 
     saga_id: SagaId
@@ -26,44 +26,47 @@ class Terms:
     origin: str
     account: str
     request_id: str
-    content: str  # Digest of what was asked; empty for a tombstone, which any content meets.
+    content: str  # Digest of the request; empty for a tombstone, which matches any request.
     accepted_at: int  # Milliseconds since 1970.
     definition: str  # The kind of saga.
     definition_version: int
     programme_version: int = 0  # 0: there is no such programme.
     locale: str = "en"
-    participants: tuple[str, ...]  # Who plays each of the kind's roles; the first is the origin.
-    traceparent: str | None = None
-    fresh_until: int | None = None  # Past it, what is confirmed late is not built upon.
-    # The kind's own, of a type that only the kind knows; it says which where it reads it.
+    participants: tuple[str, ...]  # One for each of the kind's roles; the first is the origin.
+    traceparent: str | None = None  # W3C trace context of the request.
+    fresh_until: int | None = None  # From this time on (ms), no further step is started.
+    # What only this kind has. Its type is the kind's: the kind annotates it where it reads it.
     body: Any = None
 
 
 @value
 class Leg:
-    """One effect at one participant. Times are milliseconds since 1970."""
+    """One effect at one participant. Times are in milliseconds since 1970, 0 where there is none.
+
+    Amounts are points or pieces, as the verb has it.
+    """
 
     path: str  # `deduct`, `credit/2`, `deduct/return`: the leg id after the saga's id.
-    asked: int  # Points or pieces.
+    asked: int  # The amount that the command asks for.
     status: Status = Status.WAITING
-    attempt: int = 0  # How often the command was said on purpose.
-    inquiries: int = 0  # How often the participant was asked what became of it.
-    sent_at: int = 0
-    said_at: int = 0  # When it was last said, inquired about or cancelled.
-    due: int | None = None
-    moved: int = 0  # What is believed to be done; the first verdict, unless overturned.
-    reference: str | None = None
-    code: str | None = None  # Why it was rejected, or cannot be concluded.
-    detail: Mapping[str, Any] | None = None  # Lots, coupons.
-    expires_at: int = 0  # Of the command, by the policy of the day it was first said.
-    rungs: int = 0  # Rungs taken since it was late, or since a person had it tried again.
-    since: int = 0  # When it was called pending, or its cancel was first said.
-    pending_from: int = 0  # The inquiries made before it was called pending.
-    cancels: int = 0  # How often it was cancelled by our own id.
+    attempt: int = 0  # How often the command was sent, not counting repeats after a crash.
+    inquiries: int = 0  # How many inquiries about it were sent.
+    sent_at: int = 0  # When the command was first sent.
+    said_at: int = 0  # When the latest command, inquiry or cancel about it was sent.
+    due: int | None = None  # When its timer fires.
+    moved: int = 0  # The amount that counts as done: by the first verdict, unless overturned.
+    reference: str | None = None  # The participant's own.
+    code: str | None = None  # Why it was rejected, or why its outcome is not known.
+    detail: Mapping[str, Any] | None = None  # What the kind keeps of the reply: lots, coupons.
+    expires_at: int = 0  # When the command expires, by the policy at the time it was first sent.
+    rungs: int = 0  # Rungs taken since the answer was late, or since a person decided to retry.
+    since: int = 0  # When it became pending, or when its cancel was first sent.
+    pending_from: int = 0  # The number of inquiries sent before it became pending.
+    cancels: int = 0  # How many cancels of it were sent.
     escalated_at: int = 0  # When a person was called, though the ladder goes on.
-    first: int | None = None  # What the first verdict moved, where a later one is believed.
-    claim: int | None = None  # What the contradicting verdict of a dispute says was moved.
-    decision: int = 0  # The number of the last decision about what became of it.
+    first: int | None = None  # The amount of the first verdict, where a later one counts.
+    claim: int | None = None  # In a dispute: the amount of the verdict that contradicts the first.
+    decision: int = 0  # The number of the last decision of a person about its outcome.
 
     @property
     def parked(self) -> bool:
@@ -72,17 +75,17 @@ class Leg:
 
     @property
     def verb(self) -> str:
-        """The last word of the path."""
+        """What the leg asks of its participant: the last name in its path."""
         return _parts(self.path)[0]
 
     @property
     def line(self) -> int | None:
-        """The index of the line that it serves, from 0."""
+        """The index, from 0, of the line of the request that it serves; None: the whole request."""
         return _parts(self.path)[1]
 
     @property
     def undoes(self) -> str | None:
-        """The path of the leg that it takes back, if it takes one back."""
+        """The path of the leg that it undoes; None: it is no undo."""
         return _parts(self.path)[2]
 
 
@@ -91,49 +94,47 @@ _CLOSED = frozenset({Status.CONFIRMED, Status.REJECTED, Status.CANCELLED, Status
 
 @lru_cache(maxsize=1_024)
 def _parts(path: str) -> tuple[str, int | None, str | None]:
-    """The verb of a path, the index of its line, the leg that it takes back; read often.
+    """The verb of a path, the index of its line, and the path of the leg that it undoes.
 
-    A path is `<step>[/<line>][/<undo>[/<number>]]`.
+    A path is `<step>[/<line>][/<undo>[/<number>]]`. Cached, since every batch asks for the same.
     """
-    words = path.split("/")
-    line = int(words[1]) - 1 if len(words) > 1 and words[1].isdigit() else None
-    at = next(at for at in range(len(words) - 1, -1, -1) if not words[at].isdigit())
-    return words[at], line, "/".join(words[:at]) or None
+    names = path.split("/")
+    line = int(names[1]) - 1 if len(names) > 1 and names[1].isdigit() else None
+    at = next(at for at in range(len(names) - 1, -1, -1) if not names[at].isdigit())
+    return names[at], line, "/".join(names[:at]) or None
 
 
 @value
 class ResultRevision:
-    """The latest result that the origin was told."""
+    """The latest result of a saga for its origin."""
 
-    revision: int
-    status: str  # One of the kind's own.
+    revision: int  # Of the result, from 1.
+    status: str  # One of the kind's result statuses.
     final: bool
-    code: Code | None
-    field: str | None
-    at: int
+    code: Code | None  # Why the saga did not become what was asked for.
+    field: str | None  # The field of the request that is wrong.
+    at: int  # Milliseconds since 1970.
     corrected: bool = False  # It revises a final result.
-    superseded: tuple[
-        int, ...
-    ] = ()  # What each leg had moved by then, where that is not so any more.
-    as_published: Mapping[str, Any] | None = (
-        None  # As read back from the topic, not yet seen to stand.
-    )
+    # The amount that each leg had when this result was published, where that has changed since.
+    superseded: tuple[int, ...] = ()
+    # The data as read back from the topic, until the saga is known to agree with it again.
+    as_published: Mapping[str, Any] | None = None
 
 
 @value
 class Saga:
-    """A saga at one revision. The row that keeps it is also the outbox."""
+    """A saga at one revision. The row that stores it is also its outbox (`outbox.py`)."""
 
     terms: Terms
-    revision: int
+    revision: int  # From 1; raised by one with each change.
     legs: tuple[Leg, ...] = ()
-    told: ResultRevision | None = None
+    told: ResultRevision | None = None  # The latest result; None: the origin has none yet.
     withdrawn: bool = False
     wake_at: int | None = None  # The row's timer; never later than the first due leg.
-    held: int = 0  # When to look again whether the participants can be asked; 0: not held.
+    held: int = 0  # When to check again whether the participants are available; 0: not held.
 
     def leg(self, path: str) -> Leg | None:
-        """The leg of that path, if the saga has it yet."""
+        """The leg of that path; None while the saga does not have it."""
         for leg in self.legs:
             if leg.path == path:
                 return leg
@@ -154,9 +155,9 @@ class Saga:
 
     @property
     def as_told(self) -> Saga:
-        """The saga as the latest result described it: a repeat has the same content.
+        """The saga as the latest result described it, so that a repeat has the same content.
 
-        Of legs begun since then it said nothing: a return that is only asked for counts already.
+        Legs that were added since then stay as they are: a return counts as soon as it is asked.
         """
         if self.told is None or not self.told.superseded:
             return self
@@ -173,7 +174,7 @@ class Saga:
 
     @property
     def ended(self) -> bool:
-        """Whether the origin has its final answer, and it is known why (`recall.py`)."""
+        """Whether the origin has a final answer that agrees with the saga (`rebuild.py`)."""
         return self.told is not None and self.told.final and self.told.as_published is None
 
     @property
@@ -186,9 +187,10 @@ class Saga:
 
 
 def next_wake(was: Saga | None, due: int | None, now: int) -> int | None:
-    """The row's timer: kept while it is early enough, which leaves its index alone.
+    """The time for the row's timer, where the saga must be looked at by `due`.
 
-    Not if it rings already: it would ring again, and in vain.
+    The timer that the row has is kept if it is early enough, so that the database need not update
+    its index. It is not kept once it is due: it would fire a second time for nothing.
     """
     if due is None or was is None or was.wake_at is None:
         return due

@@ -1,8 +1,10 @@
-"""A kind of saga: data and a few pure functions, which make it what it is.
+"""The protocols that a kind of saga implements; `SagaKind` puts them together.
 
-The engine knows legs, the table, the ladder, the outbox, people's decisions and how a saga is
-rebuilt. What a kind adds is here as protocols: how a request becomes a saga, what follows from
-where its legs stand, what it says, and, where it moves something, its books.
+The engine knows legs, the transition table, the ladder, the outbox, decisions of people and how a
+saga is rebuilt. A kind adds how a request becomes a saga (`Intake`), what follows from the status
+of its legs (`Plan`), the content of its messages (`Wording`) and, if it moves something, its books
+(`Books`). All of it is pure: data and functions that get the time as an argument, in milliseconds
+since 1970.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ class AccountEvent(Protocol):
 
     @property
     def request_id(self) -> str:
-        """The origin's own id of the request."""
+        """The origin's id of the request."""
 
     @property
     def account(self) -> str:
@@ -49,10 +51,10 @@ class SagaRequested(AccountEvent, Protocol):
 
     @property
     def programme(self) -> str:
-        """Which product on offer."""
+        """The id of the programme that is asked for."""
 
     def content(self) -> tuple[object, ...]:
-        """What makes two events the same request."""
+        """The values that two events must have in common to be the same request."""
 
 
 LimitKey = tuple[int, str, date]
@@ -63,19 +65,19 @@ Programmes = Mapping[str, Mapping[str, Any]]
 
 @value
 class Refusal:
-    """A definite no by the rules: nothing was asked of anybody."""
+    """Why the rules refuse a request, before any participant is asked."""
 
     code: Code
     field: str | None = None
 
 
 def content_digest(request: SagaRequested) -> str:
-    """A digest of what is asked; equal for two sendings of the same request (`domain.md` I9)."""
+    """A digest of what a request asks for; equal whenever it is sent again (`domain.md` I9)."""
     return blake2b(repr(request.content()).encode(), digest_size=12).hexdigest()
 
 
 class Intake(Protocol):
-    """How an origin's events become a saga of the kind, and what else they say of one."""
+    """How the events of an origin become a saga of the kind, and how they are answered."""
 
     @property
     def requested(self) -> type[SagaRequested]:
@@ -83,15 +85,15 @@ class Intake(Protocol):
 
     @property
     def inquired(self) -> type[AccountEvent] | None:
-        """The event that asks how a saga stands."""
+        """The event that asks for the current result of a saga; None: there is none."""
 
     @property
     def withdrawn(self) -> type[AccountEvent] | None:
-        """The event that takes a request back."""
+        """The event that withdraws a request; None: there is none."""
 
     @property
     def answers(self) -> Mapping[type[AccountEvent], Answer]:
-        """The events by which an origin answers a leg that was asked of it."""
+        """The events by which an origin answers a leg whose participant it is itself."""
 
     def limit(
         self,
@@ -99,9 +101,12 @@ class Intake(Protocol):
         origin: str,
         programmes: Programmes,
         now: int,
-        said: PublishedSaga | None,
+        published: PublishedSaga | None,
     ) -> LimitKey | None:
-        """The account limit that must be read before the request can be decided."""
+        """The account limit that must be read before the request can be decided; None: none.
+
+        `published` is what was published about the saga, if its database was lost after it began.
+        """
 
     def draft(
         self,
@@ -114,184 +119,193 @@ class Intake(Protocol):
         key: tuple[int, SagaId] | None = None,
         used: int = 0,
     ) -> Terms:
-        """The terms of a request, as far as it can be understood; acceptance is another question.
+        """The terms of a request, as far as it can be understood; `refusal` decides about it.
 
         Args:
             request: an event of the type `requested`.
-            origin: who asks.
-            programmes: what is on offer.
+            origin: the participant that asks.
+            programmes: the programmes on offer.
             now: milliseconds since 1970.
-            traceparent: of the request, carried through.
-            key: where the saga lives, when that was computed before.
-            used: how much of the account's limit counts already.
+            traceparent: the trace context of the request.
+            key: the key hash and the id of the saga, if they were computed before.
+            used: how much of the account's limit is used already.
         """
 
     def refusal(
         self, request: Any, terms: Terms, programmes: Programmes, now: int, used: int
     ) -> Refusal | None:
-        """Why the rules say no, the gravest first; None when they do not."""
+        """Why the rules refuse the request, the gravest reason first; None: they accept it."""
 
     def legs(self, terms: Terms, request: Any) -> tuple[Leg, ...]:
-        """The legs that the saga begins with."""
+        """The legs that an accepted saga begins with."""
 
     def refused_legs(self, terms: Terms, request: Any) -> tuple[Leg, ...]:
-        """The legs of a saga that is refused at once: what the origin did before it asked."""
+        """The legs of a refused saga: what the origin did before it made the request."""
 
     def detail(self, terms: Terms) -> Mapping[str, Any]:
-        """What the timeline shows of a request."""
+        """What the timeline shows about the request."""
 
     def tombstone(self, withdrawal: Any, origin: str, now: int) -> Saga:
-        """A saga for a request that was withdrawn before it came; whatever comes finds this."""
+        """A saga for a request that was withdrawn before it arrived; the request will meet it."""
 
-    def is_other(self, stone: Saga, request: Any) -> bool:
-        """Whether a request that meets a tombstone is another one than what met it before (I9)."""
+    def is_other(self, tombstone: Saga, request: Any) -> bool:
+        """Whether a request that meets a tombstone differs from one that met it before (I9)."""
 
-    def revive(self, stone: Saga, request: Any) -> Saga | NoChange:
-        """A tombstone with what its request brought after all; the time has not passed on it."""
+    def revive(self, tombstone: Saga, request: Any) -> Saga | NoChange:
+        """The tombstone with what the origin did for its late request, at the same revision.
+
+        NoChange when there is nothing to give back.
+        """
 
     def not_received(self, inquiry: Any, saga_id: SagaId, now: datetime) -> BaseModel:
         """The answer to an inquiry about a request that is not known."""
 
-    def restored(self, terms: Terms, said: PublishedSaga) -> Terms:
-        """The terms of a saga that was lost with its database, as it was told of before."""
+    def restored(self, terms: Terms, published: PublishedSaga) -> Terms:
+        """The terms of a saga whose row was lost, made to agree with what was published."""
 
 
 Answer = Callable[[Saga, Any], tuple[str, LegUpdate] | None]
-"""What an origin's event says: about which leg, and what; None when it is about none."""
+"""Reads an answer of an origin: the path of the leg that it is about, and what it says of it.
+
+None when it is about no leg of the saga.
+"""
 
 
 class Asking(Protocol):
-    """What a plan may do: look at the ladder of a leg, and ask."""
+    """What the engine offers to a plan: read the policy of a leg, and ask for further legs."""
 
     def policy(self, terms: Terms, leg: Leg) -> LegPolicy:
-        """The ladder of a leg."""
+        """The policy that a leg follows while its answer does not come."""
 
     def ask(self, saga: Saga, legs: Iterable[Leg], now: int) -> Saga:
-        """The saga with further legs, asked all together."""
+        """The saga with those legs added, all of them SENT."""
 
 
 @value
 class Interim:
-    """What an origin must do or know before the end: told once since the moment it is true."""
+    """An interim result that a plan wants; it is published once after `since`."""
 
     status: str
     code: Code | None
-    since: int  # Milliseconds since 1970.
+    since: int  # When it became true, in milliseconds since 1970.
 
 
 class Plan(Protocol):
-    """What follows for a saga of the kind from where its legs stand. Pure."""
+    """What follows for a saga of the kind from the status of its legs."""
 
     def rebalance(self, saga: Saga, asking: Asking, now: int) -> Saga:
-        """The saga with the next thing asked that must follow; itself when nothing must.
+        """The saga with the next leg asked that must follow; the same object if none must.
 
-        Called once every step was asked, or will never be, and again until nothing follows.
+        Called when every step was asked or never will be, and again until nothing follows.
         """
 
     def holds_up(self, saga: Saga, leg: Leg) -> bool:
-        """Whether a leg that was asked and is not decided keeps the saga from its end."""
+        """Whether the saga cannot end while that leg is asked and not decided."""
 
     def ending(self, saga: Saga) -> tuple[str, Code | None]:
-        """How it ended, and why if not as was asked for."""
+        """The final status of the saga, and the reason if it is not what was asked for."""
 
     def still_holds(self, saga: Saga, status: str) -> bool:
-        """Whether what the origin was told before its database was lost is what it would be now."""
+        """Whether the result that was published before a database was lost is right as it is.
+
+        `status` is the final status that the saga has now.
+        """
 
     def interim(self, saga: Saga) -> Interim | None:
-        """What the origin is to be told meanwhile; None: nothing."""
+        """The interim result that the origin needs now; None: none."""
 
     def write_off(self, saga: Saga, leg: Leg, asking: Asking, now: int) -> Saga | None:
-        """The saga with what a believed contradiction left unpaid given up; None: nothing is."""
+        """The saga with the value written off that an overturned leg left unpaid; None: none is."""
 
 
 class PlainPlan:
-    """The plan of a kind that asks its steps in order and takes nothing back."""
+    """The plan of a kind that asks its steps in order and undoes nothing."""
 
     def rebalance(self, saga: Saga, asking: Asking, now: int) -> Saga:  # noqa: ARG002
-        """Nothing follows beside the steps."""
+        """Nothing follows after the steps."""
         return saga
 
     def holds_up(self, saga: Saga, leg: Leg) -> bool:  # noqa: ARG002
-        """Every leg is waited for."""
+        """The saga waits for every leg."""
         return True
 
     def still_holds(self, saga: Saga, status: str) -> bool:
-        """A result holds while its status does."""
-        said = saga.told.as_published if saga.told is not None else None
-        return said is not None and bool(said["final"]) and said["status"] == status
+        """A published final result is right as long as its status is."""
+        data = saga.told.as_published if saga.told is not None else None
+        return data is not None and bool(data["final"]) and data["status"] == status
 
     def interim(self, saga: Saga) -> Interim | None:  # noqa: ARG002
-        """Nothing is told before the end."""
+        """There is no interim result."""
         return None
 
     def write_off(self, saga: Saga, leg: Leg, asking: Asking, now: int) -> Saga | None:  # noqa: ARG002
-        """There is nothing to give up."""
+        """There is nothing to write off."""
         return None
 
 
 class Wording(Protocol):
-    """What a kind says and hears: the data of its commands and results, what replies mean."""
+    """The content of a kind's messages: the data of its commands and results, reading replies."""
 
     def command(self, saga: Saga, leg: Leg) -> dict[str, Any]:
         """The fields of a command beyond those that every command has."""
 
     def result(self, saga: Saga) -> dict[str, Any]:
-        """The data of the latest result; the same whenever it is said."""
+        """The data of the latest result; the same each time it is published."""
 
     def read_reply(self, saga: Saga, leg: Leg, reply: LegAnswered) -> LegUpdate:
-        """What a reply says about a leg; whatever does not fit what was asked is unusable."""
+        """What a reply says about a leg; a reply that does not fit the command is unusable."""
 
     def read_command(self, data: Mapping[str, Any]) -> tuple[int, Mapping[str, Any] | None]:
-        """How much a command of the kind asked for, and the detail that its leg had."""
+        """The amount that a published command asked for, and the detail that its leg had."""
 
 
 class Books(Protocol):
-    """What a kind moves: journal entries, what is in suspense, what counts on account limits."""
+    """What a kind moves: journal entries, the amount in suspense, the use of account limits."""
 
     def transfers(self, was: Saga | None, now: Saga) -> Iterator[Transfer]:
-        """The movements that a step caused."""
+        """The movements between two revisions of a saga; `was` is None for a new one."""
 
     def stake(self, saga: Saga) -> tuple[int, str]:
-        """What is neither consumed nor returned yet, and its unit (`domain.md` I11)."""
+        """The amount that is neither consumed nor returned yet, and its unit (`domain.md` I11)."""
 
     def limit(self, terms: Terms) -> LimitKey | None:
-        """The account limit that the saga counts on, if its programme has one."""
+        """The account limit that counts the saga; None: its programme has none."""
 
     def reserved(self, terms: Terms) -> int:
         """How much of the account limit a saga uses when it is accepted."""
 
     def counted(self, saga: Saga) -> int:
-        """How much of the account limit the saga uses as it stands (`domain.md` I5)."""
+        """How much of the account limit the saga uses at this revision (`domain.md` I5)."""
 
 
 class TermsCodec(Protocol):
-    """The kind's part of what a row stores of the terms."""
+    """The kind's part of the terms as a row stores them."""
 
     def encode(self, terms: Terms) -> list[Any]:
         """The terms beyond those that every kind stores, in an order that never changes."""
 
     def decode(self, found: list[Any], **header: Any) -> Terms:
-        """The terms, from what `encode` wrote in whatever version, and the header."""
+        """The terms, from what any version of `encode` wrote, and the fields every kind stores."""
 
 
 @value
 class Transition:
-    """A saga at its next revision, with its timer, and all that follows from it."""
+    """A saga at its next revision, with its timer set, and what it causes."""
 
     saga: Saga
-    messages: tuple[MessageRef, ...]
-    transfers: tuple[Transfer, ...]
+    messages: tuple[MessageRef, ...]  # To be published.
+    transfers: tuple[Transfer, ...]  # To be added to the journal.
     phase: str
 
 
 class FastPath(Protocol):
-    """The commonest transitions of a kind; None means: use the engine.
+    """Shortcuts for the most frequent transitions of a kind; None means: use the engine.
 
-    What it says must be what the engine would have said.
+    A shortcut must give exactly what the engine would give.
     """
 
     def begun(self, terms: Terms, now: int) -> Transition | None:
-        """A new saga, with its first leg asked."""
+        """A new saga, with its first leg SENT."""
 
     def confirmed(
         self,
@@ -304,12 +318,12 @@ class FastPath(Protocol):
         """The saga with that leg confirmed in full."""
 
     def waiting(self, saga: Saga, now: int) -> Transition | None:
-        """The saga with the one leg whose time has come asked about again, or just waited for."""
+        """The saga with its one due leg on its next rung: inquired about, or waited for longer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SagaKind:
-    """Everything that makes one kind of saga, in one version of it."""
+    """One version of a kind of saga: its definition and the parts that implement it."""
 
     definition: Definition
     statuses: Statuses
@@ -318,11 +332,11 @@ class SagaKind:
     plan: Plan
     wording: Wording
     terms: TermsCodec
-    books: Books | None = None  # None: it moves nothing.
+    books: Books | None = None  # None: the kind moves nothing.
     fast_path: Callable[[Policies], FastPath] | None = None
-    events: tuple[EventType, ...] = ()  # Its own, where the contract does not list them.
-    keep_for: int | None = None  # Milliseconds after its end until it is forgotten; None: never.
-    waits: bool = True  # Held while a participant cannot take it, where that one says so.
+    events: tuple[EventType, ...] = ()  # Event types of its own, which the contract does not list.
+    keep_for: int | None = None  # Milliseconds from its end until its row is deleted; None: never.
+    waits: bool = True  # Whether it may be held where an unavailable participant allows that.
 
     @property
     def name(self) -> str:

@@ -1,4 +1,7 @@
-"""One leg from rung to rung: what it becomes with an event, and when it is looked at next."""
+"""One leg and its ladder: what an event makes of the leg, and when its timer fires next. Pure.
+
+All times are in milliseconds since 1970.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,13 @@ class LegUpdate:
 
     event: Event
     amount: int = 0  # Points or pieces, with CONFIRMED and DONE.
-    reference: str | None = None
-    code: str | None = None
-    detail: Mapping[str, Any] | None = None
+    reference: str | None = None  # The participant's own.
+    code: str | None = None  # The reason code.
+    detail: Mapping[str, Any] | None = None  # What the kind keeps of the reply.
 
 
 def sent(leg: Leg, policy: LegPolicy, now: int) -> Leg:
-    """The leg, said for the first time."""
+    """The leg with its command sent for the first time."""
     return Leg(
         leg.path,
         leg.asked,
@@ -38,21 +41,21 @@ def sent(leg: Leg, policy: LegPolicy, now: int) -> Leg:
 
 
 def timeout_event(leg: Leg, policy: LegPolicy, now: int) -> Event:
-    """Which event it is that the leg's time has come."""
+    """The event that the due timer of a leg in flight means."""
     if leg.status is Status.PENDING:
-        ran_out = policy.overdue(leg.inquiries - leg.pending_from, leg.since, now)
-        return Event.EXHAUSTED if ran_out else Event.TIMED_OUT
-    open_ = policy.cancel and now < policy.cancel_until.moment(leg.sent_at)
+        overdue = policy.overdue(leg.inquiries - leg.pending_from, leg.since, now)
+        return Event.EXHAUSTED if overdue else Event.TIMED_OUT
+    may_cancel = policy.cancel and now < policy.cancel_until.moment(leg.sent_at)
     if leg.status is Status.CANCELLING:
-        return Event.TIMED_OUT if open_ else Event.EXHAUSTED
+        return Event.TIMED_OUT if may_cancel else Event.EXHAUSTED
     if not policy.exhausted(leg.rungs):
         return Event.TIMED_OUT
-    return Event.GAVE_UP if open_ else Event.EXHAUSTED
+    return Event.GAVE_UP if may_cancel else Event.EXHAUSTED
 
 
 @value
 class TransitionContext:
-    """When something happens to a leg, by which policy, in which saga."""
+    """What a transition of a leg depends on beside the leg: the time, its policy, its saga."""
 
     now: int
     policy: LegPolicy
@@ -60,7 +63,7 @@ class TransitionContext:
 
 
 def transitioned(leg: Leg, to: Status, update: LegUpdate, at: TransitionContext) -> Leg:
-    """The leg in its next status, with the timer that the status needs."""
+    """The leg in status `to`, with the timer that this status needs."""
     if to is Status.CONFIRMED:
         return replaced(
             leg,
@@ -80,7 +83,7 @@ def transitioned(leg: Leg, to: Status, update: LegUpdate, at: TransitionContext)
 
 
 def _rung(leg: Leg, update: LegUpdate, at: TransitionContext) -> Leg:
-    """The next rung: an inquiry, the command again, or nothing but waiting."""
+    """The leg on its next rung: an inquiry, the command once more, or only a longer wait."""
     policy, now = at.policy, at.now
     rungs = 0 if update.event is Event.AGAIN else leg.rungs
     rung = policy.rungs[rungs % len(policy.rungs)] if policy.rungs else None
@@ -97,7 +100,8 @@ def _rung(leg: Leg, update: LegUpdate, at: TransitionContext) -> Leg:
     )
 
 
-def _pending(leg: Leg, _news: LegUpdate, at: TransitionContext) -> Leg:
+def _pending(leg: Leg, _update: LegUpdate, at: TransitionContext) -> Leg:
+    """The leg pending: with the first rung of the pending ladder, or with its next."""
     policy, now = at.policy, at.now
     again = leg.status is Status.PENDING
     rung = None
@@ -132,9 +136,9 @@ def _waiting_on(
     since: int,
     pending_from: int,
 ) -> Leg:
-    """The leg, asked about or said once more, or just waited for.
+    """The leg in a status that waits, after the rung: inquired about, resent, or neither (None).
 
-    Field by field: this is what a saga costs that waits, and there may be thousands a second.
+    Built field by field, since thousands of waiting legs may pass here in a second.
     """
     inquires = rung is Rung.INQUIRE
     return Leg(
@@ -162,7 +166,8 @@ def _waiting_on(
     )
 
 
-def _cancelling(leg: Leg, _news: LegUpdate, at: TransitionContext) -> Leg:
+def _cancelling(leg: Leg, _update: LegUpdate, at: TransitionContext) -> Leg:
+    """The leg with its next cancel sent."""
     policy, now = at.policy, at.now
     cancels = leg.cancels + 1
     pause = policy.cancel_pause(f"{at.saga_id}/{leg.path}", cancels)
@@ -179,7 +184,7 @@ def _cancelling(leg: Leg, _news: LegUpdate, at: TransitionContext) -> Leg:
 
 
 def _disputed(leg: Leg, update: LegUpdate, _at: TransitionContext) -> Leg:
-    """Two verdicts that exclude each other: the first one stands, the other is kept beside it."""
+    """The leg in dispute: its first verdict counts, the one that contradicts it is its claim."""
     return replaced(
         leg,
         status=Status.DISPUTED,
@@ -192,11 +197,11 @@ def _disputed(leg: Leg, update: LegUpdate, _at: TransitionContext) -> Leg:
 
 
 def _overturned(leg: Leg, update: LegUpdate, _at: TransitionContext) -> Leg:
-    """What a later verdict or a person says is believed; the first verdict is kept beside it."""
+    """The leg by a later verdict or a person's decision; the first verdict's amount is kept."""
     first = leg.moved if leg.first is None else leg.first
-    if update.amount == leg.moved:  # A person found the first verdict to be right.
-        stands = Status.CONFIRMED if leg.moved else Status.REJECTED
-        return replaced(leg, status=stands if leg.first is None else Status.OVERTURNED, due=None)
+    if update.amount == leg.moved:  # A person found that the verdict which counts is right.
+        settled = Status.CONFIRMED if leg.moved else Status.REJECTED
+        return replaced(leg, status=settled if leg.first is None else Status.OVERTURNED, due=None)
     return replaced(
         leg,
         status=Status.OVERTURNED,
@@ -219,19 +224,23 @@ _MOVES: Final[Mapping[Status, Callable[[Leg, LegUpdate, TransitionContext], Leg]
 
 
 def next_look(leg: Leg, policy: LegPolicy, *, told: bool) -> int | None:
-    """When the leg must be looked at: its next rung, or when the origin or a person is called."""
-    found = leg.due
-    if found is None or leg.status is Status.SENT or leg.status not in IN_FLIGHT:
-        return found
+    """When the leg needs attention next; None: it has no timer.
+
+    That is when its next rung is due, or earlier: when the origin must be told of the delay
+    (unless it was `told` already), or when a person must be called.
+    """
+    earliest = leg.due
+    if earliest is None or leg.status is Status.SENT or leg.status not in IN_FLIGHT:
+        return earliest
     if not told:
-        found = min(found, leg.sent_at + policy.tell_after)
+        earliest = min(earliest, leg.sent_at + policy.tell_after)
     if not leg.escalated_at and policy.call_after is not None:
-        found = min(found, policy.call_after.moment(leg.sent_at))
-    return found
+        earliest = min(earliest, policy.call_after.moment(leg.sent_at))
+    return earliest
 
 
 def escalates(leg: Leg, policy: LegPolicy, now: int) -> bool:
-    """Whether it is time to call a person, though the ladder goes on."""
+    """Whether it is time to call a person; the ladder goes on meanwhile."""
     return (
         leg.status in IN_FLIGHT
         and leg.status is not Status.SENT
@@ -242,6 +251,6 @@ def escalates(leg: Leg, policy: LegPolicy, now: int) -> bool:
 
 
 def reports_delay(leg: Leg, policy: LegPolicy, now: int) -> bool:
-    """Whether it is time to tell the origin that this takes longer."""
-    late_ = leg.status in IN_FLIGHT and leg.status is not Status.SENT
-    return late_ and now >= leg.sent_at + policy.tell_after
+    """Whether it is time to tell the origin that its request takes longer."""
+    answer_is_late = leg.status in IN_FLIGHT and leg.status is not Status.SENT
+    return answer_is_late and now >= leg.sent_at + policy.tell_after

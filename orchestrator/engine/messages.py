@@ -1,4 +1,4 @@
-"""How sagas speak: a reference to a message becomes the message, the same whenever it is said."""
+"""The messages of a saga, made from their references and the saga's state."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from schemas.times import text_of
 
 @value
 class Message:
-    """What to publish about a saga: to whose channel, under which event id and type."""
+    """One message to publish: where to, its event id, type and data."""
 
-    participant: str
+    participant: str  # Whose topic it goes to.
     channel: Channel
     event_id: str
     type: str
-    data: dict[str, Any]  # As of the contract's model of that type, which a test holds it to.
+    data: dict[str, Any]  # Keeps to the contract's model of the type, which a test verifies.
 
 
 @dataclass(frozen=True, slots=True)
 class Messages:
-    """The messages of one kind of saga. What every kind says is here, the rest in its wording."""
+    """The messages of one kind of saga: what all kinds share, filled in by the kind's wording."""
 
     kind: SagaKind
 
     def owner(self, saga: Saga, leg: Leg) -> str:
-        """The participant whose leg it is; only its replies count."""
+        """The participant that the leg is asked of; only its replies about the leg count."""
         return participant(saga.terms, self.kind.definition, leg.verb)
 
     def message(self, saga: Saga, ref: MessageRef) -> Message:
-        """The message of a reference; the same whenever it is said."""
+        """The message that the reference names; the same, with the same id, each time."""
         if ref.kind is MessageKind.RESULT:
             return self._result(saga)
         leg = saga.leg(ref.path)
@@ -59,13 +59,13 @@ class Messages:
         data = _common(saga, leg_id, number, leg.sent_at)
         data.update(self.kind.wording.command(saga, leg))
         command = self.kind.definition.verb(leg.verb).command
-        assert command is not None, leg  # Else it was asked by a result, without an attempt.
+        assert command is not None, leg  # A verb without a command never has an attempt to send.
         return Message(to, Channel.COMMANDS, event_id, command, data)
 
     def _event_id(self, terms: Terms, event_id: str) -> str:
-        """The event id, which no other event has.
+        """The event id, made unique where sagas of the kind are deleted after a while.
 
-        What is forgotten may be asked for once more under the same id: that is another event.
+        Such a saga may be requested once more under the same id, and then has other events.
         """
         return event_id if self.kind.keep_for is None else f"{event_id}.{terms.accepted_at}"
 
@@ -74,8 +74,8 @@ class Messages:
         told, terms = saga.told, saga.terms
         assert told is not None, terms.saga_id
         event_id = self._event_id(terms, result_event_id(terms.saga_id, told.revision))
-        words = told.as_published
-        data = dict(words) if words is not None else self.kind.wording.result(saga)
+        as_published = told.as_published
+        data = dict(as_published) if as_published is not None else self.kind.wording.result(saga)
         answer = self.kind.definition.answer
         return Message(terms.origin, Channel.RESULTS, event_id, answer, data)
 
@@ -85,7 +85,7 @@ def _common(saga: Saga, leg_id: str, attempt: int, at: int) -> dict[str, Any]:
     return {
         "leg_id": leg_id,
         "saga_id": saga.terms.saga_id,
-        # Of a tombstone, the programme is what the request named that came after all.
+        # The terms of a tombstone have no programme: it is the one that its late request named.
         "programme": saga.terms.programme or (saga.legs[0].detail or {}).get("programme", ""),
         "attempt": attempt,
         "issued_at": text_of(at),

@@ -1,4 +1,4 @@
-"""Why a person's decision cannot be taken, in words: for whoever made it. Pure."""
+"""Why a decision of a person is refused, as a sentence for the person who made it. Pure."""
 
 from __future__ import annotations
 
@@ -12,30 +12,31 @@ from orchestrator.engine.undo import contradicts
 
 
 def why_refused(  # noqa: PLR0911  # One reason after the other.
-    engine: Engine, saga: Saga, path: str, ruling: OperatorDecision
+    engine: Engine, saga: Saga, path: str, decision: OperatorDecision
 ) -> str:
-    """What stands against a ruling that `Engine.decided` did not take."""
+    """The reason why `Engine.apply_decision` refused a decision about the leg of that path."""
     leg = saga.leg(path)
     if leg is None:
         return f"the saga has no leg {path}; it has {', '.join(one.path for one in saga.legs)}"
     allowed = engine.allowed(saga, leg)
     if not allowed:
         return f"{path} {_stands(leg)}: there is nothing to decide about it"
-    if ruling.action not in allowed:
-        if ruling.action is Action.REJECT and contradicts(saga, leg, 0):
+    if decision.action not in allowed:
+        if decision.action is Action.REJECT and contradicts(saga, leg, 0):
             return f"{path} was undone, or may be: it cannot be that it was never done"
-        if ruling.action is Action.REJECT and leg.status is Status.REFUSED:
+        if decision.action is Action.REJECT and leg.status is Status.REFUSED:
             return f"{leg.undoes} stands: {path} gives back what it took, so there is something"
         return f"{path} is {leg.status}: allowed is {' or '.join(allowed)}"
-    if ruling.number <= leg.decision:
+    if decision.number <= leg.decision:
         return f"decision {leg.decision} about {path} came later and was applied"
-    return _unfit(engine, saga, leg, ruling)
+    return _unfit(engine, saga, leg, decision)
 
 
-def _unfit(engine: Engine, saga: Saga, leg: Leg, ruling: OperatorDecision) -> str:
+def _unfit(engine: Engine, saga: Saga, leg: Leg, decision: OperatorDecision) -> str:
+    """Why an action that is allowed does not fit what is known about the leg."""
     if leg.status is Status.OVERTURNED:
         return f"{leg.path} left nothing that is given and not paid for"
-    amount = update_of(leg, ruling).amount
+    amount = update_of(leg, decision).amount
     if 0 < amount <= leg.asked and contradicts(saga, leg, amount):
         return f"{leg.path}: {amount:,} cannot be true, given what was undone of it"
     fewer = engine.definition.may_give_fewer(leg.verb)
@@ -46,10 +47,10 @@ def _unfit(engine: Engine, saga: Saga, leg: Leg, ruling: OperatorDecision) -> st
 def _stands(leg: Leg) -> str:
     if leg.status in IN_FLIGHT:
         return "waits for its participant, whose turn it is"
-    return _FACTS[leg.status]
+    return _STANDINGS[leg.status]
 
 
-_FACTS: Final = {
+_STANDINGS: Final = {
     Status.WAITING: "was not asked yet",
     Status.CONFIRMED: "is confirmed by now",
     Status.REJECTED: "is rejected by now",

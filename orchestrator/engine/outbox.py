@@ -1,7 +1,8 @@
-"""What a saga's state implies must have been said: the row is the outbox (`design.md` 2).
+"""The outbox: the messages that a saga's state implies must have been published (`design.md` 2).
 
-What a move newly says is the difference between what two revisions imply; what must perhaps be
-said again after a crash is all that the current one implies.
+There is no table of messages. Those that a new revision causes are the difference between what the
+two revisions imply. Those that may have to be published again after a crash are all that the
+current revision implies.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from schemas.frozen import TextEnum, value
 
 
 class MessageKind(TextEnum):
-    """The four things that the platform says."""
+    """The four kinds of message that the platform publishes about a saga."""
 
     DO = "do"
     INQUIRE = "inquire"
@@ -22,33 +23,33 @@ class MessageKind(TextEnum):
 
 @value
 class MessageRef:
-    """One record to publish, without its words: those are a projection of the saga."""
+    """A reference to one message; its content follows from the saga (`messages.py`)."""
 
     kind: MessageKind
-    path: str  # The leg; empty for a result.
-    number: int  # The attempt, the inquiry, the cancel, the result's revision.
+    path: str  # Of the leg; empty for a result.
+    number: int  # Of the attempt, the inquiry or the cancel; of a result, its revision.
 
 
 def outstanding(saga: Saga) -> tuple[MessageRef, ...]:
-    """Everything that this state implies must have been said and may not have been heard."""
-    said = [utterance for leg in saga.legs for utterance in _of_leg(leg)]
+    """All messages that this state implies were published and may not have arrived yet."""
+    refs = [ref for leg in saga.legs for ref in _of_leg(leg)]
     if saga.told is not None:
-        said.append(MessageRef(MessageKind.RESULT, "", saga.told.revision))
-    return tuple(said)
+        refs.append(MessageRef(MessageKind.RESULT, "", saga.told.revision))
+    return tuple(refs)
 
 
 def _of_leg(leg: Leg) -> list[MessageRef]:
-    said: list[MessageRef] = []
+    refs: list[MessageRef] = []
     status = leg.status
-    anew = status is Status.PENDING and leg.attempt > 1  # Received before, and said again.
-    # Without an attempt nobody was commanded: a result asks it of the origin.
-    if leg.attempt and (status is Status.SENT or status is Status.UNKNOWN or anew):
-        said.append(MessageRef(MessageKind.DO, leg.path, leg.attempt))
+    resent = status is Status.PENDING and leg.attempt > 1  # Received before, and sent once more.
+    # A leg without an attempt has no command: a result asks the origin for it.
+    if leg.attempt and (status is Status.SENT or status is Status.UNKNOWN or resent):
+        refs.append(MessageRef(MessageKind.DO, leg.path, leg.attempt))
     if (status is Status.UNKNOWN or status is Status.PENDING) and leg.inquiries:
-        said.append(MessageRef(MessageKind.INQUIRE, leg.path, leg.inquiries))
+        refs.append(MessageRef(MessageKind.INQUIRE, leg.path, leg.inquiries))
     elif status is Status.CANCELLING:
-        said.append(MessageRef(MessageKind.CANCEL, leg.path, leg.cancels))
-    return said
+        refs.append(MessageRef(MessageKind.CANCEL, leg.path, leg.cancels))
+    return refs
 
 
 def _count(leg: Leg, kind: MessageKind) -> int:
@@ -58,17 +59,17 @@ def _count(leg: Leg, kind: MessageKind) -> int:
 
 
 def new_messages(was: Saga | None, now: Saga) -> tuple[MessageRef, ...]:
-    """What a move says for the first time."""
+    """The messages that a new revision causes; `was` is the one before, None for a new saga."""
     if was is None:
         return outstanding(now)
-    said: list[MessageRef] = []
+    refs: list[MessageRef] = []
     before = {leg.path: leg for leg in was.legs}
     for leg in now.legs:
         prior = before.get(leg.path)
         if prior is None:
-            said += _of_leg(leg)
-        elif prior is not leg:  # Values: what is the same object has nothing new to say.
-            said += [one for one in _of_leg(leg) if one.number > _count(prior, one.kind)]
+            refs += _of_leg(leg)
+        elif prior is not leg:  # Legs never change, so the same object causes no new message.
+            refs += [ref for ref in _of_leg(leg) if ref.number > _count(prior, ref.kind)]
     if now.told is not None and (was.told is None or was.told.revision != now.told.revision):
-        said.append(MessageRef(MessageKind.RESULT, "", now.told.revision))
-    return tuple(said)
+        refs.append(MessageRef(MessageKind.RESULT, "", now.told.revision))
+    return tuple(refs)

@@ -1,7 +1,8 @@
 """How long to wait for a participant, and what to do then: data per participant and verb.
 
-The ladder of `domain.md` 4.3: wait, ask (or say it again), cancel by our own id, repeat the cancel
-for as long as its window lasts, tell the origin, call a person. No rung undoes anything on silence.
+The ladder of `domain.md` 4.3: wait, inquire (or resend the command), cancel by our own leg id and
+repeat the cancel while its window lasts, tell the origin, call a person. No rung undoes anything
+because an answer is missing.
 """
 
 from __future__ import annotations
@@ -23,29 +24,29 @@ _QUARTER: Final = _HOUR // 4
 
 
 class Rung(StrEnum):
-    """What is said when an answer does not come."""
+    """What is sent when an answer does not come."""
 
-    INQUIRE = "inquire"  # Ask what became of it.
-    RESEND = "resend"  # Say it again under the same id: only where the participant is idempotent.
+    INQUIRE = "inquire"  # An inquiry about the leg.
+    RESEND = "resend"  # The command again, same leg id: only for an idempotent participant.
 
 
 class Remedy(StrEnum):
     """What is done when a later verdict leaves value given and not paid for (`domain.md` 4.4)."""
 
-    REVERSE = "reverse"  # Ask the value back.
+    REVERSE = "reverse"  # Take the value back.
     CHARGE = "charge"  # Deduct its price again.
-    LOSS = "loss"  # Book it on the account of whoever bears it.
-    PARK = "park"  # A person decides.
+    LOSS = "loss"  # Book it as a loss of the loss bearer.
+    PARK = "park"  # Let a person decide.
 
 
 @dataclass(frozen=True, slots=True)
 class Until:
-    """The end of a window: so long after its begin, or a time of day so many days later."""
+    """The end of a window: a time after it began, or a time of day a number of days later."""
 
-    after: int | None = None  # Milliseconds.
-    days: int = 0
-    minute: int = 0  # Of the day, in the zone.
-    zone: str = "UTC"
+    after: int | None = None  # Milliseconds after it began; None: see the other fields.
+    days: int = 0  # Calendar days after the day on which it began.
+    minute: int = 0  # Of that day, from 0, in the zone.
+    zone: str = "UTC"  # An IANA time zone.
 
     def moment(self, begin: int) -> int:
         """When a window that began at `begin` ends; both in milliseconds since 1970."""
@@ -56,9 +57,10 @@ class Until:
 
 @lru_cache(maxsize=4_096)
 def _end(until: Until, quarter: int) -> int:
-    """When a window that began in that quarter of an hour ends: no day begins within one.
+    """When a window ends that began in that quarter of an hour since 1970, in milliseconds.
 
-    Kept, as thousands of legs a second may ask, of the same few days.
+    No calendar day begins within a quarter of an hour, so the answer is the same for all of it. It
+    is cached, since thousands of legs a second may ask about the same few days.
     """
     zone = ZoneInfo(until.zone)
     begin = datetime.fromtimestamp(quarter * _QUARTER / 1000, UTC)
@@ -69,41 +71,42 @@ def _end(until: Until, quarter: int) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LegPolicy:
-    """The ladder of one verb at one participant; times in milliseconds (`domain.md` 4.3)."""
+    """The ladder of one verb at one participant; times are in milliseconds (`domain.md` 4.3)."""
 
-    response_timeout: int = 5_000  # Until an answer is late.
-    expires_after: int = 60_000  # Until the command must no longer be executed.
-    rungs: tuple[Rung, ...] = (Rung.INQUIRE,)  # In turn; none: the participant cannot be asked.
+    response_timeout: int = 5_000  # From the command until its answer is late.
+    expires_after: int = 60_000  # From the command until it must no longer be executed.
+    rungs: tuple[Rung, ...] = (Rung.INQUIRE,)  # Taken in turn; none: it is only waited for.
     every: int = 3_000  # Between two rungs.
-    times: int | None = 20  # How many rungs before the next stage; None: for ever.
-    cancel: bool = False  # Whether a cancel by our own leg id is kept as a tombstone there.
-    cancel_every: int = 10_000  # Between two cancels, the first few.
-    cancel_quick: int = 6  # How many those are; from then on each waits twice as long.
-    cancel_slowest: int = _HOUR
+    times: int | None = 20  # How many rungs before the next stage; None: no limit.
+    cancel: bool = False  # Whether the participant keeps an accepted cancel as a tombstone.
+    cancel_every: int = 10_000  # Between two of the first cancels.
+    cancel_quick: int = 6  # How many those are; after them, each pause is twice the one before.
+    cancel_slowest: int = _HOUR  # The longest pause between two cancels.
     cancel_until: Until = Until(after=_DAY)  # From the command; then the ladder has run out.
-    pending_every: int = _HOUR  # Between two inquiries about what is called pending.
-    pending_times: int | None = None  # How many of those before a person must look; None: any.
-    pending_until: Until | None = None  # When a person must look; None: never.
-    tell_after: int = 60_000  # From the command, until the origin is told PENDING.
-    call_after: Until | None = None  # A person is called, though the ladder goes on.
+    pending_every: int = _HOUR  # Between two inquiries about a pending leg.
+    pending_times: int | None = None  # How many of them before it is parked; None: no limit.
+    pending_until: Until | None = None  # From when it was pending until it is parked; None: never.
+    tell_after: int = 60_000  # From the command until the origin is told PENDING.
+    call_after: Until | None = None  # From the command until a person is called as well.
+    # What is done, in this order, when a late verdict confirms more, or less, than the first one.
     late_yes: tuple[Remedy, ...] = (Remedy.REVERSE, Remedy.CHARGE, Remedy.LOSS)
     late_no: tuple[Remedy, ...] = (Remedy.PARK,)
 
     def exhausted(self, rungs: int) -> bool:
-        """Whether that many rungs are all that the policy allows."""
+        """Whether no rung is left after so many."""
         return self.times is not None and rungs >= self.times
 
     def overdue(self, inquiries: int, since: int, now: int) -> bool:
-        """Whether what is called pending since then must be looked at by a person."""
+        """Whether a leg that is pending since then, after so many inquiries, must be parked."""
         if self.pending_times is not None and inquiries >= self.pending_times:
             return True
         return self.pending_until is not None and now >= self.pending_until.moment(since)
 
     def cancel_pause(self, leg_id: str, cancels: int) -> int:
-        """How long to wait after so many cancels: quick, then exponential with jitter.
+        """Milliseconds to wait after so many cancels: first fixed, then exponential with jitter.
 
-        The jitter, up to a fifth either way, is a function of the leg, so that a restart waits as
-        long as the process before it would have.
+        The jitter, up to a fifth more or less, is computed from the leg id and the number, so that
+        a restarted process waits as long as the one before it would have.
         """
         if cancels <= self.cancel_quick:
             return self.cancel_every
@@ -113,22 +116,22 @@ class LegPolicy:
 
 
 DEFAULT: Final = LegPolicy()
-"""The published numbers (`domain.md` 4.3)."""
+"""The published defaults (`domain.md` 4.3)."""
 FOR_EVER: Final = replace(DEFAULT, rungs=(Rung.RESEND,), every=15_000, times=None)
-"""A return may be delayed, not declined: it is said again until it is answered."""
+"""The default for what may be late but not declined: it is resent until it is answered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Policies:
     """The policies of all participants."""
 
-    by_leg: Mapping[tuple[str, str], LegPolicy]
+    by_leg: Mapping[tuple[str, str], LegPolicy]  # By participant and verb.
 
     def of(self, participant: str, verb: Verb) -> LegPolicy:
         """The policy of a verb at a participant.
 
-        The catalogue has one for whoever a programme names; a participant that left while a saga
-        of its was open is treated by the published defaults.
+        The catalogue has one for every participant that a programme names. The published defaults
+        are for a participant that left the platform while it still had open sagas.
         """
         found = self.by_leg.get((participant, verb.name))
         if found is None:

@@ -1,4 +1,4 @@
-"""What a journal holds: movements that are only ever added."""
+"""The entries of the journal, which are only ever added."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from schemas.frozen import value
 
 @value
 class Transfer:
-    """One movement: `amount` of `unit` out of `debit`, into `credit`. Never updated or deleted."""
+    """One movement: `amount` of `unit` out of the account `debit` and into the account `credit`.
+
+    Movements are never updated or deleted.
+    """
 
     debit: str
     credit: str
-    unit: str
-    amount: int
+    unit: str  # Of points, or `<creditor>:<item>` for pieces.
+    amount: int  # Positive.

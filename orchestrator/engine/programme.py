@@ -1,4 +1,4 @@
-"""A programme: a product on offer, as versioned data, with a schema for each kind of saga."""
+"""The base of programmes: products on offer, as versioned data; each kind of saga extends it."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from schemas.values import Slug
 
 
 class Data(BaseModel):
-    """Read from TOML: frozen, and nothing that is not known."""
+    """The base of what is read from TOML: frozen, and unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 @value
 class Needed:
-    """A participant that a programme names, and the ladders that it must have there."""
+    """A participant that a programme names, and the verbs that it must serve."""
 
-    key: str  # Where the programme names it.
+    key: str  # The key of the programme that names it.
     participant: str
-    verbs: tuple[str, ...] = ()
+    verbs: tuple[str, ...] = ()  # It must have a ladder for each of them.
 
 
 class Programme(Data):
-    """What every programme has."""
+    """The keys that every programme has, whatever its kind of saga."""
 
     id: Slug
     version: Annotated[int, Field(ge=1)]
-    saga: str
+    saga: str  # The name of its kind of saga.
     saga_version: Annotated[int, Field(ge=1)] = 1
     origins: Annotated[tuple[Slug, ...], Field(min_length=1)]
 
     def needs(self) -> Iterator[Needed]:
-        """The participants beside its origins, and what the programme needs of each."""
+        """The participants that it names beside its origins, and what each of them must offer."""
         yield from ()
 
     def problems(
@@ -44,5 +44,13 @@ class Programme(Data):
         others: Mapping[str, Mapping[str, Programme]],  # noqa: ARG002
         participants: frozenset[str],  # noqa: ARG002
     ) -> Iterator[tuple[str, str]]:
-        """What is wrong with it beside the others on offer: key and why."""
+        """What is wrong with it in view of all programmes and participants.
+
+        Args:
+            others: all programmes, by kind of saga and by id.
+            participants: the ids of all participants.
+
+        Yields:
+            The key that is wrong, and why.
+        """
         yield from ()

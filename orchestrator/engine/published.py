@@ -1,4 +1,8 @@
-"""What was published about one saga, as it is read back from the platform's own topics."""
+"""What was published about one saga, as it is read back from the platform's own topics.
+
+It serves to rebuild sagas after a database was restored from a backup (`rebuild.py`). Times are in
+milliseconds since 1970; 0 where there is none.
+"""
 
 from __future__ import annotations
 
@@ -14,61 +18,62 @@ from schemas.frozen import value
 
 @value
 class PublishedLeg:
-    """What one participant was told about one leg; the highest number of each kind."""
+    """What was published about one leg: the highest number of each kind of message."""
 
     path: str
-    asked: int = 0  # Points or pieces; 0 while no command was read, only questions about it.
+    asked: int = 0  # Points or pieces; 0 if only inquiries or cancels were found, no command.
     attempt: int = 0
     inquiries: int = 0
     cancels: int = 0
-    sent_at: int = 0
-    said_at: int = 0  # The latest inquiry or cancel.
-    expires_at: int = 0
-    reference: str | None = None  # Of the leg that it undoes.
-    withdrawn: bool = False  # It undoes because the origin took its request back.
-    detail: Mapping[str, Any] | None = None  # What the command stated that its leg keeps.
+    sent_at: int = 0  # When the command was first sent.
+    said_at: int = 0  # When the latest inquiry or cancel was sent.
+    expires_at: int = 0  # When the command expires.
+    reference: str | None = None  # The participant's reference of the leg that this one undoes.
+    withdrawn: bool = False  # It is an undo because the origin withdrew its request.
+    detail: Mapping[str, Any] | None = None  # What the leg keeps of the content of its command.
 
 
 @value
 class PublishedSaga:
-    """Everything that was said about one saga, each leg in the order in which it was asked."""
+    """What was published about one saga, its legs in the order in which they were first sent."""
 
     legs: tuple[PublishedLeg, ...] = ()
-    result: Mapping[str, Any] | None = None  # The latest, word for word.
-    result_at: int = 0
-    first_at: int = 0  # When its origin was told the first of what is known; 0: of nothing.
+    result: Mapping[str, Any] | None = None  # The data of the latest result, unchanged.
+    result_at: int = 0  # When that result was decided.
+    first_at: int = 0  # When the first result that was found was decided.
 
     @property
     def began(self) -> int:
-        """When the saga first spoke: that is when its request was decided."""
+        """When the first message was published, which is when the request was decided."""
         times = [leg.sent_at for leg in self.legs if leg.attempt]
         return min(times) if times else self.result_at
 
     @property
     def withdrawn_at(self) -> int:
-        """When a request that had not come was withdrawn: its origin was told so at once.
+        """When a request was withdrawn before it arrived: the result said so at once.
 
-        What was taken for it all the same may have been asked back since, in a later result.
+        A later result may ask back what the origin had deducted for that request all the same.
         """
         return self.first_at or self.began
 
     def day(self, began: date) -> date:
-        """The business date, which began at `began` unless the origin was told of another.
+        """The business date: that of the published result, otherwise `began`, the day it began.
 
-        A saga that was held when it was accepted first spoke later, perhaps past midnight.
+        They may differ: a saga that was held at first published nothing until later, perhaps after
+        midnight.
         """
-        told = self.result.get("business_date") if self.result is not None else None
-        return date.fromisoformat(told) if told else began
+        stated = self.result.get("business_date") if self.result is not None else None
+        return date.fromisoformat(stated) if stated else began
 
     def refused(self, statuses: Statuses) -> bool:
         """Whether the request was refused by the rules."""
         return self.result is not None and self.result["status"] == statuses.refused
 
-    def contains(self, utterance: MessageRef) -> bool:
-        """Whether that was said."""
-        if utterance.kind is MessageKind.RESULT:
-            return self.result is not None and self.result["revision"] >= utterance.number
-        leg = next((leg for leg in self.legs if leg.path == utterance.path), None)
+    def contains(self, ref: MessageRef) -> bool:
+        """Whether that message, or a later one of its kind and leg, was published."""
+        if ref.kind is MessageKind.RESULT:
+            return self.result is not None and self.result["revision"] >= ref.number
+        leg = next((leg for leg in self.legs if leg.path == ref.path), None)
         if leg is None:
             return False
         numbers = {
@@ -76,14 +81,14 @@ class PublishedSaga:
             MessageKind.INQUIRE: leg.inquiries,
             MessageKind.CANCEL: leg.cancels,
         }
-        return numbers[utterance.kind] >= utterance.number
+        return numbers[ref.kind] >= ref.number
 
     def differs(self, saga: Saga) -> str | None:
-        """How a saga asks for something else than was asked for, in words."""
-        for said in self.legs:
-            leg = saga.leg(said.path)
-            if leg is not None and said.asked not in (0, leg.asked):
+        """A sentence about the first leg of the saga that asks for another amount; None: none."""
+        for known in self.legs:
+            leg = saga.leg(known.path)
+            if leg is not None and known.asked not in (0, leg.asked):
                 return (
-                    f"{saga.terms.saga_id}/{leg.path} asked for {said.asked}, now for {leg.asked}"
+                    f"{saga.terms.saga_id}/{leg.path} asked for {known.asked}, now for {leg.asked}"
                 )
         return None

@@ -1,8 +1,8 @@
-"""The saga that must have said what was published before its database was lost.
+"""Brings a saga up to what was published about it before its database was lost. Pure.
 
-Nothing leaves the platform before it is committed, so what is on the platform's own topics is what
-the lost rows implied. A saga that is brought up to it has asked whom it had asked, remembers what
-its origin was told, and decides nothing differently (`docs/decisions/0017`).
+Nothing is published before it is committed, so the platform's own topics hold what the lost rows
+implied. A saga that is rebuilt from them has sent the same commands, has the same result for its
+origin, and decides nothing differently (`docs/decisions/0017`).
 """
 
 from __future__ import annotations
@@ -24,34 +24,41 @@ from schemas.reasons import Code
 
 def replayed(
     saga: Saga,
-    said: PublishedSaga,
+    published: PublishedSaga,
     kind: SagaKind,
     policy_of: Callable[[Leg], LegPolicy],
     now: int,
 ) -> Saga:
-    """The saga with every leg asked that was asked, and told what it was told.
+    """The saga with every leg sent that was sent, and with the result that was published.
 
-    The very same object when it had said all of that already. What was decided is not touched:
-    the answers to what was asked are on their way, or will be asked for.
+    It is the very same object when the saga implies all of that already. Legs that are decided do
+    not change: the answers to what was sent are on their way, or the ladder will ask for them.
+
+    Args:
+        saga: the saga as the restored database has it.
+        published: what was published about it.
+        kind: its kind.
+        policy_of: gives the policy of a leg.
+        now: milliseconds since 1970.
     """
     legs = {leg.path: leg for leg in saga.legs}
-    for told in said.legs:
-        leg = legs.get(told.path) or Leg(told.path, told.asked)
+    for sent in published.legs:
+        leg = legs.get(sent.path) or Leg(sent.path, sent.asked)
         if leg.asked:
-            legs[told.path] = _caught_up(leg, told, policy_of(leg), now)
+            legs[sent.path] = _caught_up(leg, sent, policy_of(leg), now)
         done = legs.get(leg.undoes or "")
-        if done is not None and done.reference is None and told.reference is not None:
-            legs[done.path] = replaced(done, reference=told.reference)
+        if done is not None and done.reference is None and sent.reference is not None:
+            legs[done.path] = replaced(done, reference=sent.reference)
     _ask_siblings(legs, kind.definition, policy_of, now)
-    withdrawn = saga.withdrawn or any(leg.withdrawn for leg in said.legs)
+    withdrawn = saga.withdrawn or any(leg.withdrawn for leg in published.legs)
     if tuple(legs.values()) != saga.legs or withdrawn is not saga.withdrawn:
         saga = replaced(saga, legs=tuple(legs.values()), withdrawn=withdrawn, held=0)
     revision = saga.told.revision if saga.told is not None else 0
-    if said.result is None or said.result["revision"] <= revision:
+    if published.result is None or published.result["revision"] <= revision:
         return saga
-    told_then = _told(said.result, kind.statuses, said.result_at)
-    withdrawn = saga.withdrawn or told_then.status == kind.statuses.withdrawn
-    return replaced(saga, told=told_then, withdrawn=withdrawn, held=0)
+    result = _told(published.result, kind.statuses, published.result_at)
+    withdrawn = saga.withdrawn or result.status == kind.statuses.withdrawn
+    return replaced(saga, told=result, withdrawn=withdrawn, held=0)
 
 
 _OPEN: Final = frozenset(
@@ -65,14 +72,15 @@ _OPEN: Final = frozenset(
         Status.REFUSED,
     }
 )
-"""Where more can have been said since."""
+"""The statuses in which a leg may have had more messages sent since the backup."""
 
 
-def _caught_up(leg: Leg, said: PublishedLeg, policy: LegPolicy, now: int) -> Leg:
-    attempt = max(leg.attempt, said.attempt)
-    inquiries = max(leg.inquiries, said.inquiries)
-    cancels = max(leg.cancels, said.cancels)
-    if not attempt:  # Asked what became of it, though the command was cut off.
+def _caught_up(leg: Leg, sent: PublishedLeg, policy: LegPolicy, now: int) -> Leg:
+    """The leg with as many attempts, inquiries and cancels as were published."""
+    attempt = max(leg.attempt, sent.attempt)
+    inquiries = max(leg.inquiries, sent.inquiries)
+    cancels = max(leg.cancels, sent.cancels)
+    if not attempt:  # An inquiry or a cancel was found, though the command itself was not.
         attempt = 1
     known = (leg.attempt, leg.inquiries, leg.cancels) == (attempt, inquiries, cancels)
     if known or leg.status not in _OPEN:
@@ -90,14 +98,14 @@ def _caught_up(leg: Leg, said: PublishedLeg, policy: LegPolicy, now: int) -> Leg
         attempt=attempt,
         inquiries=inquiries,
         cancels=cancels,
-        sent_at=leg.sent_at or said.sent_at or said.said_at,
-        said_at=max(leg.said_at, said.said_at, said.sent_at),
-        expires_at=leg.expires_at or said.expires_at or now + policy.expires_after,
+        sent_at=leg.sent_at or sent.sent_at or sent.said_at,
+        said_at=max(leg.said_at, sent.said_at, sent.sent_at),
+        expires_at=leg.expires_at or sent.expires_at or now + policy.expires_after,
         due=now + policy.response_timeout,
-        detail=leg.detail or said.detail,
+        detail=leg.detail or sent.detail,
         code=leg.code if status is Status.SENT else leg.code or Code.TIMEOUT,
         rungs=max(leg.rungs, inquiries + attempt - 1),
-        since=leg.since or (said.said_at if cancels else 0),
+        since=leg.since or (sent.said_at if cancels else 0),
     )
 
 
@@ -107,25 +115,29 @@ def _ask_siblings(
     policy_of: Callable[[Leg], LegPolicy],
     now: int,
 ) -> None:
-    """Lines are asked for together: one that was not said was cut off in the middle of it."""
+    """Send the waiting legs of every step of which one leg was sent.
+
+    The legs of a step are sent together, so their commands were about to be published as well.
+    """
     for step in definition.steps:
-        mine = [leg for leg in legs.values() if leg.verb == step.name]
-        if any(leg.status is not Status.WAITING for leg in mine):
-            for leg in mine:
+        siblings = [leg for leg in legs.values() if leg.verb == step.name]
+        if any(leg.status is not Status.WAITING for leg in siblings):
+            for leg in siblings:
                 if leg.status is Status.WAITING:
                     legs[leg.path] = ladder.sent(leg, policy_of(leg), now)
 
 
-def _told(words: Mapping[str, Any], statuses: Statuses, at: int) -> ResultRevision:
-    why = words.get("reason")
+def _told(data: Mapping[str, Any], statuses: Statuses, at: int) -> ResultRevision:
+    """The result with that published data, which counts until the saga agrees with it again."""
+    why = data.get("reason")
     return ResultRevision(
-        words["revision"],
-        statuses.by_text[words["status"]],
-        words["final"],
+        data["revision"],
+        statuses.by_text[data["status"]],
+        data["final"],
         Code(why["code"]) if why else None,
         why.get("field") if why else None,
         at,
-        words["corrected"],
+        data["corrected"],
         (),
-        words,
+        data,
     )

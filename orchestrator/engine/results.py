@@ -1,4 +1,4 @@
-"""What the origin is told: interim results, the one final result, corrections of it."""
+"""The results for the origin: interim ones, the one final result, corrections of it. Pure."""
 
 from __future__ import annotations
 
@@ -13,21 +13,24 @@ from schemas.reasons import Code
 
 
 def with_superseded(saga: Saga) -> Saga:
-    """The saga, with what its latest result spoke of kept: it is about to be corrected."""
+    """The saga with the amounts of its final result kept, as a correction is about to follow."""
     told = saga.told
     if told is None or told.superseded or not told.final or told.as_published is not None:
         return saga
-    moved = tuple([reported_amount(leg) for leg in saga.legs])
-    return replaced(saga, told=replaced(told, superseded=moved))
+    amounts = tuple([reported_amount(leg) for leg in saga.legs])
+    return replaced(saga, told=replaced(told, superseded=amounts))
 
 
 def reported_amount(leg: Leg) -> int:
-    """What a final result counts of a leg: what a channel was told to give back, it will."""
+    """The amount of a leg that a final result reports.
+
+    An undo that is asked for and not decided is reported as if it were done in full.
+    """
     return undo_amount(leg) if leg.undoes is not None else leg.moved
 
 
 def with_review_result(saga: Saga, statuses: Statuses, now: int) -> Saga:
-    """The saga, with the origin told that a person looks at it, if one must."""
+    """The saga with the interim result that a person must decide, if it is parked."""
     review = statuses.review
     if review is None or saga.answered or not saga.parked:
         return saga
@@ -38,18 +41,26 @@ def with_review_result(saga: Saga, statuses: Statuses, now: int) -> Saga:
 
 
 def add_result(saga: Saga, statuses: Statuses, status: str, code: Code | None, now: int) -> Saga:
-    """The saga with its next result told; after a final one it is a correction (I6)."""
+    """The saga with its next result; after a final one that is a correction (`domain.md` I6).
+
+    Args:
+        saga: the saga so far.
+        statuses: the result statuses of its kind.
+        status: one of them.
+        code: the reason, if there is one.
+        now: milliseconds since 1970.
+    """
     was = saga.told
     final = status not in statuses.interim
-    moved = () if final else tuple([leg.moved for leg in saga.legs])
+    amounts = () if final else tuple([leg.moved for leg in saga.legs])
     revision = was.revision + 1 if was else 1
     corrected = was is not None and was.final
-    told = ResultRevision(revision, status, final, code, None, now, corrected, moved)
-    return replaced(saga, told=told)
+    result = ResultRevision(revision, status, final, code, None, now, corrected, amounts)
+    return replaced(saga, told=result)
 
 
 def phase(saga: Saga) -> str:
-    """Where a saga stands, in one word for operators: its final status, or what it waits for."""
+    """The state of a saga as one word for operators: its final status, or what it waits for."""
     if saga.parked:
         return "PARKED"
     told = saga.told
@@ -65,5 +76,5 @@ def phase(saga: Saga) -> str:
 
 @lru_cache(maxsize=1_024)
 def phase_of(path: str, status: Status) -> str:
-    """What a saga waits for while the leg of that path, or verb, is in flight."""
+    """The phase of a saga while the leg of that path (or verb) is in flight."""
     return f"{Leg(path, 0).verb.upper()}_{status.upper()}"

@@ -1,4 +1,4 @@
-"""The statuses of a kind's results: its own words for how a saga stands or ended."""
+"""The result statuses of a kind of saga: how its sagas stand or have ended."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from enum import StrEnum
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statuses:
-    """The statuses that a kind's results have, and those that the engine itself gives."""
+    """The result statuses of a kind, and which of them the engine itself sets."""
 
-    of: type[StrEnum]
-    refused: str  # The request was refused before anybody was asked.
+    of: type[StrEnum]  # All of them.
+    refused: str  # The request was refused before any participant was asked.
     interim: frozenset[str] = frozenset()  # Those that are not final.
-    pending: str | None = None  # An answer takes longer; None: the origin is not told.
-    review: str | None = None  # A person must look; None: the origin is not told.
-    withdrawn: str | None = None  # The origin took its request back.
+    pending: str | None = None  # An answer takes longer; None: no result says so.
+    review: str | None = None  # A person must decide; None: no result says so.
+    withdrawn: str | None = None  # The origin withdrew its request; None: it cannot.
     by_text: Mapping[str, StrEnum] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        # A dict, since an Enum is called at ten times the price.
+        # Looked up in a dict, since calling an Enum takes ten times as long.
         object.__setattr__(self, "by_text", {status.value: status for status in self.of})

@@ -1,4 +1,4 @@
-"""What undoes a leg: which legs take it back, how much of it, and what that rules out. Pure."""
+"""The legs that undo another leg: which they are, how much they undo, what that rules out. Pure."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from orchestrator.engine.instance import Leg, Saga
 from orchestrator.engine.machine import DECIDED, Status
 
 LOSS: Final = "loss"
-"""The verb of a leg that asks nobody: what the bearer pays for (`domain.md` 4.4)."""
+"""The verb of a leg that asks nobody: the loss bearer pays for its amount (`domain.md` 4.4)."""
 
 
 def undo_legs(saga: Saga, leg: Leg) -> list[Leg]:
-    """The legs that take this one back, in the order in which they were asked."""
+    """The legs that undo this one, in the order in which they were added."""
     return [other for other in saga.legs if other.undoes == leg.path]
 
 
 def undo_amount(leg: Leg) -> int:
-    """What an undoing gives back, or may: all that was asked while it is not decided.
+    """The amount that an undo has undone or may still undo: all of it while it is not decided.
 
-    Of a dispute the first verdict stands.
+    In a dispute the first verdict counts.
     """
-    stands = leg.status in DECIDED or leg.status is Status.DISPUTED
-    return leg.moved if stands else leg.asked
+    has_verdict = leg.status in DECIDED or leg.status is Status.DISPUTED
+    return leg.moved if has_verdict else leg.asked
 
 
 def contradicts(saga: Saga, leg: Leg, amount: int) -> bool:
-    """Whether so much cannot be true of a leg, given what was undone, or given up, of it."""
-    gone = 0
+    """Whether a leg cannot have done that amount, given what of it was undone or written off."""
+    undone = 0
     for undo in undo_legs(saga, leg):
         if undo.status is Status.WRITTEN_OFF:
-            gone += undo.asked
-        elif undo.status is not Status.REFUSED:  # Declined: perhaps because there was nothing.
-            gone += undo_amount(undo)
-    if amount < gone:
+            undone += undo.asked
+        elif undo.status is not Status.REFUSED:  # Refused: perhaps as there was nothing to undo.
+            undone += undo_amount(undo)
+    if amount < undone:
         return True
     done = saga.leg(leg.undoes) if leg.undoes is not None else None
     return done is not None and amount > done.moved

@@ -1,6 +1,6 @@
-"""Every kind of saga that can run, by name and version; old versions stay while rows use them.
+"""Every kind of saga that can run, by name and version.
 
-To register a kind, add it to the tuple.
+To register a kind, add it to the tuple. An old version stays as long as rows refer to it.
 """
 
 from __future__ import annotations

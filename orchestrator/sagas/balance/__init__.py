@@ -1,1 +1,1 @@
-"""Balance: what a member has, and what can be redeemed of it now. Nothing is moved or held."""
+"""Balance inquiries: a member's points and what can be redeemed now; nothing is moved or held."""

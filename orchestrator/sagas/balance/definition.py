@@ -1,4 +1,4 @@
-"""Ask a debtor for a member's balance."""
+"""The definition of a balance inquiry: one reading, at the debtor."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from schemas import events
 
 
 class Role(definition.Role):
-    """Who is who when a balance is asked for."""
+    """The roles of the participants in a balance inquiry."""
 
-    ORIGIN = 0  # Asks, and gets the one answer.
+    ORIGIN = 0  # Asks for the balance, and gets the one answer.
     DEBTOR = 1  # Holds the member's points.
 
 

@@ -1,4 +1,4 @@
-"""How a question about a balance becomes a saga, and what else it needs to be answered."""
+"""How a balance inquiry becomes a saga, and which rules and limits its answer needs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from schemas.reasons import Code
 
 
 class BalanceIntake:
-    """How questions become sagas. There is no inquiry about one, and no withdrawal of one."""
+    """The intake of balance inquiries, which can neither be inquired about nor withdrawn."""
 
     requested = BalanceInquired
     inquired = None
@@ -42,9 +42,9 @@ class BalanceIntake:
         origin: str,
         programmes: Programmes,
         now: int,
-        said: PublishedSaga | None,  # noqa: ARG002
+        published: PublishedSaga | None,  # noqa: ARG002
     ) -> LimitKey | None:
-        """The limit that redemptions of the account count on today: it is read, not used."""
+        """The limit that counts the account's redemptions today: it is read, but not used."""
         shown = _shown(request, programmes)
         if shown is None or shown.limit is None:
             return None
@@ -63,7 +63,7 @@ class BalanceIntake:
         key: tuple[int, SagaId] | None = None,
         used: int = 0,
     ) -> Terms:
-        """The terms: whom to ask, and the rules by which the answer is shown."""
+        """The terms: the debtor to ask, and the rules and limit from which the answer is made."""
         if key is None:
             key = saga_key(origin, request.account, request.request_id)
         programme, shown = _programme(request, programmes), _shown(request, programmes)
@@ -93,7 +93,7 @@ class BalanceIntake:
         now: int,  # noqa: ARG002
         used: int,  # noqa: ARG002
     ) -> Refusal | None:
-        """Why the rules say no, the gravest first."""
+        """Why the rules refuse the inquiry, the gravest reason first; None: they accept it."""
         programme = _programme(request, programmes)
         if programme is None:
             return Refusal(Code.UNKNOWN_PRODUCT, "programme")
@@ -104,50 +104,50 @@ class BalanceIntake:
         return None
 
     def legs(self, terms: Terms, request: BalanceInquired) -> tuple[Leg, ...]:  # noqa: ARG002
-        """The one question to the debtor; it is for no amount, so it asks for one."""
+        """The one leg, at the debtor. A reading has no amount, so it stands for one piece."""
         return (Leg(DEFINITION.steps[0].name, 1),)
 
     def refused_legs(self, terms: Terms, request: BalanceInquired) -> tuple[Leg, ...]:  # noqa: ARG002
-        """Nobody is asked."""
+        """A refused inquiry has no leg."""
         return ()
 
     def detail(self, terms: Terms) -> Mapping[str, Any]:  # noqa: ARG002
-        """Nothing beside the question."""
+        """The timeline shows nothing more."""
         return {}
 
     def tombstone(self, withdrawal: Any, origin: str, now: int) -> Never:  # noqa: ARG002
-        """A question is not withdrawn."""
+        """Never called: a balance inquiry cannot be withdrawn."""
         raise AssertionError(withdrawal)
 
-    def is_other(self, stone: Saga, request: Any) -> bool:  # noqa: ARG002
-        """There are no tombstones."""
+    def is_other(self, tombstone: Saga, request: Any) -> bool:  # noqa: ARG002
+        """Never true, since there are no tombstones."""
         return False
 
-    def revive(self, stone: Saga, request: Any) -> NoChange:  # noqa: ARG002
-        """There are no tombstones."""
+    def revive(self, tombstone: Saga, request: Any) -> NoChange:  # noqa: ARG002
+        """Nothing to revive, since there are no tombstones."""
         return NoChange.STALE
 
     def not_received(self, inquiry: Any, saga_id: SagaId, now: datetime) -> Never:  # noqa: ARG002
-        """A question is not asked about."""
+        """Never called: a balance inquiry cannot be inquired about."""
         raise AssertionError(inquiry)
 
-    def restored(self, terms: Terms, said: PublishedSaga) -> Terms:  # noqa: ARG002
-        """What was lost is asked again."""
+    def restored(self, terms: Terms, published: PublishedSaga) -> Terms:  # noqa: ARG002
+        """The terms as they are: an inquiry that was lost with its database begins anew."""
         return terms
 
 
 def _programme(request: BalanceInquired, programmes: Programmes) -> Programme | None:
-    found: Programme | None = programmes[DEFINITION.name].get(request.programme)
-    return found
+    programme: Programme | None = programmes[DEFINITION.name].get(request.programme)
+    return programme
 
 
 def _shown(request: BalanceInquired, programmes: Programmes) -> RedemptionProgramme | None:
-    """The redemption programme whose rules are shown."""
+    """The redemption programme whose rules the answer shows; None: there is no such programme."""
     programme = _programme(request, programmes)
     if programme is None:
         return None
-    found: RedemptionProgramme = programmes["redemption"][programme.redemption]
-    return found
+    shown: RedemptionProgramme = programmes["redemption"][programme.redemption]
+    return shown
 
 
 def _body(request: BalanceInquired, shown: RedemptionProgramme | None, used: int) -> BalanceTerms:

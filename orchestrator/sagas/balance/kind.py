@@ -1,4 +1,4 @@
-"""Balance as a kind of saga: everything that makes it one, put together."""
+"""The balance inquiry as a kind of saga: all its parts, put together."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from schemas.balance import BalanceStatus
 from schemas.reasons import Code
 
 KEPT_FOR_MS: Final = 900_000
-"""How long an answer is kept: a repeat of the question within that time gets the same one."""
+"""How long an answer is kept, in milliseconds: a repeated inquiry gets the same answer so long."""
 
 
 class BalancePlan(PlainPlan):
-    """The answer is all that follows."""
+    """The plan of a balance inquiry: it ends with the one answer of the debtor."""
 
     def ending(self, saga: Saga) -> tuple[BalanceStatus, Code | None]:
-        """The figures, or why there are none."""
+        """ANSWERED, or UNAVAILABLE with the reason."""
         leg = saga.legs[0]
         if leg.moved:
             return BalanceStatus.ANSWERED, None

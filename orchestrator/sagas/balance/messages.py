@@ -1,4 +1,4 @@
-"""What a question about a balance says and hears."""
+"""The content of the messages of a balance inquiry."""
 
 from __future__ import annotations
 
@@ -17,15 +17,19 @@ from schemas.times import text_of
 
 
 class BalanceWording:
-    """What is asked of the debtor, what its answer means, what the origin is told."""
+    """The command to the debtor, the meaning of its reply, and the result for the origin."""
 
     def command(self, saga: Saga, leg: Leg) -> dict[str, Any]:
-        """Whose balance; nobody waits for the answer past the time."""
+        """The account, and the time after which nobody waits for the answer."""
         body: BalanceTerms = saga.terms.body
         return {"account": body.debtor_account, "expires_at": text_of(leg.expires_at)}
 
     def read_reply(self, saga: Saga, leg: Leg, reply: LegAnswered) -> LegUpdate:  # noqa: ARG002
-        """Either the figures or a reason without them: there is nothing to be sure of."""
+        """The balance, or a rejection with a reason.
+
+        Every reply without a balance is a rejection: a reading has no effect whose outcome could
+        stay unknown.
+        """
         if reply.stated is Outcome.REJECTED and reply.reason is not None:
             code = reply.reason.code
             known = code if is_definite_no(code) else Code.PARTNER_SYSTEM_ERROR
@@ -40,11 +44,11 @@ class BalanceWording:
         return LegUpdate(event=Event.CONFIRMED, amount=1, reference=reply.reference, detail=detail)
 
     def read_command(self, data: Mapping[str, Any]) -> tuple[int, Mapping[str, Any] | None]:  # noqa: ARG002
-        """A question is for no amount."""
+        """One piece and no detail, as a reading has no amount."""
         return 1, None
 
     def result(self, saga: Saga) -> dict[str, Any]:
-        """The figures, or why there are none."""
+        """The data of the one answer: the balance and the limits, or why there are none."""
         told, terms = saga.told, saga.terms
         assert told is not None, terms.saga_id
         result: dict[str, Any] = {
@@ -70,7 +74,7 @@ _NOTHING: Final[Mapping[str, Any]] = {}
 
 
 def _figures(body: BalanceTerms, read: Mapping[str, Any]) -> dict[str, Any]:
-    """What the debtor said, and what the rules make of it."""
+    """What the debtor stated in its reply `read`, and what can be redeemed under the rules."""
     figures: dict[str, Any] = {
         "available": read["available"],
         "held": read["held"],
@@ -80,7 +84,7 @@ def _figures(body: BalanceTerms, read: Mapping[str, Any]) -> dict[str, Any]:
         "minimum": points_for(body, body.minimum),
         "maximum": points_for(body, largest(body)),
     }
-    if body.currency:  # Money where the programme gives money's worth.
+    if body.currency:  # Worth is money only where the programme has a currency.
         now = redeemable(body, read["available"])
         figures["max_redeemable_now"] = {"amount": now, "currency": body.currency}
         if body.remaining is not None:

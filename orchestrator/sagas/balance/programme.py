@@ -1,4 +1,4 @@
-"""A programme for asking a balance: it shows the rules and limits of a redemption's programme."""
+"""A programme for balance inquiries: it shows the rules and limits of a redemption programme."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from schemas.values import Slug
 
 
 class Programme(programme.Programme):
-    """Whose points are shown, to whom, and for which redemptions."""
+    """Whose points are shown to which origins, and for which redemption programme."""
 
     saga: Literal["balance"]
     debtor: Slug
     redemption: Slug  # The programme whose rate, items and limits are shown.
 
     def needs(self) -> Iterator[Needed]:
-        """The debtor must be able to say a balance."""
+        """The debtor must answer balance inquiries."""
         yield Needed("debtor", self.debtor, ("balance",))
 
     def problems(
@@ -27,13 +27,17 @@ class Programme(programme.Programme):
         others: Mapping[str, Mapping[str, programme.Programme]],
         participants: frozenset[str],  # noqa: ARG002
     ) -> Iterator[tuple[str, str]]:
-        """It must show what is on offer, from whoever deducts, to whoever may redeem it."""
-        found = others["redemption"].get(self.redemption)
-        if not isinstance(found, RedemptionProgramme):
+        """What is wrong: the key and why.
+
+        The redemption programme must exist and have the same debtor, and each origin must be one
+        of its origins.
+        """
+        shown = others["redemption"].get(self.redemption)
+        if not isinstance(shown, RedemptionProgramme):
             yield "redemption", f"there is no redemption programme {self.redemption!r}"
             return
-        if found.debtor != self.debtor:
-            yield "debtor", f"{self.redemption} has its points deducted by {found.debtor!r}"
+        if shown.debtor != self.debtor:
+            yield "debtor", f"{self.redemption} has its points deducted by {shown.debtor!r}"
         for origin in self.origins:
-            if origin not in found.origins:
+            if origin not in shown.origins:
                 yield "origins", f"{origin!r} cannot redeem {self.redemption}"

@@ -1,4 +1,4 @@
-"""What is known of a balance when it is asked for: the rules by which it is shown."""
+"""The terms of a balance inquiry: the rules and the limit from which its answer is made."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from schemas.frozen import keyed
 
 @keyed
 class BalanceTerms:
-    """What a question about a balance has of its own in its terms.
+    """What only a balance inquiry has in its terms.
 
     Worth is in minor units of the currency, or in what the programme gives where it has none.
     """
 
     debtor_account: str = ""
     unit: str = ""  # Of the points.
-    currency: str = ""
-    rate: tuple[int, int, int] = (1, 1, 1)  # So many points buy so much worth, in steps of points.
-    items: tuple[tuple[int, int], ...] = ()  # Of each: the worth of a piece, how many at most.
-    minimum: int = 0  # Worth of one redemption.
-    maximum: int = 0
-    remaining: int | None = None  # Of the account's limit, when it was asked; None: no limit.
+    currency: str = ""  # Empty: the programme has none.
+    rate: tuple[int, int, int] = (1, 1, 1)  # (points, the worth they buy, the step of prices).
+    items: tuple[tuple[int, int], ...] = ()  # (worth of a piece, most pieces of it) for each item.
+    minimum: int = 0  # Of one redemption, in worth.
+    maximum: int = 0  # Of one redemption, in worth.
+    remaining: int | None = None  # Worth left of the account's limit at the time; None: no limit.
 
 
 class _Codec:
-    """The kind's part of what a row stores of the terms."""
+    """The kind's part of the terms as a row stores them."""
 
     def encode(self, terms: Terms) -> list[Any]:
-        """The terms beyond those of every kind, in a fixed order."""
+        """The terms beyond those that every kind stores, in an order that never changes."""
         body: BalanceTerms = terms.body
         return [
             terms.participants,
@@ -45,7 +45,7 @@ class _Codec:
         ]
 
     def decode(self, found: list[Any], **header: Any) -> Terms:
-        """The terms, from what `encode` wrote and what every kind has."""
+        """The terms, from what `encode` wrote and the fields that every kind stores."""
         participants, traceparent, account, unit, currency, rate, items, *bounds = found
         points, worth, step = rate
         minimum, maximum, remaining = bounds

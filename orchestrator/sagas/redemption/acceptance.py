@@ -1,4 +1,4 @@
-"""Whether a request may become a redemption, and on which terms."""
+"""Whether a request may become a redemption, and on which terms. Pure."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from schemas.values import Lot
 
 
 def business_date(now: int, zone: str) -> date:
-    """The calendar day of acceptance in the programme's zone (`domain.md` C11); `now` in ms."""
+    """The calendar day in the programme's zone at `now`, in milliseconds (`domain.md` C11)."""
     return _date_of_minute(now // 60_000, zone)
 
 
 @lru_cache(maxsize=256)
 def _date_of_minute(minute: int, zone: str) -> date:
-    """No zone changes its offset, and no day begins, within a minute."""
+    """The date in a zone at a minute since 1970; no day begins within a minute."""
     return datetime.fromtimestamp(minute * 60, UTC).astimezone(ZoneInfo(zone)).date()
 
 
 def limit_scope(programme: Programme, origin: str, account: str) -> str:
-    """The name of an account's limit: the same account at the same origin, across all banks."""
+    """The name under which an account's limit is counted: per origin and account, at any debtor."""
     assert programme.limit is not None, programme.id
     return f"{origin}/{account}/{programme.limit.name}"
 
@@ -45,36 +45,28 @@ def draft(
     *,
     key: tuple[int, SagaId] | None = None,
 ) -> Terms:
-    """The terms of a request, priced where that is possible; acceptance is another question.
+    """The terms of a request, priced where that is possible; `refusals` decides about it.
 
-    `key` is where its saga lives, when that was computed before.
+    Args:
+        request: the request.
+        origin: the participant that asks.
+        programme: the programme that it names; None: there is no such programme.
+        now: milliseconds since 1970.
+        traceparent: the trace context of the request.
+        key: the key hash and the id of the saga, if they were computed before.
     """
     if key is None:
         key = saga_key(origin, request.account, request.request_id)
     if programme is None:
         return _of_nothing_on_offer(request, origin, now, traceparent, key)
-    account = request.account
     debtor = programme.debtor if request.deduction is None else None
     fresh = programme.fresh_for
-    body = RedemptionTerms(
-        debtor_account=request.debtor_account or (account if debtor is None else ""),
-        creditor_account=_creditor_account(request, origin, programme),
-        unit=programme.unit,
-        currency=programme.currency or "",
-        partial=programme.partial,
-        lines=tuple([_priced(programme, line.item, line.quantity) for line in request.lines]),
-        limit=limit_scope(programme, origin, account) if programme.limit else "",
-        business_date=business_date(now, programme.zone),
-        # Also where it should not have: what the origin took, it must give back.
-        prededucted=request.deduction is not None,
-        loss_bearer=programme.loss_bearer,
-    )
     return Terms(
         saga_id=key[1],
         key_hash=key[0],
         programme=request.programme,
         origin=origin,
-        account=account,
+        account=request.account,
         request_id=request.request_id,
         content=content_digest(request),
         accepted_at=now,
@@ -85,7 +77,27 @@ def draft(
         participants=(origin, origin if debtor is None else debtor, programme.creditor),
         traceparent=traceparent,
         fresh_until=now + fresh if fresh is not None else None,
-        body=body,
+        body=_body(request, origin, programme, debtor, now),
+    )
+
+
+def _body(
+    request: RedemptionRequested, origin: str, programme: Programme, debtor: str | None, now: int
+) -> RedemptionTerms:
+    """The redemption's own terms; `debtor` is None if the origin deducted the points itself."""
+    account = request.account
+    return RedemptionTerms(
+        debtor_account=request.debtor_account or (account if debtor is None else ""),
+        creditor_account=_creditor_account(request, origin, programme),
+        unit=programme.unit,
+        currency=programme.currency or "",
+        partial=programme.partial,
+        lines=tuple([_priced(programme, line.item, line.quantity) for line in request.lines]),
+        limit=limit_scope(programme, origin, account) if programme.limit else "",
+        business_date=business_date(now, programme.zone),
+        # Even if the programme does not allow it: what the origin deducted, it must give back.
+        prededucted=request.deduction is not None,
+        loss_bearer=programme.loss_bearer,
     )
 
 
@@ -96,7 +108,7 @@ def _of_nothing_on_offer(
     traceparent: str | None,
     key: tuple[int, SagaId],
 ) -> Terms:
-    """The terms of a request for a programme that there is not: it will be refused."""
+    """The terms of a request for a programme that does not exist: it will be refused."""
     body = RedemptionTerms(
         debtor_account=request.debtor_account or request.account,
         unit=f"{origin}-points",
@@ -122,13 +134,14 @@ def _of_nothing_on_offer(
 
 
 def _creditor_account(request: RedemptionRequested, origin: str, programme: Programme) -> str:
-    """Where the value goes: to the origin's own account when the origin is the creditor."""
+    """The account to credit: that of the request, or its origin's if that is the creditor."""
     if request.creditor_account:
         return request.creditor_account
     return request.account if programme.creditor == origin else ""
 
 
 def _priced(programme: Programme | None, item_id: str, quantity: int) -> PricedLine:
+    """The line with its price, which is 0 where the programme does not offer it."""
     item = programme.item(item_id) if programme else None
     if programme is None or item is None or quantity > item.quantity_max:
         return PricedLine(item_id, "UNKNOWN", quantity, 0, 0, None)
@@ -140,7 +153,7 @@ def _priced(programme: Programme | None, item_id: str, quantity: int) -> PricedL
 def refusals(
     request: RedemptionRequested, terms: Terms, programme: Programme | None, now: int
 ) -> Iterator[Refusal]:
-    """Why the rules say no, the gravest first; nothing when they do not."""
+    """Every reason why the rules refuse the request, the gravest first."""
     body: RedemptionTerms = terms.body
     if programme is None:
         yield Refusal(Code.UNKNOWN_PRODUCT, "programme")
@@ -169,7 +182,7 @@ def refusals(
 
 
 def over_limit(terms: Terms, programme: Programme, used: int) -> Refusal | None:
-    """Whether the account's limit has no room for the request, given what counts already."""
+    """The refusal if the request exceeds the account's limit, of which `used` is used already."""
     body: RedemptionTerms = terms.body
     if programme.limit is not None and used + body.worth > programme.limit.worth:
         return Refusal(Code.DAILY_LIMIT_EXCEEDED, "lines")
@@ -179,13 +192,13 @@ def over_limit(terms: Terms, programme: Programme, used: int) -> Refusal | None:
 def _deduction_refusals(
     request: RedemptionRequested, terms: Terms, programme: Programme
 ) -> Iterator[Refusal]:
-    """What the origin says that it took is evidence: it must be what the programme asks for."""
-    found = request.deduction
-    if (found is None) == (programme.debtor is None):
+    """Refusals if what the origin says it deducted is not what the programme asks for."""
+    stated = request.deduction
+    if (stated is None) == (programme.debtor is None):
         yield Refusal(Code.DEDUCTION_MISMATCH, "deduction")
-    elif found is not None and found.points != terms.body.points:
+    elif stated is not None and stated.points != terms.body.points:
         yield Refusal(Code.RATE_CHANGED, "deduction.points")
-    elif found is not None and found.lots is not None and _total(found.lots) != found.points:
+    elif stated is not None and stated.lots is not None and _total(stated.lots) != stated.points:
         yield Refusal(Code.DEDUCTION_MISMATCH, "deduction.lots")
 
 
@@ -194,22 +207,21 @@ def _total(lots: Iterable[Lot]) -> int:
 
 
 def deducted(request: RedemptionRequested) -> Deducted | None:
-    """What the origin took before it asked, if it did."""
-    found = request.deduction
-    if found is None:
+    """What the origin deducted before it made the request; None: nothing."""
+    stated = request.deduction
+    if stated is None:
         return None
-    lots = tuple(lot.known().model_dump(exclude_none=True) for lot in found.lots or ())
-    return Deducted(found.reference, found.points, lots)
+    lots = tuple(lot.known().model_dump(exclude_none=True) for lot in stated.lots or ())
+    return Deducted(stated.reference, stated.points, lots)
 
 
 def tombstone(request: RedemptionWithdrawn, origin: str, now: int) -> Saga:
-    """A saga for a request that was withdrawn before it came; whatever comes later finds this."""
+    """A saga for a request that was withdrawn before it arrived; the request will meet it."""
     key = saga_key(origin, request.account, request.request_id)
     body = RedemptionTerms(
         debtor_account=request.account,
         unit=f"{origin}-points",
-        # If the request brings a deduction after all, that is given back.
-        prededucted=True,
+        prededucted=True,  # If the late request states a deduction, the origin must return it.
     )
     terms = Terms(
         saga_id=key[1],
@@ -225,5 +237,5 @@ def tombstone(request: RedemptionWithdrawn, origin: str, now: int) -> Saga:
         participants=(origin, origin, ""),
         body=body,
     )
-    told = ResultRevision(1, ResultStatus.CANCELLED, True, Code.WITHDRAWN, None, now)
-    return Saga(terms=terms, revision=1, told=told)
+    result = ResultRevision(1, ResultStatus.CANCELLED, True, Code.WITHDRAWN, None, now)
+    return Saga(terms=terms, revision=1, told=result)

@@ -1,7 +1,7 @@
-"""What the legs add up to: who has what, what is owed, and what is not paid for. Pure arithmetic.
+"""The balance of a redemption: what its legs add up to, what is owed, what is not paid for.
 
-At the end `taken + covered = returned + forgone + the price of what the member keeps`
-(`domain.md` I1); what is missing to that is what the engine restores.
+Pure arithmetic. At the end `taken + covered = returned + forgone + the price of what the member
+keeps` (`domain.md` I1); until then the plan asks for whatever is missing to that (`plan.py`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from schemas.frozen import value
 
 
 def issued(saga: Saga, pivot: Step | None) -> tuple[int, ...]:
-    """For each line, how many pieces the member has: issued and not taken back."""
+    """For each line, how many pieces the member has: those issued and not reversed."""
     assert pivot is not None, saga.terms.definition
     body: RedemptionTerms = saga.terms.body
     pieces = [0] * len(body.lines)
@@ -29,19 +29,19 @@ def issued(saga: Saga, pivot: Step | None) -> tuple[int, ...]:
 
 
 def price(terms: Terms, pieces: tuple[int, ...]) -> int:
-    """What so many pieces of each line cost, in points."""
+    """The price of so many pieces of each line, in points."""
     body: RedemptionTerms = terms.body
     return sum([line.points_for(n) for line, n in zip(body.lines, pieces, strict=True)])
 
 
 def worth(terms: Terms, pieces: tuple[int, ...]) -> int:
-    """What so many pieces of each line are worth, in minor units: what an account limit counts."""
+    """The worth of so many pieces of each line, in minor units, as account limits count it."""
     body: RedemptionTerms = terms.body
     return sum([line.worth_of(n) for line, n in zip(body.lines, pieces, strict=True)])
 
 
 def deductions(saga: Saga, definition: Definition) -> Iterator[Leg]:
-    """The legs that take points: the deduction, and the charge after one that was in error."""
+    """The legs that take points: the deduction, and the charge if there is one."""
     for step in definition.steps:
         if step.kind is Kind.COMPENSABLE:
             yield from saga.legs_of(step.name)
@@ -54,22 +54,22 @@ class Points:
     """The points of a saga, in its programme's unit."""
 
     taken: int  # Deducted and charged.
-    covered: int  # By whoever bears a loss.
-    returned: int  # Confirmed.
-    returning: int  # Asked to be returned, not decided.
-    forgone: int  # Returns that were given up.
+    covered: int  # Paid by the loss bearer.
+    returned: int  # By returns that are confirmed.
+    returning: int  # By returns that are asked for and not decided.
+    forgone: int  # By returns that were written off.
     reserved: int  # The price of what the member keeps or may come to keep.
-    certain: bool  # No answer is awaited that may soon change what is reserved.
+    certain: bool  # Whether no answer that may change `reserved` is expected soon.
 
     @property
     def owed(self) -> int:
-        """What must still be returned; below zero: what was given and is not paid for."""
-        gone = self.returned + self.returning + self.forgone + self.reserved
-        return self.taken + self.covered - gone
+        """What must still be returned; if negative, the price of what is given and not paid for."""
+        accounted = self.returned + self.returning + self.forgone + self.reserved
+        return self.taken + self.covered - accounted
 
 
 def points(saga: Saga, definition: Definition) -> Points:
-    """Add the legs up."""
+    """The points of a saga, added up over its legs."""
     taken = returned = returning = forgone = covered = 0
     for leg in deductions(saga, definition):
         taken += leg.moved
@@ -87,17 +87,18 @@ def points(saga: Saga, definition: Definition) -> Points:
 
 
 def in_suspense(saga: Saga, definition: Definition) -> int:
-    """The saga's points in suspense: neither consumed nor returned, as the books have it (I11)."""
+    """The saga's points in suspense, neither consumed nor returned, as in the journal (I11)."""
     now = points(saga, definition)
     spent = price(saga.terms, issued(saga, definition.pivot))
     return now.taken + now.covered - now.returned - now.forgone - spent
 
 
 def _reserved(saga: Saga, pivot: Step | None) -> tuple[int, bool]:
-    """The most that the lines may cost; whether that stands for now.
+    """The most that the lines may cost, in points, and whether that is not about to change.
 
-    A line that is not decided is reserved whole, so one unknown line holds back its own points and
-    no others; while its answer is not even late, nothing is returned bit by bit.
+    The whole price of a line that is not decided is reserved, so an unknown line holds back its own
+    points and no others. It is about to change while an answer is expected that is not late yet:
+    returns wait for it, so that points are returned all at once.
     """
     assert pivot is not None, saga.terms.definition
     body: RedemptionTerms = saga.terms.body
@@ -119,7 +120,7 @@ def _reserved(saga: Saga, pivot: Step | None) -> tuple[int, bool]:
 
 
 def to_reverse(saga: Saga, pivot: Step) -> list[Leg]:
-    """The credits that an all-or-nothing redemption must take back, once a line fell short."""
+    """The credits that an all-or-nothing redemption must reverse, as a line was not filled."""
     body: RedemptionTerms = saga.terms.body
     if body.partial is Partial.KEEP_ISSUED:
         return []
@@ -130,11 +131,12 @@ def to_reverse(saga: Saga, pivot: Step) -> list[Leg]:
 
 
 def _left(saga: Saga, leg: Leg) -> int:
+    """How many pieces are left of what a credit issued."""
     return leg.moved - sum([undo.moved for undo in undo_legs(saga, leg)])
 
 
 def reversible(saga: Saga, leg: Leg) -> bool:
-    """Whether a credit gave something that was not asked back yet."""
+    """Whether a credit issued something for which no reversal was asked yet."""
     return leg.status in DECIDED and leg.moved > 0 and not undo_legs(saga, leg)
 
 

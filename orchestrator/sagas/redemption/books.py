@@ -1,4 +1,4 @@
-"""The books of a redemption: its movements, what is in suspense, what counts on account limits."""
+"""The books of a redemption: its movements, its points in suspense, its use of account limits."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from orchestrator.sagas.redemption.terms import RedemptionTerms
 
 @dataclass(frozen=True, slots=True)
 class RedemptionBooks:
-    """What a redemption moves, for one version of its definition."""
+    """The books of redemptions, for one version of the definition."""
 
     definition: Definition
 
     def transfers(self, was: Saga | None, now: Saga) -> Iterator[Transfer]:
-        """The movements that a step caused."""
+        """The movements between two revisions of a redemption; `was` is None for a new one."""
         return journal.transfers(self.definition, was, now)
 
     def stake(self, saga: Saga) -> tuple[int, str]:
@@ -29,23 +29,23 @@ class RedemptionBooks:
         return in_suspense(saga, self.definition), saga.terms.body.unit
 
     def limit(self, terms: Terms) -> LimitKey | None:
-        """The account limit that the redemption counts on, if its programme has one."""
+        """The account limit that counts the redemption; None: its programme has none."""
         return limit_key_of(terms)
 
     def reserved(self, terms: Terms) -> int:
-        """What all lines are worth."""
+        """The worth of all lines, in minor units."""
         body: RedemptionTerms = terms.body
         return body.worth
 
     def counted(self, saga: Saga) -> int:
-        """All that was asked for until it has ended, then what was issued and kept (I5)."""
+        """The worth of all lines until it has ended, then of what was issued and kept (I5)."""
         if not saga.ended:
             return self.reserved(saga.terms)
         return worth(saga.terms, issued(saga, self.definition.pivot))
 
 
 def limit_key_of(terms: Terms) -> LimitKey | None:
-    """The account limit that a redemption counts on, if its programme has one."""
+    """The account limit that counts a redemption; None: its programme has none."""
     body: RedemptionTerms = terms.body
     if not body.limit or body.business_date is None:
         return None

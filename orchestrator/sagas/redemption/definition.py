@@ -1,4 +1,4 @@
-"""Exchange a member's points for a partner's value."""
+"""The definition of a redemption: deduct a member's points, then credit a partner's value."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DEFINITION: Final = Definition(
     roles=Role,
     steps=(
         compensable(DEDUCT, to=Role.DEBTOR, undo=RETURN, redo=CHARGE),
-        # The partner's credit is the pivot: coupons are usable at once, miles cannot be taken back
+        # The credit is the pivot: coupons can be used at once, and miles cannot be taken back
         # without the airline's consent (`domain.md` 0, fact 5).
         pivot(CREDIT, to=Role.CREDITOR, undo=REVERSE, per_line=True),
     ),

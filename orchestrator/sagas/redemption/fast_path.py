@@ -1,10 +1,9 @@
-"""The straight way: what becomes of a saga to which nothing special happens, worked out at once.
+"""The fast path of redemptions: their most frequent transitions, computed without the engine.
 
-A saga begins, and leg by leg is confirmed in full: that is nearly all that ever happens; and what
-has to wait is asked about again and again. The engine knows every case, and looks for each; here
-the few that matter are taken by themselves. Whatever is not one of them is left to the engine, and
-what is said here is what the engine would have said: a test holds the two to each other over every
-state that the engine can reach.
+Nearly always a redemption begins and has each of its legs confirmed in full; and a leg that waits
+is inquired about many times. The engine can do every transition, but looks at every possibility
+each time. Here are the few frequent ones, without that search; everything else is left to the
+engine. The two give the same: a test compares them over every state that the engine can reach.
 """
 
 from __future__ import annotations
@@ -27,8 +26,7 @@ from orchestrator.engine.ladder import (
 )
 from orchestrator.engine.ladder import next_look as due_of
 from orchestrator.engine.machine import Event, Status
-from orchestrator.engine.outbox import MessageKind as Word
-from orchestrator.engine.outbox import MessageRef
+from orchestrator.engine.outbox import MessageKind, MessageRef
 from orchestrator.engine.policy import LegPolicy, Policies
 from orchestrator.engine.postings import Transfer
 from orchestrator.engine.results import phase, phase_of
@@ -42,12 +40,12 @@ _WAITING: Final = Status.WAITING
 _SENT: Final = Status.SENT
 _CONFIRMED: Final = Status.CONFIRMED
 _SETTLED: Final = frozenset({Status.WAITING, Status.CONFIRMED})
-"""What a leg is that has no timer, while nothing special happened to the saga."""
+"""The statuses without a timer in which the fast path takes a leg."""
 
 
 @dataclass(frozen=True, slots=True)
 class RedemptionFastPath:
-    """The common transitions of one compensable step and a pivot that has lines. Pure."""
+    """The fast path for a definition of one compensable step and a pivot with lines. Pure."""
 
     policies: Policies
     definition: Definition = DEFINITION
@@ -62,10 +60,10 @@ class RedemptionFastPath:
         assert (steps[0].kind, steps[1].kind) == (Kind.COMPENSABLE, Kind.PIVOT), self.definition
         object.__setattr__(self, "_takes", steps[0].name)
         object.__setattr__(self, "_gives", steps[1].name)
-        object.__setattr__(self, "_first", (MessageRef(Word.DO, steps[0].name, 1),))
+        object.__setattr__(self, "_first", (MessageRef(MessageKind.DO, steps[0].name, 1),))
 
     def begun(self, terms: Terms, now: int) -> Transition | None:
-        """A new saga, with its first leg asked; `now` in milliseconds."""
+        """A new saga, with its first leg SENT; `now` in milliseconds."""
         fresh = terms.fresh_until
         if terms.body.prededucted or (fresh is not None and now >= fresh):
             return None
@@ -93,7 +91,7 @@ class RedemptionFastPath:
         first = saga.legs[0]
         if leg is first:
             if saga.legs[1].status is not _WAITING:
-                return None  # All was asked before its database was lost.
+                return None  # The credits were sent already, before a database was restored.
             return self._taken(saga, _done(leg, reference, detail), now)
         if first.status is not _CONFIRMED:
             return None
@@ -106,83 +104,86 @@ class RedemptionFastPath:
                 continue
             legs.append(known)
             if known.status is _SENT:
-                due = known.due  # All lines were asked together.
+                due = known.due  # The same for all lines, which were sent together.
             elif known.status is not _CONFIRMED or known.moved != known.asked:
                 return None
         return self._given(saga, tuple(legs), done, due, now)
 
     def waiting(self, saga: Saga, now: int) -> Transition | None:
-        """The saga with the one leg whose time has come asked about again, or just waited for.
+        """The saga with its one due leg on its next rung: inquired about, or waited for longer.
 
-        Only while the origin knows that it takes longer, and nobody is to be called.
+        None unless the origin has an interim result already and no person must be called.
         """
         told = saga.told
         if told is None or told.final or saga.withdrawn or saga.held or saga.parked:
             return None
-        said: tuple[MessageRef, ...] = ()
-        legs, due, looked_at = [], None, 0
+        refs: tuple[MessageRef, ...] = ()
+        legs, due, due_legs = [], None, 0
         for leg in saga.legs:
-            looked = leg
+            changed = leg
             if leg.due is not None:
                 policy = self._policy(saga.terms, leg.verb)
                 if leg.due <= now:
                     rung = self._rung(saga, leg, policy, now)
                     if rung is None:
                         return None
-                    looked, said = rung
-                    looked_at += 1
-                if escalates(looked, policy, now):
+                    changed, refs = rung
+                    due_legs += 1
+                if escalates(changed, policy, now):
                     return None
-                at = due_of(looked, policy, told=True)
+                at = due_of(changed, policy, told=True)
                 due = at if due is None or (at is not None and at < due) else due
             elif leg.status not in _SETTLED:
                 return None
-            legs.append(looked)
-        if looked_at != 1:
+            legs.append(changed)
+        if due_legs != 1:
             return None
         after = Saga(saga.terms, saga.revision + 1, tuple(legs), told, False, due)
-        return Transition(after, said, (), phase(after))
+        return Transition(after, refs, (), phase(after))
 
     def _rung(
         self, saga: Saga, leg: Leg, policy: LegPolicy, now: int
     ) -> tuple[Leg, tuple[MessageRef, ...]] | None:
-        """The next rung of a leg of which nothing is known, if it is no other than the last."""
+        """The leg on its next rung, and the message that this sends.
+
+        None if the next rung is a resend or begins another stage of the ladder.
+        """
         status = leg.status
         if status is not Status.UNKNOWN and status is not Status.PENDING:
             return None
         if timeout_event(leg, policy, now) is not Event.TIMED_OUT:
             return None
         update = _silence(leg.code or Code.TIMEOUT)
-        looked = transitioned(
+        changed = transitioned(
             leg, status, update, TransitionContext(now, policy, saga.terms.saga_id)
         )
-        if looked.attempt != leg.attempt:
+        if changed.attempt != leg.attempt:
             return None
-        if looked.inquiries == leg.inquiries:
-            return looked, ()
-        return looked, (MessageRef(Word.INQUIRE, leg.path, looked.inquiries),)
+        if changed.inquiries == leg.inquiries:
+            return changed, ()
+        return changed, (MessageRef(MessageKind.INQUIRE, leg.path, changed.inquiries),)
 
     def _taken(self, saga: Saga, done: Leg, now: int) -> Transition | None:
-        """The points are deducted: everything is asked for."""
+        """The saga with the points deducted, and the credits of all lines SENT."""
         terms = saga.terms
         fresh = terms.fresh_until
         if fresh is not None and now >= fresh:
             return None
         policy = self._policy(terms, self._gives)
-        legs, said = [done], []
+        legs, refs = [done], []
         for leg in saga.legs[1:]:
             legs.append(sent(leg, policy, now))
-            said.append(MessageRef(Word.DO, leg.path, 1))
+            refs.append(MessageRef(MessageKind.DO, leg.path, 1))
         due = now + policy.response_timeout
         after = Saga(terms, saga.revision + 1, tuple(legs), None, False, next_wake(saga, due, now))
         to = self.definition.steps[0].to
         taken = Transfer(member(terms, to), SUSPENSE, terms.body.unit, done.moved)
-        return Transition(after, tuple(said), (taken,), phase_of(self._gives, _SENT))
+        return Transition(after, tuple(refs), (taken,), phase_of(self._gives, _SENT))
 
     def _given(
         self, saga: Saga, legs: tuple[Leg, ...], done: Leg, due: int | None, now: int
     ) -> Transition:
-        """One line is given; with the last one, the redemption has succeeded."""
+        """The saga with one line issued; with the last line, the redemption has succeeded."""
         terms = saga.terms
         body: RedemptionTerms = terms.body
         line = body.lines[done.line or 0]
@@ -195,8 +196,8 @@ class RedemptionFastPath:
             ),
         )
         if due is None:
-            told = ResultRevision(1, ResultStatus.SUCCESS, True, None, None, now)
-            ended = Saga(terms, saga.revision + 1, legs, told)
+            result = ResultRevision(1, ResultStatus.SUCCESS, True, None, None, now)
+            ended = Saga(terms, saga.revision + 1, legs, result)
             return Transition(ended, _LAST, moved, ResultStatus.SUCCESS)
         after = Saga(terms, saga.revision + 1, legs, None, False, next_wake(saga, due, now))
         return Transition(after, (), moved, phase_of(self._gives, _SENT))
@@ -206,11 +207,11 @@ class RedemptionFastPath:
         return self.policies.of(participant(terms, definition, verb), definition.verb(verb))
 
 
-_LAST: Final = (MessageRef(Word.RESULT, "", 1),)
+_LAST: Final = (MessageRef(MessageKind.RESULT, "", 1),)
 
 
 def _done(leg: Leg, reference: str | None, detail: Mapping[str, Any] | None) -> Leg:
-    """The leg, which was asked and nothing else, confirmed in full."""
+    """A leg that was only sent so far, confirmed in full."""
     return Leg(
         leg.path,
         leg.asked,
@@ -230,5 +231,5 @@ def _done(leg: Leg, reference: str | None, detail: Mapping[str, Any] | None) -> 
 
 @lru_cache(maxsize=256)
 def _silence(code: str) -> LegUpdate:
-    """That nothing was heard, of a leg of which the code is known; there are few."""
+    """The update that no answer came, for a leg with that reason code; there are few codes."""
     return LegUpdate(event=Event.TIMED_OUT, code=code)

@@ -1,4 +1,4 @@
-"""How an origin's events become a redemption, and what else they say of one."""
+"""How the events of an origin become a redemption, and how they are answered."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from schemas.results import PointsTotal, RedemptionResult, ResultStatus
 
 @dataclass(frozen=True, slots=True)
 class RedemptionIntake:
-    """How requests become redemptions, in one version of the definition."""
+    """The intake of redemptions, for one version of the definition."""
 
     definition: Definition
     requested = RedemptionRequested
@@ -39,15 +39,16 @@ class RedemptionIntake:
         origin: str,
         programmes: Programmes,
         now: int,
-        said: PublishedSaga | None,
+        published: PublishedSaga | None,
     ) -> LimitKey | None:
-        """The account limit of the programme, on the day of acceptance."""
+        """The account limit of the programme, on the business date of the redemption."""
         programme = self._programme(request, programmes)
         if programme is None or programme.limit is None:
             return None
         scope = acceptance.limit_scope(programme, origin, request.account)
-        day = acceptance.business_date(now if said is None else said.began, programme.zone)
-        day = day if said is None else said.day(day)
+        began = now if published is None else published.began
+        day = acceptance.business_date(began, programme.zone)
+        day = day if published is None else published.day(day)
         return bucket(origin, request.account), scope, day
 
     def draft(
@@ -73,48 +74,58 @@ class RedemptionIntake:
         now: int,
         used: int,
     ) -> Refusal | None:
-        """Why the rules say no, the gravest first, the account's limit last."""
+        """Why the rules refuse the request: the gravest reason first, the account's limit last."""
         programme = self._programme(request, programmes)
         for refusal in acceptance.refusals(request, terms, programme, now):
             return refusal
         return None if programme is None else acceptance.over_limit(terms, programme, used)
 
     def legs(self, terms: Terms, request: RedemptionRequested) -> tuple[Leg, ...]:
-        """The deduction, which the origin may have made itself, and a credit for each line."""
+        """The deduction, which the origin may have done itself, and a credit for each line."""
         return first_legs(self.definition, terms, acceptance.deducted(request))
 
     def refused_legs(self, terms: Terms, request: RedemptionRequested) -> tuple[Leg, ...]:  # noqa: ARG002
-        """What the origin took before it asked, which it must give back."""
+        """The deduction that the origin did before it made the request, and must return."""
         deducted = acceptance.deducted(request)
         return () if deducted is None else (given(self.definition.steps[0].name, deducted),)
 
     def detail(self, terms: Terms) -> Mapping[str, Any]:
-        """The price."""
+        """The price, in points."""
         return {"points": terms.body.points}
 
     def tombstone(self, withdrawal: RedemptionWithdrawn, origin: str, now: int) -> Saga:
-        """A redemption that was cancelled before it came."""
+        """A redemption that was withdrawn before its request arrived."""
         return acceptance.tombstone(withdrawal, origin, now)
 
-    def is_other(self, stone: Saga, request: RedemptionRequested) -> bool:
-        """Any request meets a tombstone, but only one deduction is given back for it."""
+    def is_other(self, tombstone: Saga, request: RedemptionRequested) -> bool:
+        """Whether a request states another deduction than one that met the tombstone before.
+
+        A tombstone matches any request, but only one deduction is returned for it.
+        """
         deducted = acceptance.deducted(request)
-        taken = stone.leg(self.definition.steps[0].name)
+        taken = tombstone.leg(self.definition.steps[0].name)
         if deducted is None or taken is None:
             return False
         return (deducted.reference, deducted.points) != (taken.reference, taken.moved)
 
-    def revive(self, stone: Saga, request: RedemptionRequested) -> Saga | NoChange:
-        """What an origin took for a request that it had withdrawn before it came (`0009`)."""
+    def revive(self, tombstone: Saga, request: RedemptionRequested) -> Saga | NoChange:
+        """The tombstone with the deduction that its late request states (`0009`).
+
+        STALE when the request states none, or one was stated before.
+        """
         deducted = acceptance.deducted(request)
-        path, told = self.definition.steps[0].name, stone.told
-        if deducted is None or not stone.terms.body.prededucted or stone.leg(path) is not None:
+        path, told = self.definition.steps[0].name, tombstone.told
+        if (
+            deducted is None
+            or not tombstone.terms.body.prededucted
+            or tombstone.leg(path) is not None
+        ):
             return NoChange.STALE
         if told is not None and "return_required" not in (told.as_published or {}):
-            told = replaced(told, as_published=None, superseded=(0,))  # It spoke of no deduction.
+            told = replaced(told, as_published=None, superseded=(0,))  # It reported no deduction.
         leg = given(path, deducted)  # The terms of a tombstone name no programme.
         leg = replaced(leg, detail={**(leg.detail or {}), "programme": request.programme})
-        return replaced(stone, legs=(leg, *stone.legs), told=told, withdrawn=True)
+        return replaced(tombstone, legs=(leg, *tombstone.legs), told=told, withdrawn=True)
 
     def not_received(
         self, inquiry: RedemptionInquired, saga_id: SagaId, now: datetime
@@ -132,22 +143,22 @@ class RedemptionIntake:
             at=now,
         )
 
-    def restored(self, terms: Terms, said: PublishedSaga) -> Terms:
-        """The terms with the business date that the origin was told of."""
+    def restored(self, terms: Terms, published: PublishedSaga) -> Terms:
+        """The terms with the business date that was published in a result."""
         body: RedemptionTerms = terms.body
         if body.business_date is None:
             return terms
-        return replace(terms, body=replace(body, business_date=said.day(body.business_date)))
+        return replace(terms, body=replace(body, business_date=published.day(body.business_date)))
 
     def _programme(self, request: RedemptionRequested, programmes: Programmes) -> Programme | None:
-        found: Programme | None = programmes[self.definition.name].get(request.programme)
-        return found
+        programme: Programme | None = programmes[self.definition.name].get(request.programme)
+        return programme
 
 
 def first_legs(
     definition: Definition, terms: Terms, deducted: Deducted | None = None
 ) -> tuple[Leg, ...]:
-    """The legs that a redemption begins with; `deducted` is what the origin took before."""
+    """The legs that a redemption begins with; `deducted` is what the origin deducted before."""
     body: RedemptionTerms = terms.body
     legs: list[Leg] = []
     for step in definition.steps:
@@ -164,7 +175,7 @@ def first_legs(
 
 
 def given(path: str, deducted: Deducted) -> Leg:
-    """The deduction that the origin made itself, as a leg that was never asked."""
+    """The deduction that the origin did itself, as a confirmed leg that was never sent."""
     return Leg(
         path,
         deducted.points,

@@ -1,4 +1,4 @@
-"""Redemption as a kind of saga: everything that makes it one, put together."""
+"""The redemption as a kind of saga: all its parts, put together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a redemption speaks and listens: what its commands and results say, what replies mean."""
+"""The content of a redemption's messages: the data of commands and results, reading replies."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from schemas.values import Lot
 
 @dataclass(frozen=True, slots=True)
 class RedemptionWording:
-    """What a redemption says and hears, in one version of its definition."""
+    """The wording of redemptions, for one version of the definition."""
 
     definition: Definition
 
@@ -31,16 +31,16 @@ class RedemptionWording:
         return _COMMANDS[leg.verb](saga, leg, text_of(leg.expires_at))
 
     def read_reply(self, saga: Saga, leg: Leg, reply: LegAnswered) -> LegUpdate:
-        """What a reply says about a leg; whatever does not fit what was asked is unusable."""
+        """What a reply says about a leg; a reply that does not fit the command is unusable."""
         return read_reply(saga, leg, reply)
 
     def read_command(self, data: Mapping[str, Any]) -> tuple[int, Mapping[str, Any] | None]:
-        """How much a command asked for, and into which lots it gives back."""
+        """The amount that a published command asked for, and the lots of a return."""
         lots = data.get("lots")
         return data.get("points") or data["quantity"], {"lots": list(lots)} if lots else None
 
     def result(self, saga: Saga) -> dict[str, Any]:
-        """The data of the latest result; the same whenever it is said."""
+        """The data of the latest result; the same each time it is published."""
         told = saga.told
         assert told is not None, saga.terms.saga_id
         terms, body = saga.terms, _agreed(saga)
@@ -71,51 +71,53 @@ class RedemptionWording:
         return result
 
     def _points(self, saga: Saga, pieces: tuple[int, ...]) -> tuple[int, int]:
-        """What the member paid, and what was given back of what was deducted."""
+        """The points that the member paid, and those that were returned."""
         assert saga.told is not None, saga.terms.saga_id
-        plain = len(saga.legs) == 1 + len(pieces)  # Nothing was charged again, returned or lost.
+        plain = len(saga.legs) == 1 + len(pieces)  # No charge, no undo, no loss.
         if saga.told.status == ResultStatus.SUCCESS and plain and not saga.told.corrected:
             return price(saga.terms, pieces), 0
-        now = points(saga, self.definition)
-        # What an origin took itself it is told to give back: to the member, that is returned.
-        returning = now.returning if _agreed(saga).prededucted and saga.told.final else 0
-        returned = now.returned + returning
-        return now.taken - returned, returned
+        total = points(saga, self.definition)
+        # If the origin deducted itself, this result tells it to return: that counts as returned.
+        returning = total.returning if _agreed(saga).prededucted and saga.told.final else 0
+        returned = total.returned + returning
+        return total.taken - returned, returned
 
 
 def _return_required(saga: Saga, returned: int) -> dict[str, Any]:
-    """What an origin that deducted the points itself must give back (`contract.md` 3)."""
+    """What an origin that deducted the points itself must return (`contract.md` 3)."""
     taken = saga.legs[0]
-    found: dict[str, Any] = {"reference": taken.reference, "points": returned}
+    data: dict[str, Any] = {"reference": taken.reference, "points": returned}
     lots = (taken.detail or {}).get("lots")
-    return found | {"lots": _lots_back(lots, returned, 0)} if lots else found
+    return data | {"lots": _lots_back(lots, returned, 0)} if lots else data
 
 
 def _agreed(saga: Saga) -> RedemptionTerms:
-    """What a redemption has of its own in its terms."""
+    """The part of the terms that only redemptions have."""
     body: RedemptionTerms = saga.terms.body
     return body
 
 
 def _coupons(saga: Saga, pieces: tuple[int, ...]) -> list[list[Any]]:
-    """The coupons that the member has, line by line."""
-    found: list[list[Any]] = [[] for _ in pieces]
+    """The coupons that the member has, for each line."""
+    coupons: list[list[Any]] = [[] for _ in pieces]
     for leg in saga.legs_of("credit"):
         at = leg.line or 0
         if leg.detail and pieces[at] == leg.moved:
-            found[at] = leg.detail.get("coupons", [])
-    return found
+            coupons[at] = leg.detail.get("coupons", [])
+    return coupons
 
 
 def _undone(saga: Saga, leg: Leg) -> Leg:
+    """The leg that an undo undoes."""
     done = saga.leg(leg.undoes or "")
     assert done is not None, leg
-    assert done.reference is not None, leg  # Only what was confirmed is undone.
+    assert done.reference is not None, leg  # Only a confirmed leg is ever undone.
     return done
 
 
 def _why(saga: Saga) -> Code:
-    # Not the code of a leg: that may still change, and a repeat must have the same content.
+    """The reason that an undo states."""
+    # Not the code of a leg, as that may still change, and a repeat must have the same content.
     return Code.WITHDRAWN if saga.withdrawn else Code.PARTNER_DECLINED
 
 
@@ -126,27 +128,29 @@ def _deduct(saga: Saga, leg: Leg, expires: str) -> dict[str, Any]:
 
 def _return(saga: Saga, leg: Leg, _expires: str) -> dict[str, Any]:
     done = _undone(saga, leg)
-    found: dict[str, Any] = {
+    data: dict[str, Any] = {
         "account": _agreed(saga).debtor_account,
         "points": leg.asked,
         "deduction_leg_id": f"{saga.terms.saga_id}/{done.path}",
         "reference": done.reference,
         "reason": _why(saga),
     }
-    if leg.detail is not None:  # As it was said before its database was lost.
-        return found | dict(leg.detail)
+    if leg.detail is not None:  # The lots as they were published before a database was lost.
+        return data | dict(leg.detail)
     lots = (done.detail or {}).get("lots")
     if not lots:
-        return found
-    earlier = [undo.asked for undo in undo_legs(saga, done)]
-    before = sum(earlier[: [undo.path for undo in undo_legs(saga, done)].index(leg.path)])
-    return found | {"lots": _lots_back(lots, leg.asked, before)}
+        return data
+    undos = undo_legs(saga, done)
+    earlier = undos[: [undo.path for undo in undos].index(leg.path)]
+    before = sum([undo.asked for undo in earlier])
+    return data | {"lots": _lots_back(lots, leg.asked, before)}
 
 
 def _lots_back(taken: list[dict[str, Any]], points: int, before: int) -> list[dict[str, Any]]:
-    """Into which lots points go back: what was taken last first, so what expires first is spent.
+    """The lots into which points are returned; earlier returns have given back `before` points.
 
-    `before` points went back by earlier returns.
+    The lot that was used last gets its points first. So those points stay spent that expire first,
+    since a debtor takes them first (`0012`).
     """
     back: list[dict[str, Any]] = []
     for lot in reversed(taken):
@@ -162,7 +166,7 @@ def _lots_back(taken: list[dict[str, Any]], points: int, before: int) -> list[di
 def _credit(saga: Saga, leg: Leg, expires: str) -> dict[str, Any]:
     body = _agreed(saga)
     line = body.lines[leg.line or 0]
-    found: dict[str, Any] = {
+    data: dict[str, Any] = {
         "account": body.creditor_account,
         "item": line.item,
         "kind": line.kind,
@@ -170,8 +174,8 @@ def _credit(saga: Saga, leg: Leg, expires: str) -> dict[str, Any]:
         "expires_at": expires,
     }
     if line.face is not None:
-        found["face"] = {"amount": line.face, "currency": body.currency}
-    return found
+        data["face"] = {"amount": line.face, "currency": body.currency}
+    return data
 
 
 def _reverse(saga: Saga, leg: Leg, _expires: str) -> dict[str, Any]:
@@ -196,7 +200,7 @@ _COMMANDS: Final[dict[str, Projection]] = {
 
 
 def read_reply(saga: Saga, leg: Leg, reply: LegAnswered) -> LegUpdate:
-    """What a reply says about a leg; whatever does not fit what was asked is unusable."""
+    """What a reply says about a leg; a reply that does not fit the command is unusable."""
     if reply.stated is Outcome.CONFIRMED:
         return _confirmed(saga, leg, reply)
     if reply.stated is Outcome.REJECTED and reply.reason is not None:
@@ -220,10 +224,10 @@ def _confirmed(saga: Saga, leg: Leg, reply: LegAnswered) -> LegUpdate:
     if not is_points:
         stated, foreign = foreign, stated
     if foreign is not None or (reply.lots and not is_points):
-        return _MISMATCH  # Coupons for points, or the other way round: another unit than asked.
+        return _MISMATCH  # Pieces where points were asked for, or the reverse.
     amount = leg.asked if stated is None else stated
-    fewer_is_fine = leg.verb == "credit"
-    if amount > leg.asked or (amount < leg.asked and not fewer_is_fine):
+    may_be_fewer = leg.verb == "credit"
+    if amount > leg.asked or (amount < leg.asked and not may_be_fewer):
         return _MISMATCH
     detail: dict[str, Any] = {}
     if reply.lots:
@@ -246,26 +250,26 @@ def _confirmed(saga: Saga, leg: Leg, reply: LegAnswered) -> LegUpdate:
 
 
 def _lot(lot: Lot) -> dict[str, Any]:
-    """What the contract knows of a lot; what else a partner adds never reaches another."""
-    found: dict[str, Any] = {"lot": lot.lot, "points": lot.points}
+    """The fields of a lot that the contract has; others are not passed on to other partners."""
+    data: dict[str, Any] = {"lot": lot.lot, "points": lot.points}
     if lot.expires_on is not None:
-        found["expires_on"] = lot.expires_on
-    return found
+        data["expires_on"] = lot.expires_on
+    return data
 
 
 def _coupon(coupon: Coupon) -> dict[str, Any]:
-    """What the contract knows of a coupon."""
-    found: dict[str, Any] = {"coupon_id": coupon.coupon_id}
+    """The fields of a coupon that the contract has."""
+    data: dict[str, Any] = {"coupon_id": coupon.coupon_id}
     if coupon.code is not None:
-        found["code"] = coupon.code
+        data["code"] = coupon.code
     if coupon.face is not None:
-        found["face"] = {"amount": coupon.face.amount, "currency": coupon.face.currency}
-    found["usable_from"] = coupon.usable_from
+        data["face"] = {"amount": coupon.face.amount, "currency": coupon.face.currency}
+    data["usable_from"] = coupon.usable_from
     if coupon.expires_at is not None:
-        found["expires_at"] = coupon.expires_at
+        data["expires_at"] = coupon.expires_at
     if (spend := coupon.min_net_spend) is not None:
-        found["min_net_spend"] = {"amount": spend.amount, "currency": spend.currency}
-    return found
+        data["min_net_spend"] = {"amount": spend.amount, "currency": spend.currency}
+    return data
 
 
 _MISMATCH: Final = LegUpdate(event=Event.UNUSABLE, code=Code.REPLY_AMOUNT_MISMATCH)

@@ -1,7 +1,7 @@
-"""What follows for a redemption: what is taken back, charged again or booked as a loss; its end.
+"""What follows for a redemption: what is undone, charged again or booked as a loss, and its end.
 
-What the legs add up to must balance (`balance.py`); the next thing that brings it into balance is
-asked for, one after the other.
+The legs must balance (`balance.py`). Where they do not, the next leg that brings them closer to
+balance is asked for, one after the other.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from schemas.results import ResultStatus
 
 @dataclass(frozen=True, slots=True)
 class RedemptionPlan:
-    """The plan of a redemption, for one version of its definition."""
+    """The plan of redemptions, for one version of the definition."""
 
     definition: Definition
 
@@ -41,32 +41,33 @@ class RedemptionPlan:
         return self.definition.pivot
 
     def interim(self, saga: Saga) -> None:  # noqa: ARG002
-        """Nothing but PENDING and MANUAL_REVIEW, which the engine tells."""
+        """None: PENDING and MANUAL_REVIEW, the interim results, are added by the engine."""
         return
 
     def holds_up(self, saga: Saga, leg: Leg) -> bool:
-        """Whether a leg that is not decided keeps the redemption from its end.
+        """Whether the redemption cannot end while that leg is not decided.
 
-        What an origin took itself it must give back as soon as it hears the result: that is
-        tracked until it is acknowledged, but not waited for (`domain.md` 4.4).
+        An origin that deducted the points itself must return them when it gets the result. The
+        platform tracks that return until it is acknowledged, but does not wait for it
+        (`domain.md` 4.4).
         """
         body: RedemptionTerms = saga.terms.body
         if not body.prededucted or not self.definition.only_late(leg.verb):
             return True
-        return points(saga, self.definition).owed < 0  # What follows depends on it after all.
+        return points(saga, self.definition).owed < 0  # Then the remedy depends on that return.
 
     def rebalance(self, saga: Saga, asking: Asking, now: int) -> Saga:
-        """The saga with the next thing asked that brings it into balance; itself when it is."""
-        vain = to_reverse(saga, self.pivot)
-        if vain:
-            return self._undo(saga, vain, asking, now)
-        now_owed = points(saga, self.definition)
-        owed = now_owed.owed
+        """The saga with the next leg asked that it needs to balance; the same object if none."""
+        to_undo = to_reverse(saga, self.pivot)
+        if to_undo:
+            return self._undo(saga, to_undo, asking, now)
+        total = points(saga, self.definition)
+        owed = total.owed
         if owed > 0:
-            if now_owed.covered:
+            if total.covered:
                 return _reduce_loss(saga, owed)
-            asked = self._return(saga, owed, asking, now) if now_owed.certain else saga
-            return asked if asked is not saga else _clear_escalation(saga)
+            returning = self._return(saga, owed, asking, now) if total.certain else saga
+            return returning if returning is not saga else _clear_escalation(saga)
         if owed == 0:
             return _clear_escalation(saga)
         if any(leg.status not in DECIDED and leg.status is not Status.WAITING for leg in saga.legs):
@@ -74,14 +75,16 @@ class RedemptionPlan:
         return self._apply_remedy(saga, -owed, asking, now)
 
     def _undo(self, saga: Saga, legs: Iterable[Leg], asking: Asking, now: int) -> Saga:
+        """The saga with the reversal of those credits asked."""
         undo = self.pivot.undo
         assert undo is not None, self.definition.name
         return asking.ask(saga, [Leg(f"{leg.path}/{undo.name}", leg.moved) for leg in legs], now)
 
     def _return(self, saga: Saga, owed: int, asking: Asking, now: int) -> Saga:
-        """Give back what is owed, never more than each deduction took (`domain.md` I1).
+        """The saga with a return of the points that are owed (`domain.md` I1).
 
-        What a dispute says was taken is not given back before a person has decided.
+        A return never exceeds what its deduction took. A deduction in dispute is not returned
+        before a person has decided.
         """
         disputed = False
         for leg in deductions(saga, self.definition):
@@ -101,18 +104,20 @@ class RedemptionPlan:
         raise AssertionError(f"{owed} points are owed that were never taken: {saga}")
 
     def _apply_remedy(self, saga: Saga, short: int, asking: Asking, now: int) -> Saga:
-        """Value was given that is not paid for: take the next remedy of the policy's chain."""
+        """The saga with the next remedy of the policy applied, as `short` points are not paid."""
         pivot, body = self.pivot, saga.terms.body
         cause = _cause(saga, pivot.name)
         policy = asking.policy(saga.terms, cause)
         chain = policy.late_yes if cause.moved > (cause.first or 0) else policy.late_no
         for remedy in chain:
             if remedy is Remedy.REVERSE:
-                given = [leg for leg in saga.legs_of(pivot.name) if reversible(saga, leg)]
+                issuing = [leg for leg in saga.legs_of(pivot.name) if reversible(saga, leg)]
                 if cause.verb == pivot.name:
-                    given = [g for g in given if g.status is Status.OVERTURNED or g is cause]
-                if given:
-                    return self._undo(saga, given, asking, now)
+                    issuing = [
+                        leg for leg in issuing if leg.status is Status.OVERTURNED or leg is cause
+                    ]
+                if issuing:
+                    return self._undo(saga, issuing, asking, now)
             elif remedy is Remedy.CHARGE:
                 redo = self.definition.steps[0].redo
                 if redo is not None and not body.prededucted and not saga.leg(redo.name):
@@ -124,35 +129,40 @@ class RedemptionPlan:
         return saga.with_leg(replaced(cause, escalated_at=now, code=Code.REPLY_DISPUTED))
 
     def write_off(self, saga: Saga, leg: Leg, asking: Asking, now: int) -> Saga | None:  # noqa: ARG002
-        """The saga with what was given and is not paid for booked as a loss."""
+        """The saga with the points that are not paid booked as a loss; None: all are paid."""
         short = -points(saga, self.definition).owed
         return _with_loss(saga, short, now) if short > 0 else None
 
     def still_holds(self, saga: Saga, status: str) -> bool:
-        """Whether what the origin was told before is what it would be told now."""
-        words = saga.told.as_published if saga.told is not None else None
-        if words is None or not words["final"]:
+        """Whether the published final result has the status and amounts that it would have now."""
+        data = saga.told.as_published if saga.told is not None else None
+        if data is None or not data["final"]:
             return False
         body: RedemptionTerms = saga.terms.body
         pieces = issued(saga, self.pivot)
-        now = points(saga, self.definition)
-        returning = now.returning if body.prededucted else 0
-        charged = now.taken - now.returned - returning
+        total = points(saga, self.definition)
+        returning = total.returning if body.prededucted else 0
+        charged = total.taken - total.returned - returning
         return (
-            words["status"] == status
-            and words["points"]["charged"] == charged
-            and [line["issued"] for line in words["lines"]] == list(pieces)
+            data["status"] == status
+            and data["points"]["charged"] == charged
+            and [line["issued"] for line in data["lines"]] == list(pieces)
         )
 
     def ending(self, saga: Saga) -> tuple[ResultStatus, Code | None]:
-        """How it ended, and why if not as was asked for."""
+        """The final status of the redemption, and the reason if it is not what was asked for."""
         return final_status(saga, issued(saga, self.pivot))
 
 
-def final_status(  # noqa: PLR0911  # The ways to end, one after the other.
+def final_status(  # noqa: PLR0911  # One final status after the other.
     saga: Saga, pieces: tuple[int, ...]
 ) -> tuple[ResultStatus, Code | None]:
-    """How it ended with so many pieces of each line issued, and why if not as was asked for."""
+    """The final status with so many pieces of each line issued, and the reason if it is not full.
+
+    Args:
+        saga: the redemption, of which every leg is decided that it waits for.
+        pieces: for each line, how many pieces the member has.
+    """
     body: RedemptionTerms = saga.terms.body
     if pieces and all(n == line.quantity for line, n in zip(body.lines, pieces, strict=True)):
         return ResultStatus.SUCCESS, None
@@ -166,9 +176,9 @@ def final_status(  # noqa: PLR0911  # The ways to end, one after the other.
         return ResultStatus.FAILED_POINTS_RETURNED, Code.WRITTEN_OFF
     if saga.withdrawn:
         return ResultStatus.CANCELLED, Code.WITHDRAWN
-    if code is None:  # Nobody refused: it came too late to be built upon.
-        asked = any(leg.attempt for leg in saga.legs if leg.line is not None)
-        code = Code.PARTNER_DECLINED if asked else Code.NO_ANSWER
+    if code is None:  # No leg was rejected: the deduction was confirmed too late to go on.
+        sent = any(leg.attempt for leg in saga.legs if leg.line is not None)
+        code = Code.PARTNER_DECLINED if sent else Code.NO_ANSWER
     if any(leg.moved for leg in saga.legs if leg.line is None and leg.undoes is None):
         return ResultStatus.FAILED_POINTS_RETURNED, code
     return ResultStatus.FAILED_NOTHING_DEDUCTED, code
@@ -178,7 +188,7 @@ _NO = frozenset({Status.REJECTED, Status.CANCELLED, Status.OVERTURNED})
 
 
 def _with_loss(saga: Saga, short: int, now: int) -> Saga:
-    """The saga with a loss booked on whoever bears it; nobody is asked."""
+    """The saga with a loss of `short` points for the loss bearer; no participant is asked."""
     number = len(saga.legs_of(LOSS)) + 1
     path = LOSS if number == 1 else f"{LOSS}/{number}"
     bearer = saga.terms.body.loss_bearer
@@ -187,18 +197,19 @@ def _with_loss(saga: Saga, short: int, now: int) -> Saga:
 
 
 def _cause(saga: Saga, pivot: str) -> Leg:
-    """The leg of which a later verdict is believed.
+    """The leg that left value unpaid: the latest one that was overturned.
 
-    There is none where points were returned before the database was lost and the answer to what
-    led to it is another one now: then it is what was given, or what was taken.
+    There may be none after a database was restored: points were returned before the loss, and the
+    leg that led to it was answered differently since. Then it is the latest credit that issued
+    something, or the deduction.
     """
-    late = (leg for leg in reversed(saga.legs) if leg.status is Status.OVERTURNED)
-    given = (leg for leg in reversed(saga.legs_of(pivot)) if leg.moved)
-    return next(late, None) or next(given, saga.legs[0])
+    overturned = (leg for leg in reversed(saga.legs) if leg.status is Status.OVERTURNED)
+    issuing = (leg for leg in reversed(saga.legs_of(pivot)) if leg.moved)
+    return next(overturned, None) or next(issuing, saga.legs[0])
 
 
 def _clear_escalation(saga: Saga) -> Saga:
-    """The saga without a call for a person about what is not missing any more."""
+    """The saga without its call for a person, once nothing is unpaid any more."""
     for leg in saga.legs:
         if leg.escalated_at and leg.status is Status.OVERTURNED:
             return saga.with_leg(replaced(leg, escalated_at=0))
@@ -206,9 +217,10 @@ def _clear_escalation(saga: Saga) -> Saga:
 
 
 def _reduce_loss(saga: Saga, owed: int) -> Saga:
-    """The saga with a loss taken back as far as it turned out to be none: the bearer comes first.
+    """The saga with a loss reduced by the points that are owed, but not below 0.
 
-    What was given for it was paid for otherwise, or was not given.
+    Those points were paid otherwise after all, or their value was not given. The loss bearer gets
+    them before the member gets a return.
     """
     leg = next(leg for leg in saga.legs_of(LOSS) if leg.moved)
     return saga.with_leg(replaced(leg, moved=leg.moved - min(owed, leg.moved)))

@@ -1,4 +1,4 @@
-"""A programme: a product on offer, as versioned data (`design.md` 1, `domain.md` 1.1, 2.5)."""
+"""Redemption programmes: products, as versioned data (`design.md` 1, `domain.md` 1.1, 2.5)."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from schemas.reasons import Code
 from schemas.values import INTEGER_MAX, Currency, Slug
 
 Worth = Annotated[int, Field(ge=1, le=10**12)]
-"""What pieces are worth: minor units of money, or miles."""
+"""The worth of pieces: in minor units of money, or in miles."""
 
 
 class DeductionMode(StrEnum):
-    """Who deducts (`domain.md` 0, fact 1)."""
+    """Who has the points deducted (`domain.md` 0, fact 1)."""
 
     SEQUENCED = "sequenced"  # The platform commands the deduction.
-    PREDEDUCTED = "prededucted"  # The channel deducted before it asked.
+    PREDEDUCTED = "prededucted"  # The origin deducts before it makes the request.
 
 
 class Rate(Data):
-    """`points` buy `worth`: a rational number, never a float (`domain.md` 2.5)."""
+    """The price of worth: `points` buy `worth`, a ratio of integers (`domain.md` 2.5)."""
 
     points: Annotated[int, Field(ge=1, le=10**9)]
     worth: Worth
-    step: Annotated[int, Field(ge=1, le=10**9)] = 1  # Points are charged in steps, rounded up.
+    step: Annotated[int, Field(ge=1, le=10**9)] = 1  # Prices are multiples of it, rounded up.
 
     def points_for(self, worth: int) -> int:
-        """The price in points, rounded up to the step: never below the exact price."""
+        """The price of a worth in points, rounded up to a multiple of the step."""
         return -(-worth * self.points // (self.worth * self.step)) * self.step
 
 
@@ -43,21 +43,21 @@ class Item(Data):
     """One thing that can be redeemed."""
 
     id: Annotated[Slug, Field(max_length=64)]
-    kind: Annotated[str, Field(pattern=r"^[A-Z][A-Z_]*$")]  # An open list (`domain.md` U4).
+    kind: Annotated[str, Field(pattern=r"^[A-Z][A-Z_]*$")]  # Of an open list (`domain.md` U4).
     worth: Worth  # Of one piece.
-    face: Annotated[int, Field(ge=1)] | None = None  # Minor units; shown on the coupon.
-    quantity_max: Annotated[int, Field(ge=1, le=1_000_000_000)] = 1_000
+    face: Annotated[int, Field(ge=1)] | None = None  # Value shown on the coupon, in minor units.
+    quantity_max: Annotated[int, Field(ge=1, le=1_000_000_000)] = 1_000  # Pieces per request.
 
 
 class Redemption(Data):
-    """The bounds of one redemption, inclusive, in worth."""
+    """The inclusive bounds of the worth of one redemption."""
 
     minimum: Worth = 1
     maximum: Worth = 10**12
 
 
 class Limit(Data):
-    """How much one account may redeem in a period, inclusive, in worth (`domain.md` C11)."""
+    """The most worth that one account may redeem in a period, inclusive (`domain.md` C11)."""
 
     name: Slug
     per: Literal["account"]
@@ -66,20 +66,20 @@ class Limit(Data):
 
 
 class Programme(programme.Programme):
-    """Who the three are, what is on offer, at which rate, within which limits."""
+    """A product: its origins, debtor and creditor, its items, rate and limits."""
 
     title: Annotated[str, Field(min_length=1, max_length=200)]
     saga: Literal["redemption"] = "redemption"
-    debtor: Slug | None = None  # None in prededucted programmes: whoever asks.
+    debtor: Slug | None = None  # None in prededucted programmes: it is the origin.
     creditor: Slug
     deduction: DeductionMode
     partial: Partial
-    zone: str  # Decides the business date: a limit's "day" is a calendar day there.
+    zone: str  # An IANA time zone; the business date, and so the day of a limit, is a day there.
     unit: Slug  # Of the points.
-    currency: Currency | None = None  # Of faces, where items have one.
-    unknown_item: Code = Code.UNKNOWN_PRODUCT
-    loss_bearer: Slug = "platform"  # Who bears what can neither be undone nor charged.
-    fresh_for: Duration | None = None  # Past it, a deduction confirmed late is returned.
+    currency: Currency | None = None  # Of the items' faces; needed where an item has one.
+    unknown_item: Code = Code.UNKNOWN_PRODUCT  # Why a request with an unknown item is refused.
+    loss_bearer: Slug = "platform"  # Pays for value that can be neither reversed nor charged.
+    fresh_for: Duration | None = None  # A deduction confirmed later than that is returned.
     rate: Rate
     redemption: Redemption = Redemption()
     limit: Limit | None = None
@@ -101,7 +101,8 @@ class Programme(programme.Programme):
             refuse("currency", "currency_missing", "is needed where an item has a face")
         if self.redemption.minimum > self.redemption.maximum:
             refuse("redemption.minimum", "minimum_above", "is above redemption.maximum")
-        # Even what is refused is written down, and what is accepted is summed over its lines.
+        # Refused requests are stored with their prices too, so any single line must be countable;
+        # accepted ones are summed over their lines, so the largest redemption must be as well.
         for item in self.items:
             worth = item.worth * item.quantity_max
             if max(worth, self.rate.points_for(worth)) > INTEGER_MAX:
@@ -117,18 +118,18 @@ class Programme(programme.Programme):
         return self
 
     def item(self, item_id: str) -> Item | None:
-        """The item of that id."""
+        """The item of that id; None: the programme does not offer it."""
         for item in self.items:
             if item.id == item_id:
                 return item
         return None
 
     def needs(self) -> Iterator[Needed]:
-        """Whoever deducts must be able to return; whoever credits, to reverse."""
+        """The debtor must serve deduct and return, the creditor credit and reverse."""
         if self.debtor is not None:
             yield Needed("debtor", self.debtor, ("deduct", "return"))
         yield Needed("creditor", self.creditor, ("credit", "reverse"))
-        if self.debtor is None:  # Whoever asks has deducted already; it may have to return.
+        if self.debtor is None:  # Each origin deducts itself, and may have to return.
             for origin in self.origins:
                 yield Needed("origins", origin, ("return",))
 
@@ -137,6 +138,6 @@ class Programme(programme.Programme):
         others: Mapping[str, Mapping[str, programme.Programme]],  # noqa: ARG002
         participants: frozenset[str],
     ) -> Iterator[tuple[str, str]]:
-        """A loss is borne by a participant, or by the platform."""
+        """What is wrong: the loss bearer must be a participant or the platform."""
         if self.loss_bearer not in participants | {"platform"}:
             yield "loss_bearer", f"there is no participant {self.loss_bearer!r}"

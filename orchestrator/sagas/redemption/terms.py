@@ -1,4 +1,4 @@
-"""What was agreed for a redemption: who plays which role, the priced lines, the account limit."""
+"""The terms of a redemption: the roles, the priced lines, the account limit."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from schemas.frozen import keyed, value
 
 
 class Role(definition.Role):
-    """Who is who in a redemption."""
+    """The roles of the participants in a redemption."""
 
-    ORIGIN = 0  # Asks, and gets the one final answer.
+    ORIGIN = 0  # Makes the request, and gets the one final result.
     DEBTOR = 1  # Holds the member's points.
     CREDITOR = 2  # Gives the value.
 
@@ -27,42 +27,42 @@ CREDITOR: Final = Role.CREDITOR
 class Partial(StrEnum):
     """What to do when some lines of a redemption are refused (`domain.md` 4.4)."""
 
-    KEEP_ISSUED = "keep_issued"  # Keep what was issued, return the points of the rest.
-    ALL_OR_NOTHING = "all_or_nothing"  # Take back what was issued, return all points.
+    KEEP_ISSUED = "keep_issued"  # Keep what was issued, and return the points of the rest.
+    ALL_OR_NOTHING = "all_or_nothing"  # Reverse what was issued, and return all points.
 
 
 @value
 class PricedLine:
-    """One line, priced: `points` for `quantity` pieces that are worth `worth` minor units."""
+    """One line of a request with its price and its worth."""
 
-    item: str
-    kind: str
-    quantity: int
-    points: int
-    worth: int
-    face: int | None  # Minor units of the programme's currency.
+    item: str  # The id of the item.
+    kind: str  # The item's kind of value.
+    quantity: int  # Pieces asked for.
+    points: int  # The price of all of them.
+    worth: int  # The worth of all of them, in minor units.
+    face: int | None  # The value shown on one coupon, in minor units of the programme's currency.
 
     def points_for(self, issued: int) -> int:
-        """What `issued` of the pieces cost, rounded up: a return never exceeds the unissued."""
+        """The price of `issued` of the pieces, rounded up: what is returned is never too much."""
         return -(-self.points * issued // self.quantity)
 
     def worth_of(self, issued: int) -> int:
-        """What `issued` of the pieces are worth, in minor units."""
+        """The worth of `issued` of the pieces, in minor units, rounded down."""
         return self.worth * issued // self.quantity
 
 
 @value
 class Deducted:
-    """What an origin took before it asked: evidence, which the price must equal."""
+    """What an origin deducted before it made the request; the price must equal it."""
 
-    reference: str
+    reference: str  # The origin's own reference of its deduction.
     points: int
-    lots: tuple[Mapping[str, Any], ...] = ()
+    lots: tuple[Mapping[str, Any], ...] = ()  # The lots that the points were taken from.
 
 
 @keyed
 class RedemptionTerms:
-    """What a redemption has of its own in its terms; never changed after acceptance."""
+    """What only redemptions have in their terms; it never changes after acceptance."""
 
     debtor_account: str = ""
     creditor_account: str = ""
@@ -70,32 +70,33 @@ class RedemptionTerms:
     currency: str = ""
     partial: Partial = Partial.KEEP_ISSUED
     lines: tuple[PricedLine, ...] = ()
-    limit: str = ""  # The account limit on which `worth` was reserved.
-    business_date: date | None = None
-    prededucted: bool = False  # The origin took the points before it asked.
-    loss_bearer: str = "platform"  # Who bears what can neither be undone nor charged.
+    limit: str = ""  # The name of the account limit that counts it; empty: there is none.
+    business_date: date | None = None  # The day on which it counts, in the programme's zone.
+    prededucted: bool = False  # The origin deducted the points before it made the request.
+    loss_bearer: str = "platform"  # Pays for value that can be neither reversed nor charged.
 
     @property
     def points(self) -> int:
-        """The price of all lines."""
+        """The price of all lines, in points."""
         return sum([line.points for line in self.lines])
 
     @property
     def worth(self) -> int:
-        """What all lines are worth, in minor units; what the account limits count."""
+        """The worth of all lines, in minor units, as account limits count it."""
         return sum([line.worth for line in self.lines])
 
 
-# By a dict: an Enum is called, which is ten times as dear.
+# Looked up in a dict, since calling an Enum takes ten times as long.
 _PARTIALS: Final = {partial.value: partial for partial in Partial}
+# The values of the fields that were added later, for rows of the first version.
 _ADDED: Final = (False, "platform", None)
 
 
 class _Codec:
-    """A redemption's part of what a row stores of the terms."""
+    """The kind's part of the terms as a row stores them."""
 
     def encode(self, terms: Terms) -> list[Any]:
-        """The terms beyond those of every kind, in a fixed order: rows keep it for ever."""
+        """The terms beyond those that every kind stores, in an order that never changes."""
         body: RedemptionTerms = terms.body
         _, debtor, creditor = terms.participants
         return [
@@ -119,7 +120,7 @@ class _Codec:
         ]
 
     def decode(self, found: list[Any], **header: Any) -> Terms:
-        """The terms, from what `encode` wrote and what every kind has; a row may be of any age."""
+        """The terms, from what any version of `encode` wrote, and the fields every kind stores."""
         prededucted, loss_bearer, fresh_until = found[11:] or _ADDED
         return Terms(
             **header,
