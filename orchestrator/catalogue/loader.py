@@ -103,6 +103,7 @@ def load(folder: Path, kinds: Kinds = KINDS) -> Catalogue:
             programmes[programme.saga][programme.id] = programme
     for file, programme in found:
         problems += _references(file, programme, participants)
+    for file, programme in found:  # Afterwards: what is wrong in one may show in another, too.
         wrong = programme.problems(programmes, frozenset(participants))
         problems += [Problem(file, key, why) for key, why in wrong]
     if problems:
