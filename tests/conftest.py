@@ -20,6 +20,10 @@ from tests import quick_java
 from tests.workers import longest_first, turn
 
 quick_java.use()
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell has what it runs in the background ignore Ctrl-C, and every child inherits that; some
+    # tests send it to theirs.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _database_numbers = itertools.count(1)
 

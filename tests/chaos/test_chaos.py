@@ -11,22 +11,29 @@ import pytest
 from tests.chaos.run import Options, chaos, report
 from tests.chaos.schedule import Kind, schedule
 
+LONG_ONLY = {"refused before the deduction"}
+"""A company is found to be unavailable only when many wait for it at once: a short storm may miss
+that moment. The long one must not, and `platform/test_unavailable.py` shows it each time."""
+
 
 @pytest.mark.servers
 @pytest.mark.alone
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    ("seconds", "per_s"),
-    # Each kind of blow has its turn in the short one too, and all that must be reached is reached.
-    ((50.0, 200.0), pytest.param(120.0, 300.0, marks=pytest.mark.nightly)),
+    ("seconds", "per_s", "may_miss"),
+    # Each kind of blow has its turn in the short one too.
+    (
+        pytest.param(50.0, 200.0, LONG_ONLY, id="short"),
+        pytest.param(120.0, 300.0, set[str](), id="long", marks=pytest.mark.nightly),
+    ),
 )
-def test_everything_at_once(seconds: float, per_s: float) -> None:
+def test_everything_at_once(seconds: float, per_s: float, may_miss: set[str]) -> None:
     # Not in pytest's folder, which the database's account may not enter: its disk would be another.
     with tempfile.TemporaryDirectory(prefix="uprp-chaos-", ignore_cleanup_errors=True) as folder:
         outcome = chaos(Options(seconds, seed=1, per_s=per_s), Path(folder))
     report(outcome)
     assert not outcome.verdict.wrong, outcome.verdict.shown
-    assert not outcome.missing, outcome.missing
+    assert set(outcome.missing) <= may_miss, outcome.missing
     # A slow machine falls behind the rate that is asked for; a storm over nothing proves nothing.
     assert outcome.verdict.looked_at["sagas"] > 0.6 * seconds * per_s
 
