@@ -1,4 +1,8 @@
-"""What the shell needs of the world, and the values that it exchanges with it."""
+"""The ports: what the coordinator needs from the database, Kafka and the clock, as protocols.
+
+With them are the values that pass through these ports. Unless stated otherwise, times are in
+milliseconds since 1970. The exceptions are in `orchestrator/errors.py`.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +20,9 @@ from schemas.frozen import value
 from schemas.ids import SagaId
 
 Partition = tuple[str, int]
-"""A topic and the number of one of its partitions."""
+"""A topic, and the number of one of its partitions."""
 SagaKey = tuple[int, SagaId]
-"""A key hash and a saga id: where a saga's rows live."""
+"""A key hash and a saga id: the primary key of a saga's row."""
 
 
 @value
@@ -31,7 +35,7 @@ class Record:
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes | None], ...]
-    timestamp: int = 0  # When it was written, by whose clock the topic says; 0: not known.
+    timestamp: int = 0  # Of the producer or the broker, as the topic is set up; 0: not known.
 
 
 @value
@@ -46,69 +50,66 @@ class Outgoing:
 
 @value
 class Change:
-    """A saga before (None: new) and after a batch."""
+    """A saga before and after a batch."""
 
-    was: Saga | None
+    was: Saga | None  # None: it is new.
     now: Saga
 
 
 @value
 class TimelineEntry:
-    """One accepted event of a saga, for people: `detail` is JSON."""
+    """One accepted event of a saga, for people to read."""
 
     key: SagaKey
-    revision: int
+    revision: int  # That the event led to.
     at: int
-    event: str
-    detail: str
+    event: str  # Its name.
+    detail: str  # JSON.
 
 
 @value
 class Movement:
-    """One transfer and where it belongs."""
+    """One row of the journal."""
 
     key: SagaKey
-    seq: int
+    seq: int  # Unique within the saga.
     transfer: Transfer
 
 
 @value
 class LimitChange:
-    """How a limit's usage moves, and what it was when it was read.
-
-    None: it was not read, nothing was decided upon it, and it moves whatever it is.
-    """
+    """A change of the usage of an account limit."""
 
     delta: int
-    was: int | None
+    was: int | None  # The usage as it was read; None: it was not, so any usage may be changed.
 
 
 @value
 class Case:
-    """A saga that waits for a person, or does not any more (`domain.md` I11)."""
+    """The case of a parked saga, as operators see it (`domain.md` I11)."""
 
     key: SagaKey
-    at: int  # When that began, or ended; milliseconds.
-    closed: bool
-    leg: str
-    why: str
-    stake: int  # Points in suspense.
-    unit: str
+    at: int  # When it was opened, changed or closed.
+    closed: bool  # The saga is not parked any more.
+    leg: str  # The path of the parked leg.
+    why: str  # A reason code, or the status of the leg.
+    stake: int  # The amount in suspense.
+    unit: str  # Of the stake.
 
 
 DecisionKey = tuple[int, int]
-"""A key hash and the number of a decision: where its audited row lives."""
+"""A key hash and the number of a decision: the primary key of its audited row."""
 
 
 @value
 class DecisionRow:
-    """A person's decision as it stands in its audited row."""
+    """The audited row of a decision of a person."""
 
     saga_id: SagaId
     leg: str
     ruling: OperatorDecision
     approved: bool  # By a second person.
-    settled: bool  # Applied, refused or declined: no record of it has any effect any more.
+    settled: bool  # Applied, refused or declined, so that no record of it has any further effect.
 
 
 RecordPosition = tuple[str, int, int]
@@ -117,7 +118,7 @@ RecordPosition = tuple[str, int, int]
 
 @value
 class DeadLetterReason:
-    """Why a record was set aside, as its row has it."""
+    """Why a record became a dead letter, as the row of the dead letter has it."""
 
     error_class: str
     field: str
@@ -127,12 +128,12 @@ class DeadLetterReason:
 
 @value
 class DecisionOutcome:
-    """What became of a decision: applied to the saga at a revision, or refused, and why."""
+    """What became of a decision: it was applied, or refused."""
 
     key: DecisionKey
     at: int
-    revision: int | None = None
-    why: str | None = None
+    revision: int | None = None  # Of the saga, after it was applied.
+    why: str | None = None  # Why it was refused.
 
 
 @dataclass(slots=True)
@@ -146,55 +147,59 @@ class Changes:
     dead_letters: list[DeadLetter] = field(default_factory=list)
     cases: dict[SagaId, Case] = field(default_factory=dict)
     settled: list[DecisionOutcome] = field(default_factory=list)
-    forgotten: dict[SagaKey, int] = field(default_factory=dict)  # To be deleted, at which revision.
+    forgotten: dict[SagaKey, int] = field(default_factory=dict)  # To be deleted; their revisions.
+    # By partition: the position that is expected (None: none is stored yet), and the new one.
     positions: dict[Partition, tuple[int | None, int]] = field(default_factory=dict)
     in_flight: dict[str, int] = field(default_factory=dict)  # Legs, more or fewer, by participant.
 
 
 class Transaction(Protocol):
-    """One batch's transaction: what it overwrites is what it read, or it is a conflict."""
+    """The transaction of one batch.
+
+    It is optimistic: saving fails with Conflict if another transaction changed what was read.
+    """
 
     async def load(self, keys: Iterable[SagaKey], strays: Iterable[SagaId]) -> dict[SagaId, Saga]:
-        """The sagas that exist; strays not found by key are sought in every bucket: slow."""
+        """The sagas that exist. Strays not found by a key are sought in every bucket, slowly."""
 
     async def revisions(self, keys: Iterable[SagaKey]) -> dict[SagaId, int]:
-        """At which revision the sagas are that exist."""
+        """The revisions of the sagas that exist."""
 
     async def limits(self, keys: Iterable[LimitKey]) -> dict[LimitKey, int]:
-        """How much of each limit is used; what was never used is missing."""
+        """How much of each limit is used; one that was never used is missing."""
 
     async def decisions(self, keys: Iterable[DecisionKey]) -> dict[int, DecisionRow]:
-        """The audited rows that exist, by their number."""
+        """The audited rows of decisions that exist, by number."""
 
     async def set_aside(
         self, places: Iterable[RecordPosition]
     ) -> dict[RecordPosition, DeadLetterReason]:
-        """Why the records there were set aside; those that were not are missing."""
+        """Why the records there became dead letters; a position of no dead letter is missing."""
 
     async def save(self, changes: Changes) -> None:
         """Write everything.
 
         Raises:
-            Conflict: a saga, a limit or a decision is not what was read.
-            Fenced: a position is not where it was expected.
+            Conflict: a saga, a limit or a decision is not as it was read.
+            Fenced: a position is not the expected one, as another process moved it.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionShare:
-    """Some of the partitions that every inbound topic has, by their numbers."""
+    """Some of the partitions of the inbound topics, which all have the same number of them."""
 
-    partitions: int  # How many there are.
-    numbers: frozenset[int]
+    partitions: int  # How many partitions each topic has.
+    numbers: frozenset[int]  # Those of the share.
 
     def holds(self, key_hash: int) -> bool:
-        """Whether the records of that bucket are in one of them."""
+        """Whether the records with that key hash are in a partition of the share."""
         return key_hash % self.partitions in self.numbers
 
 
 @dataclass(frozen=True, slots=True)
 class DueDecision:
-    """A decision that is to be published: approved where two persons are needed, not settled."""
+    """A decision that is to be published: it is not settled, and approved if it must be."""
 
     saga_id: SagaId
     leg: str
@@ -207,115 +212,130 @@ class DueDecision:
 class RecoveryRange:
     """What a restored database lacks of one partition."""
 
-    until: int  # The offset before which a record may have been committed in what was lost.
-    since: int  # Nothing was lost that is older, in milliseconds.
+    until: int  # Only records below this offset may have been committed in the lost database.
+    since: int  # Nothing that is older was lost.
 
 
 class Store(Protocol):
-    """The truth. Every method may raise Unavailable."""
+    """The database, which is the source of truth. Every method may raise Unavailable."""
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
-        """A transaction that commits when the block ends, and rolls back when it raises."""
+        """A transaction, as a context: it commits at the end, and rolls back on an exception."""
 
     async def positions(self) -> Mapping[Partition, int]:
-        """The next offset of every partition that was ever read."""
+        """The position of every partition that was ever read: the next offset to read."""
 
     async def recovery(self) -> Mapping[Partition, RecoveryRange]:
-        """What a restored database still lacks, of each partition that was not read again."""
+        """What a restored database still lacks, for each partition not read again completely."""
 
     async def begin_recovery(self, behind: Mapping[Partition, tuple[int, int]]) -> None:
-        """Remember the partitions that a restored database is behind in.
+        """Store that a restored database is behind.
 
-        Each with its position and the offset up to which it is to be read again; one that moved
-        meanwhile is left alone.
+        Args:
+            behind: by partition, its position and the offset up to which it must be read again. A
+                partition whose position has moved meanwhile is left out.
         """
 
     async def due(
         self, since: int, now: int, share: PartitionShare, but: Collection[SagaId], count: int
     ) -> Sequence[Saga]:
-        """Up to `count` sagas of these partitions due after `since` and by `now`, in that order.
+        """The sagas of the share whose timers are due: after `since` and by `now`, in that order.
 
-        Those named in `but` are left out, and nothing is changed.
+        At most `count`, and none of those in `but`. Nothing is changed.
         """
 
     async def lease_decisions(self, now: int, until: int, count: int) -> Sequence[DueDecision]:
-        """Take up to `count` decisions that are to be published, and again after `until` (ms)."""
+        """Lease up to `count` decisions that are to be published.
+
+        Those that are not settled by `until` can be leased again after it.
+        """
 
     async def check_schema(self) -> None:
-        """Raise SchemaTooOld when the database lacks migrations that this code needs."""
+        """Check the version of the database schema.
+
+        Raises:
+            SchemaTooOld: it lacks migrations that this code needs.
+        """
 
 
 class Source(Protocol):
-    """The way in: a member of the consumer group."""
+    """Reads inbound records, as a member of the consumer group."""
 
     async def start(self, member: Member) -> None:
-        """Join the group. Raises Unavailable while the broker is away."""
+        """Join the group; `member` is told of assignments. May raise Unavailable."""
 
     async def stop(self) -> None:
         """Leave the group; never raises."""
 
     async def poll(self, timeout_s: float, count_max: int) -> Sequence[Record]:
-        """Records of assigned partitions, in order per partition; none after the time-out."""
+        """Up to `count_max` records of assigned partitions, in order within each partition.
+
+        Returns none if no record comes within the time-out.
+        """
 
     async def committed(self, partitions: Iterable[Partition]) -> Mapping[Partition, int | None]:
-        """The offsets that the group committed."""
+        """The offsets that the group has committed; None where it has committed none."""
 
     async def bounds(self, partitions: Iterable[Partition]) -> Mapping[Partition, tuple[int, int]]:
-        """The first offset that the broker still has, and the next that it will write."""
+        """The first offset that the broker still has, and the one after its last record."""
 
     def seek(self, partition: Partition, offset: int) -> None:
-        """Read on from there."""
+        """Continue to read a partition at that offset."""
 
     def pause(self, partitions: Iterable[Partition]) -> None:
-        """Poll nothing from these until they are resumed."""
+        """Read nothing from these partitions until they are resumed."""
 
     def resume(self, partitions: Iterable[Partition]) -> None:
-        """Poll from these again."""
+        """Read from these partitions again."""
 
     async def position(self, partition: Partition) -> int:
-        """The offset of what the next poll brings; past what brings no record."""
+        """The offset at which the next poll continues, also past offsets without a record."""
 
     async def commit(self, offsets: Mapping[Partition, int]) -> None:
-        """Commit offsets of partitions that are still assigned. Raises Unavailable."""
+        """Commit the offsets of partitions that are still assigned. May raise Unavailable."""
 
 
 class Archive(Protocol):
-    """What the platform said, on its own topics."""
+    """Reads what the platform published on its own topics."""
 
     def since(
         self, partitions: Iterable[Partition], moment: int
     ) -> AsyncIterator[Sequence[Record]]:
-        """What was written at `moment` (ms) or later; in order per partition.
+        """The records that were written at `moment` or later, in order within each partition.
 
         It ends where the partitions ended when it began. May raise Unavailable.
         """
 
     async def last(self, partitions: Iterable[Partition], count: int) -> Sequence[Record]:
-        """The last so many records of each partition. May raise Unavailable."""
+        """The last `count` records of each partition. May raise Unavailable."""
 
 
 class Member(Protocol):
-    """Who is told of assignments; the group waits while it is."""
+    """Is told of changes of the assignment; the consumer group waits until it returns."""
 
     async def on_revoked(self, partitions: Iterable[Partition]) -> None:
-        """Finish what is in hand: these partitions go to somebody else."""
+        """Finish the batches of these partitions, which another member will get."""
 
     async def on_assigned(self, partitions: Iterable[Partition]) -> None:
-        """Read on from the right offsets."""
+        """Set the offset at which each of these partitions is read."""
 
 
 class Bus(Protocol):
-    """The way out: records in order per partition, acknowledged by all replicas."""
+    """Publishes records, in order within each partition."""
 
     async def publish(self, records: Sequence[Outgoing]) -> None:
-        """Return when every record is acknowledged; raise Unavailable when one may not be."""
+        """Return when all replicas have acknowledged every record.
+
+        Raises:
+            Unavailable: a record may not have been written.
+        """
 
 
 class Clock(Protocol):
-    """The time, as an argument of everything."""
+    """The clock, so that tests can set the time."""
 
     def now(self) -> int:
         """Milliseconds since 1970."""
 
     def monotonic(self) -> float:
-        """Seconds that only grow, also while the process is stopped."""
+        """Seconds since some moment; never decreasing, and running while the process is stopped."""

@@ -86,7 +86,7 @@ _DEAD_LETTER_HEADERS: Final = {
 
 
 def document() -> Json:
-    """The whole document; references lead to `json/`, beside it."""
+    """The whole document; its references lead to the schemas in `json/`, next to it."""
     return {
         "asyncapi": "3.0.0",
         "id": "urn:uprp:contract:v1",
@@ -181,8 +181,10 @@ def _message(event: EventType) -> Json:
 
 
 def _key(event: EventType) -> Json:
-    said = "of the command that it answers" if event.channel is Channel.REPLIES else "of the member"
-    return {"type": "string", "description": f"`<origin>/<account>` {said}."}
+    whose = (
+        "of the command that it answers" if event.channel is Channel.REPLIES else "of the member"
+    )
+    return {"type": "string", "description": f"`<origin>/<account>` {whose}."}
 
 
 def _id(description: str) -> Json:
@@ -225,8 +227,10 @@ def _headers(event: EventType, *, inbound: bool) -> Json:
 
 
 def _dead() -> Json:
+    """The message of a dead letter, whose payload may be anything."""
     text = {
-        name: {"type": "string", "description": said} for name, said in _DEAD_LETTER_HEADERS.items()
+        name: {"type": "string", "description": description}
+        for name, description in _DEAD_LETTER_HEADERS.items()
     }
     return {
         _DEAD_LETTER: {

@@ -36,7 +36,7 @@ class BalanceInquired(Inbound):
     """The language of the sentence in the answer."""
 
     def content(self) -> tuple[object, ...]:
-        """What makes two questions the same."""
+        """The values that are equal for the same inquiry."""
         return (self.programme, self.debtor_account)
 
 
@@ -54,8 +54,8 @@ class BalanceStatus(StrEnum):
     """How a question about a balance ended."""
 
     ANSWERED = "ANSWERED"
-    UNAVAILABLE = "UNAVAILABLE"  # The debtor did not say, or said no.
-    REJECTED = "REJECTED"  # The question was refused before anybody was asked.
+    UNAVAILABLE = "UNAVAILABLE"  # The debtor did not answer in time, or refused.
+    REJECTED = "REJECTED"  # The inquiry was refused before the debtor was asked.
 
 
 class BalanceResult(Outbound):

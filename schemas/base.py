@@ -1,4 +1,4 @@
-"""The two bases of the contract: what the platform says, and what it hears."""
+"""The two base classes of the contract's models: what the platform writes, and what it reads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 
 class Outbound(BaseModel):
-    """What the platform writes: frozen, strict, and nothing beyond the contract."""
+    """The base of what the platform writes: frozen, strict, without unknown fields."""
 
     model_config = ConfigDict(
         frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True
@@ -19,10 +19,10 @@ class Outbound(BaseModel):
 
 
 class Inbound(BaseModel):
-    """What partners send: as strict about known fields, but unknown ones are kept and reported.
+    """The base of what partners send: frozen, strict about known fields, open to unknown ones.
 
-    A known field with a wrong type is an error; a field that the contract does not know is not
-    (`contract.md` 1).
+    A known field with a wrong type is an error. A field that the contract does not have is not: it
+    is kept, so that it can be counted (`contract.md` 1).
     """
 
     model_config = ConfigDict(
@@ -30,7 +30,7 @@ class Inbound(BaseModel):
     )
 
     def unknown_fields(self) -> Iterator[str]:
-        """The names of fields that the contract does not know, dotted from the top."""
+        """The names of the fields that the contract does not have, dotted from the top."""
         if self.model_extra:
             yield from self.model_extra
         for name, value in self.__dict__.items():
@@ -39,9 +39,9 @@ class Inbound(BaseModel):
                     yield from (f"{name}.{field}" for field in part.unknown_fields())
 
     def has_unknown(self) -> bool:
-        """Whether there is any such field; runs for every record, so it looks only where needed."""
+        """Whether there is an unknown field; it runs for every record, so it is made to be fast."""
         if self.__pydantic_extra__ is None:
-            return False  # It was read by a parser that takes none.
+            return False  # It was parsed with unknown fields forbidden.
         if self.__pydantic_extra__:
             return True
         for name in _nesting(type(self)):
@@ -52,11 +52,11 @@ class Inbound(BaseModel):
         return False
 
     def known(self) -> Self:
-        """Itself without unknown fields, so that what one partner adds never reaches another."""
+        """The same without unknown fields, so that nothing a partner adds reaches another one."""
         if not self.has_unknown():
             return self
-        told = self.model_fields_set
-        nested = {name: _known(value) for name, value in self.__dict__.items() if name in told}
+        given = self.model_fields_set
+        nested = {name: _known(value) for name, value in self.__dict__.items() if name in given}
         copied = self.model_copy(update=nested)
         if copied.model_extra:
             copied.model_extra.clear()
@@ -65,7 +65,7 @@ class Inbound(BaseModel):
 
 @cache
 def _nesting(model: type[Inbound]) -> tuple[str, ...]:
-    """The fields of a model that hold other models that partners send."""
+    """The fields of a model that hold other models of what partners send."""
     return tuple(name for name, field in model.model_fields.items() if _holds(field.annotation))
 
 
@@ -82,10 +82,15 @@ def _known(value: object) -> object:
 
 
 def refuse(field: str, kind: str, message: str) -> NoReturn:
-    """Refuse a model because of one field, so that the error names the field.
+    """Refuse a model because of one field, with an error that names the field.
+
+    Args:
+        field: the field, dotted from the top of the model.
+        kind: pydantic's type of the error.
+        message: what is wrong.
 
     Raises:
-        ValidationError: always; inside a model's validator it becomes part of the model's own.
+        ValidationError: always; in a validator of a model it becomes part of the model's error.
     """
     error = PydanticCustomError(kind, message)
     raise ValidationError.from_exception_data(

@@ -1,7 +1,7 @@
-"""What the platform asks of a debtor or a creditor (`contract.md` 3).
+"""The commands: what the platform asks of a debtor or a creditor (`contract.md` 3).
 
-The leg id is the idempotency key: a repeat has the same leg id and the same content. A command
-past its `expires_at` that was never seen before must be rejected with `EXPIRED`, not executed.
+The leg id is the idempotency key: a repeat has the same leg id and the same content. A command that
+arrives for the first time after its `expires_at` must be rejected with `EXPIRED`, not executed.
 """
 
 from __future__ import annotations

@@ -30,27 +30,27 @@ class DeadLetter:
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes | None], ...]
-    group: str
-    error_class: str
-    field: str
-    message: str
+    group: str  # The consumer group that set it aside.
+    error_class: str  # A reason code.
+    field: str  # The header or field that is wrong.
+    message: str  # How it is wrong.
     disposition: Disposition
     failed_at: datetime
-    saga_id: str | None = None
+    saga_id: str | None = None  # The saga that it is about, if that is known.
 
     @property
     def id(self) -> str:
-        """Where it stood: a record becomes one dead letter, however often it is read."""
+        """The position of the record, so that it is one dead letter however often it is read."""
         return f"{self.topic}/{self.partition}/{self.offset}"
 
     @property
     def fingerprint(self) -> str:
-        """What groups it with its like: class, field and message, without its particulars."""
+        """A hash that failures of the same sort share: it leaves out ids, numbers and quotes."""
         shape = _PARTICULARS.sub("*", self.message)
         return sha256(f"{self.error_class}|{self.field}|{shape}".encode()).hexdigest()[:16]
 
     def wire_headers(self) -> list[tuple[str, bytes | None]]:
-        """The original headers without those of an earlier failure, and ours."""
+        """The original headers, with the platform's own in place of those of an earlier failure."""
         kept: list[tuple[str, bytes | None]] = [
             pair for pair in self.headers if not _OURS.match(pair[0])
         ]
@@ -75,7 +75,10 @@ class DeadLetter:
         return found
 
     def _earlier(self, header: re.Pattern[str]) -> str | None:
-        """What an earlier failure left in a header; checked, since partners write headers too."""
+        """The content of a header from an earlier failure, if it is well formed; else None.
+
+        It is checked, since partners can write such headers too.
+        """
         for name, content in reversed(self.headers):
             line = f"{name}: {(content or b'').decode('ascii', 'replace')}"
             if found := header.fullmatch(line):

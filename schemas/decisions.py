@@ -1,4 +1,4 @@
-"""What operators decide about parked legs, on its way to the saga (`design.md` 2)."""
+"""The record that brings a decision of an operator to its saga (`design.md` 2)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from schemas.values import INTEGER_MAX, Id, Points, SagaRef
 class Action(TextEnum):
     """What a person may decide about a leg; which are allowed now depends on where it stands."""
 
-    CONFIRM = "confirm"  # It was done, says the evidence.
-    REJECT = "reject"  # It was not done and will not be, says the evidence.
+    CONFIRM = "confirm"  # There is evidence that it was done.
+    REJECT = "reject"  # There is evidence that it was not done and will not be.
     RETRY = "retry"  # Ask the participant once more.
     WRITE_OFF = "write-off"  # Give it up and book the loss.
 

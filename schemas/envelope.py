@@ -1,4 +1,4 @@
-"""CloudEvents 1.0 over Kafka: binary mode is written, binary and structured are read."""
+"""CloudEvents 1.0 over Kafka: binary mode is written, binary and structured mode are read."""
 
 from __future__ import annotations
 
@@ -15,16 +15,20 @@ from schemas.reasons import Code
 from schemas.values import moment_of
 
 VALUE_BYTES_MAX: Final = 64 * 1024
-"""The largest value of a record (`contract.md` 1)."""
+"""The largest value of a record, in bytes (`contract.md` 1)."""
 
 PLATFORM_SOURCE: Final = "/uprp"
 Headers = Sequence[tuple[str, bytes]]
 
 
 class Unreadable(ValueError):
-    """A record that cannot be read as an event: a code, the field that is wrong, and how.
+    """A record that cannot be read as an event, or must not be acted upon.
 
-    `event_id` and `request_id` are what the record calls itself, where it has proper ones.
+    Args:
+        field: the header or field that is wrong.
+        detail: how it is wrong.
+        event_id: the `ce_id` of the record; left out unless it is a valid id.
+        request_id: the request id of the record; left out unless it is a valid id.
     """
 
     def __init__(
@@ -44,15 +48,15 @@ class Unreadable(ValueError):
 
 @value
 class Envelope:
-    """Who says what, when, about which saga, because of which event."""
+    """The CloudEvents attributes of an event."""
 
     id: str
     source: str
     type: str
-    time: str
-    subject: str | None = None
-    causation_id: str | None = None
-    traceparent: str | None = None
+    time: str  # RFC 3339.
+    subject: str | None = None  # The saga that it is about.
+    causation_id: str | None = None  # The event that led to it.
+    traceparent: str | None = None  # The W3C trace context.
 
     def headers(self) -> list[tuple[str, bytes]]:
         """The binary-mode headers."""
@@ -79,7 +83,7 @@ def source_of(participant: str) -> str:
 
 
 def rfc3339(moment: datetime) -> str:
-    """A moment in UTC as the wire writes it, with milliseconds."""
+    """A moment as RFC 3339 in UTC with milliseconds, the form that the platform writes."""
     return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
 
 
@@ -100,13 +104,13 @@ def proper_id(found: object) -> str | None:
 def read(
     headers: Collection[tuple[str, bytes | None]], value: bytes | None
 ) -> tuple[Envelope, bytes]:
-    """The envelope and the JSON data of a record, in either mode.
+    """The envelope and the JSON data of a record, in binary or structured mode.
 
-    Where a header repeats, the last one counts (`contract.md` 1); one without a value is not
-    there.
+    If a header is repeated, the last one counts (`contract.md` 1). A header without a value counts
+    as missing.
 
     Raises:
-        Unreadable: with the header or field that is missing or wrong.
+        Unreadable: a header or field is missing or wrong; it says which.
     """
     found = dict(headers)
     if value is not None and len(value) <= VALUE_BYTES_MAX:
@@ -117,9 +121,10 @@ def read(
 
 
 def _plain(found: Mapping[str, Any]) -> Envelope | None:
-    """The envelope of headers as nearly everybody writes them; None: look at them one by one.
+    """The envelope, if the headers have the usual form; None: `_read` must check them one by one.
 
-    Every record comes through here. It takes nothing that `_read` would not take in the same way.
+    This is the fast path for every record. It accepts nothing that `_read` would reject or read in
+    another way.
     """
     if not found.keys() <= _PLAIN or None in found.values():
         return None
@@ -147,7 +152,7 @@ def _text(content: bytes) -> str:
 
 @lru_cache(maxsize=1_024)
 def _fixed(specversion: bytes, source: bytes, kind: bytes) -> tuple[str, str]:
-    """Source and type, which are the same for many records."""
+    """Source and type, which many records share. Raises ValueError."""
     if specversion != b"1.0":
         raise ValueError
     return _text(source), _text(kind)
@@ -155,7 +160,7 @@ def _fixed(specversion: bytes, source: bytes, kind: bytes) -> tuple[str, str]:
 
 @lru_cache(maxsize=4_096)
 def _time(content: bytes) -> str:
-    """The time, which several records of a batch often share."""
+    """The time, which several records of a batch often share. Raises ValueError."""
     time = _text(content)
     moment_of(time)
     return time
@@ -229,7 +234,7 @@ def json_object(value: bytes, field: str) -> dict[str, object]:
     """The JSON object that the bytes hold.
 
     Raises:
-        Unreadable: when they are not UTF-8, not JSON, or not an object.
+        Unreadable: they are not UTF-8, not JSON, or not an object.
     """
     try:
         text = value.decode("utf-8")
@@ -254,5 +259,5 @@ def _id_of(found: Mapping[str, bytes]) -> str | None:
 
 
 def _traceparent(found: object) -> str | None:
-    """A W3C trace context; a broken one is left out, as its specification asks."""
+    """A valid W3C trace context, else None: its specification asks to drop an invalid one."""
     return found if isinstance(found, str) and _TRACEPARENT.fullmatch(found) else None

@@ -1,4 +1,4 @@
-"""Every event of the contract: its type, its data, who writes it and where."""
+"""Every event of the contract: its type, its data and its channel; parsing what is inbound."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from schemas.frozen import TextEnum
 
 
 class Channel(TextEnum):
-    """The kinds of topic; a participant `p` has one of each of the first four."""
+    """The kinds of topic; each participant has a topic of each of the first four."""
 
     REQUESTS = "requests"
     RESULTS = "results"
@@ -36,10 +36,10 @@ def topic_of(participant: str, channel: Channel) -> str:
 
 @dataclass(frozen=True, slots=True)
 class EventType:
-    """One event of the contract."""
+    """One type of event."""
 
-    name: str
-    data: type[BaseModel]
+    name: str  # Its `ce_type`.
+    data: type[BaseModel]  # The model of its data.
     channel: Channel
 
 
@@ -90,14 +90,14 @@ Event = (
     | results.TimersFired
     | decisions.OperatorDecided
 )
-"""What can change a saga."""
+"""The events that the platform reads, each of which may change a saga."""
 
 Models = dict[tuple[Channel, str], type[Inbound] | type[Outbound]]
-"""The models of events, by channel and type."""
+"""The models of the data of events, by channel and type."""
 
 
 def inbound(events: Iterable[EventType]) -> Models:
-    """The models of those events that the platform reads."""
+    """The models of those of the events that the platform reads."""
     return {
         (event.channel, event.name): cast("type[Inbound] | type[Outbound]", event.data)
         for event in events
@@ -106,7 +106,7 @@ def inbound(events: Iterable[EventType]) -> Models:
 
 
 INBOUND: Final[Models] = inbound(EVENTS)
-"""What the platform reads of the contract."""
+"""The models of the contract's events that the platform reads."""
 
 
 def parse(channel: Channel, event_type: str, data: bytes, models: Models = INBOUND) -> Event:
@@ -120,9 +120,9 @@ def parse(channel: Channel, event_type: str, data: bytes, models: Models = INBOU
     if model is None:
         raise Unreadable("ce_type", f"{event_type!r} is not an event of a {channel} topic")
     if b"NaN" in data or b"Infinity" in data:
-        json_object(data, "value")  # pydantic reads them as numbers, JSON does not know them.
+        json_object(data, "value")  # JSON has no such numbers, but pydantic would read them.
     try:
-        # What keeps to the contract, nearly all, need not be searched for unknown fields.
+        # Nearly all data has no unknown field. If it is parsed so, none must be searched for later.
         validator = model.__pydantic_validator__
         return validator.validate_json(data, extra="forbid")  # type: ignore[no-any-return]
     except ValidationError:
@@ -130,8 +130,8 @@ def parse(channel: Channel, event_type: str, data: bytes, models: Models = INBOU
     try:
         return model.model_validate_json(data)  # type: ignore[return-value]  # One of Event.
     except ValidationError as error:
-        found = json_object(data, "value")  # Says more plainly what is wrong with what is not JSON.
+        content = json_object(data, "value")  # Raises a clearer error if it is not JSON.
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "value"
-        request_id = proper_id(found.get("request_id"))
+        request_id = proper_id(content.get("request_id"))
         raise Unreadable(where, first["msg"], request_id=request_id) from None

@@ -1,8 +1,8 @@
-"""`@value`: a dataclass that the type checker holds to be frozen, at the price of one that is not.
+"""`@value`: dataclasses that are frozen for the type checker, but not at run time.
 
-A frozen dataclass sets each field through `object.__setattr__`, which makes building one three
-times as dear; the engine builds some fifty for every redemption. mypy refuses every assignment to
-a field of a value, in the tests too, so nothing is lost but the run-time error.
+A frozen dataclass sets each field through `object.__setattr__`, so creating one takes three times
+as long, and the engine creates some fifty for every redemption. mypy refuses every assignment to a
+field of a value, in the tests too, so only the error at run time is lost.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ T = TypeVar("T")
 
 
 class TextEnum(StrEnum):
-    """A closed set of words that is looked up often: it hashes as the text that it is.
+    """A StrEnum whose members hash as the strings that they are.
 
-    An Enum hashes its members' names in Python, at ten times the price.
+    The hash of Enum is computed in Python and takes ten times as long.
     """
 
     __hash__ = str.__hash__
@@ -28,7 +28,7 @@ class TextEnum(StrEnum):
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def value(kind: type[T]) -> type[T]:
-    """Make a class a value: compared and hashed by its fields, never changed."""
+    """Make a class a value: its instances never change, and are compared and hashed by fields."""
     return dataclass(slots=True, unsafe_hash=True)(kind)
 
 
@@ -39,9 +39,12 @@ def _shape(kind: Any) -> tuple[Callable[[Any], tuple[Any, ...]], dict[str, int]]
 
 
 def replaced(was: T, **changes: Any) -> T:
-    """The value with some fields changed: `dataclasses.replace`, at half its price.
+    """The value with some fields changed, like `dataclasses.replace`, but twice as fast.
 
-    For values whose fields are given by position; a name that is no field is a KeyError.
+    It is for classes made with `value`, whose fields can be given by position.
+
+    Raises:
+        KeyError: a name is not a field.
     """
     kind: Any = type(was)
     read, places = _shape(kind)
@@ -54,5 +57,5 @@ def replaced(was: T, **changes: Any) -> T:
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
 def keyed(kind: type[T]) -> type[T]:
-    """A value whose fields are given by name."""
+    """Make a class a value whose fields are given by name only."""
     return dataclass(slots=True, unsafe_hash=True, kw_only=True)(kind)

@@ -1,4 +1,4 @@
-"""Ids are computed, never drawn, so that a restart draws the same (`contract.md` 5)."""
+"""Ids and key hashes, all computed and none random, so repeats are the same (`contract.md` 5)."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ NAMESPACE: Final = UUID("6f1c1f0e-2d0b-5c57-9a3e-75707270a001")
 
 
 SagaId = str
-"""A saga's id: a UUID of version 5 as text in lower case. A `UUID` would be hashed and compared in
-Python, a dozen times for every record."""
+"""A saga's id: a UUID of version 5 as text in lower case.
+
+It is no `UUID`, as those are hashed and compared in Python, which happens a dozen times per record.
+"""
 
 
 def saga_id(origin: str, account: str, request_id: str) -> SagaId:
-    """The id of the one saga that a request can become: uuid5 of who asks, for whom, which id.
+    """The id of the saga of a request: the uuid5 of its origin, account and request id.
 
-    The three are printable ASCII, so a line feed cannot occur in them and separates them safely.
+    These are printable ASCII, so a line feed can separate them.
     """
-    # The same as uuid.uuid5, without its copies: this runs once for every record.
+    # The same as uuid.uuid5, but faster, since it runs for every record.
     name = f"{origin}\n{account}\n{request_id}".encode()
     text = sha1(_NAMESPACE + name, usedforsecurity=False).hexdigest()
     variant = _VARIANT[text[16]]
@@ -36,10 +38,10 @@ _ID_CHARS: Final = 36
 
 
 def split_leg_id(leg_id: str) -> tuple[SagaId, str]:
-    """The two parts of a leg id, `<saga id>/<path>`: the saga's id, and the leg's path in the saga.
+    """The two parts of a leg id, `<saga id>/<path>`: the id of the saga, and the path of the leg.
 
-    Nothing is checked, since an id from the wire may be any text: what is no longer than a saga id
-    is all in the first part and has an empty path.
+    Nothing is checked: the text of an id that is too short is all in the first part, and the path
+    is empty.
     """
     return leg_id[:_ID_CHARS], leg_id[_ID_CHARS + 1 :]
 
@@ -50,24 +52,28 @@ def partition_key(origin: str, account: str) -> str:
 
 
 def command_event_id(leg_id: str, verb: str, attempt: int) -> str:
-    """`ce_id` of a command: `<leg id>#<attempt>`; readings of a leg count on their own."""
+    """The `ce_id` of a command: `<leg id>#<attempt>`, or `<leg id>#<verb><attempt>`.
+
+    The verb is "do" for the command of the leg itself, else "inquire" or "cancel"; each of them
+    counts its own attempts.
+    """
     return f"{leg_id}#{attempt}" if verb == "do" else f"{leg_id}#{verb}{attempt}"
 
 
 def result_event_id(saga: SagaId, revision: int) -> str:
-    """`ce_id` of a result: `<saga id>#r<revision>`."""
+    """The `ce_id` of a result: `<saga id>#r<revision>`."""
     return f"{saga}#r{revision}"
 
 
 KEY_BUCKETS: Final = 4_096
-"""How many buckets the key hash has; partition counts are powers of two that divide it."""
+"""The number of buckets; the number of partitions of a topic is a power of two that divides it."""
 
 _MASK: Final = 0xFFFFFFFF
 _MIX: Final = 0x5BD1E995
 
 
 def murmur2(key: bytes) -> int:
-    """Kafka's own hash of a record key, made positive; 31 bits."""
+    """Kafka's hash of a record key, without its sign: 31 bits."""
     length = len(key)
     value = (0x9747B28C ^ length) & _MASK
     whole = length & ~3
@@ -90,24 +96,24 @@ _remembered: dict[bytes, int] = {}
 def key_hash(key: bytes) -> int:
     """The bucket of a key, 0 to 4,095. Its partition is `key_hash % partitions` (`design.md` 9).
 
-    Remembered: the records of one account ask for it again and again.
+    Cached, since every record of an account asks for the same.
     """
-    found = _remembered.get(key)
-    if found is None:
-        found = murmur2(key) % KEY_BUCKETS
-        remember(key, found)
-    return found
+    known = _remembered.get(key)
+    if known is None:
+        known = murmur2(key) % KEY_BUCKETS
+        remember(key, known)
+    return known
 
 
 def remember(key: bytes, bucket: int) -> None:
-    """Spare the next one who asks for the bucket of a key; the caller has it from a row."""
+    """Add to the cache the bucket of a key that the caller knows from a row."""
     if len(_remembered) >= _REMEMBERED_MAX:
         _remembered.clear()
     _remembered[key] = bucket
 
 
 def partition_of(key: bytes, count: int) -> int:
-    """The partition of a key in a topic of so many, as Kafka's own partitioner says."""
+    """The partition of a key in a topic with `count` of them, by Kafka's default partitioner."""
     return (murmur2(key) if KEY_BUCKETS % count else key_hash(key)) % count
 
 
@@ -117,5 +123,5 @@ def bucket(origin: str, account: str) -> int:
 
 
 def saga_key(origin: str, account: str, request_id: str) -> tuple[int, SagaId]:
-    """Where the saga of a request lives: its bucket and its id."""
+    """The bucket and the id of the saga of a request."""
     return bucket(origin, account), saga_id(origin, account, request_id)

@@ -13,15 +13,15 @@ Json = dict[str, Any]
 
 
 def schema_id(event: str) -> str:
-    """The `$id` of an event's schema: a name, not a place."""
+    """The `$id` of an event's schema: a name, which leads to no document."""
     return f"urn:uprp:schema:{event}"
 
 
 def event_schema(event: EventType) -> Json:
     """The JSON Schema of the data of an event.
 
-    What partners send may carry fields that the contract does not know; what the platform sends
-    carries none (`contract.md` 1).
+    It allows unknown fields in what partners send, and forbids them in what the platform sends
+    (`contract.md` 1).
     """
     made = event.data.model_json_schema(mode="validation")
     open_ended = issubclass(event.data, Inbound)
@@ -32,14 +32,14 @@ def event_schema(event: EventType) -> Json:
 
 
 def _tidy(part: Json, *, open_ended: bool) -> None:
-    """One object: open or closed, and every field under its own title or none."""
+    """Tidy one object in place: whether it is open, and without titles and defaults of no use."""
     part["description"] = " ".join(part.get("description", "").split())
     if part.get("type") != "object":
         return
     part["additionalProperties"] = open_ended
     for name, field in part.get("properties", {}).items():
         if field.get("title") == name.replace("_", " ").title():
-            del field["title"]  # pydantic's own, which says nothing.
+            del field["title"]  # Made by pydantic from the name, so it says nothing more.
         if field.get("default", ...) is None:
             del field["default"]  # An absent field and null are the same.
         field["description"] = " ".join(field["description"].split())

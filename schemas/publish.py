@@ -1,6 +1,7 @@
 """Writes the contract in the forms that partners read: AsyncAPI, JSON Schema, error catalogue.
 
-`python -m schemas.publish` writes them, `--check` says which of them no longer match the models.
+`python -m schemas.publish` writes the files; with `--check` it names those that do not match the
+models any more.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _CONCLUSIONS: Final = {
 
 
 def catalogue_of_reasons() -> dict[str, Any]:
-    """Every reason code: its class, whether asking again can help, its sentence per language."""
+    """The error catalogue: each reason code, its class, if it is recoverable, and its sentences."""
     return {
         "classes": {kind.value: _CONCLUSIONS[kind] for kind in ReasonClass},
         "languages": list(LANGUAGES),
@@ -48,7 +49,7 @@ def catalogue_of_reasons() -> dict[str, Any]:
 
 
 def reasons_table() -> str:
-    """The same as a Markdown table, for the partner guide."""
+    """The error catalogue as a Markdown table, for the partner guide."""
     rows = [
         f"| `{code.value}` | {CLASS_OF[code].value} | {'yes' if code in RECOVERABLE else 'no'} "
         f"| {sentence(code)} |"
@@ -62,7 +63,7 @@ def with_table(guide: str) -> str:
     """The guide with the table of reasons between its markers.
 
     Raises:
-        ValueError: a marker is missing, so that the table has no place.
+        ValueError: a marker is missing, so there is no place for the table.
     """
     if BEGIN not in guide or END not in guide:
         raise ValueError(f"{GUIDE} has no lines {BEGIN!r} and {END!r}; put them back")
@@ -72,7 +73,7 @@ def with_table(guide: str) -> str:
 
 
 def artefacts(root: Path = ROOT) -> Mapping[Path, str]:
-    """Every generated file, relative to the root, and what it should hold, byte for byte."""
+    """The path of every generated file, relative to the root, and its content."""
     files = {Path("schemas/asyncapi.json"): _text(document())}
     for event in EVENTS:
         files[Path(f"schemas/json/{event.name}.json")] = _text(event_schema(event))
@@ -86,7 +87,7 @@ def _text(found: object) -> str:
 
 
 def write(root: Path = ROOT) -> list[str]:
-    """Write every file that does not hold what it should; returns a line for each."""
+    """Write every file that differs, remove schemas of no known event; a line for each of them."""
     lines = []
     for path, text in artefacts(root).items():
         target = root / path
@@ -101,7 +102,7 @@ def write(root: Path = ROOT) -> list[str]:
 
 
 def drift(root: Path = ROOT) -> list[str]:
-    """A line for every file that differs from what the models say."""
+    """A line for every file that is missing, differs from the models, or is of no known event."""
     lines = []
     for path, text in artefacts(root).items():
         target = root / path
@@ -119,7 +120,7 @@ def _strays(root: Path) -> list[Path]:
 
 
 def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
-    """Write or check; 0 when all is well, 1 with one line per file that drifted."""
+    """Write or check the files, with a line for each that differs; 1 if a check finds one."""
     parser = argparse.ArgumentParser(prog="python -m schemas.publish", description=__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing, exit 1 on drift")
     checking: bool = parser.parse_args(arguments).check

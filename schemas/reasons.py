@@ -1,6 +1,6 @@
-"""Why something did not happen: a closed list of codes, their classes and their sentences.
+"""The reason codes, their classes, and their sentences for members (`domain.md` 2.7).
 
-The class decides what a saga may conclude (`domain.md` 2.7). A code that is not listed here reads
+The class of a code decides what a saga may conclude from it. A code that is not listed here counts
 as unknown, never as a refusal.
 """
 
@@ -20,7 +20,7 @@ from schemas.values import NO_NUL, Text, Word
 
 
 class ReasonClass(TextEnum):
-    """What a code lets us conclude."""
+    """What may be concluded from a code."""
 
     INVALID = "INVALID"  # Never accepted; nothing was done.
     DECLINED = "DECLINED"  # A definite no.
@@ -94,7 +94,7 @@ _FIRST_OF_CLASS: Final = {
 
 
 def _classes() -> Mapping[Code, ReasonClass]:
-    """The blocks of the enum, in order: each begins a class."""
+    """The class of each code: the first code of a class begins it, in the order of the enum."""
     classes: dict[Code, ReasonClass] = {}
     current = ReasonClass.INVALID
     for code in Code:
@@ -107,7 +107,7 @@ CLASS_OF: Final[Mapping[Code, ReasonClass]] = _classes()
 
 RECOVERABLE: Final[frozenset[Code]] = frozenset(
     {
-        # The member or the origin can change something and ask again under a new id.
+        # The member or the origin can change something, and make a new request that may succeed.
         Code.SCHEMA_INVALID,
         Code.DUPLICATE_MISMATCH,
         Code.INVALID_FACE_VALUE,
@@ -135,7 +135,7 @@ RECOVERABLE: Final[frozenset[Code]] = frozenset(
 
 
 def is_definite_no(code: str) -> bool:
-    """Whether a partner's code is a verdict; an unrecognised one is not (`domain.md` 2.7)."""
+    """Whether a partner's code decides a leg; an unknown code does not (`domain.md` 2.7)."""
     return code in _DEFINITE
 
 
@@ -143,13 +143,13 @@ _DEFINITE: Final = frozenset(
     code.value
     for code, kind in CLASS_OF.items()
     if kind in (ReasonClass.DECLINED, ReasonClass.INVALID)
-    # The platform says it when it asked nobody. A partner that says so may speak of a time-out
-    # within its own house, where the thing may have been done.
+    # From the platform it means that no participant was asked. From a partner it may mean that one
+    # of its own systems did not answer in time, and may have done it all the same.
     and code is not Code.PARTNER_UNAVAILABLE
 )
 
 LANGUAGES: Final = ("en", "zh-Hant")
-"""The languages that ship; the first is what everything falls back to."""
+"""The languages that have sentences; any other language falls back to the first."""
 
 
 @cache
@@ -159,15 +159,15 @@ def _sentences(language: str) -> Mapping[str, str]:
 
 
 def sentence(code: Code, locale: str = "en") -> str:
-    """What a member may read about a code, in the nearest language that ships.
+    """The sentence for a member about a code, in the nearest language that has one.
 
-    `zh-Hant-HK` falls back to `zh-Hant`, then to English; tags are compared without regard to case,
-    as BCP 47 says (`domain.md` 2.6).
+    `zh-Hant-HK` falls back to `zh-Hant`, then to English. The case of tags does not matter, as
+    BCP 47 says (`domain.md` 2.6).
     """
     return _sentences(_nearest(locale)).get(code) or _sentences(LANGUAGES[0])[code]
 
 
-# Bounded: partners choose the tags.
+# The cache is bounded, since partners choose the tags.
 @lru_cache(maxsize=1_024)
 def _nearest(locale: str) -> str:
     tag = locale.lower()
@@ -179,7 +179,7 @@ def _nearest(locale: str) -> str:
 
 
 _TAGS: Final = {language.lower(): language for language in LANGUAGES} | {
-    # Regions that write the traditional script do not always say so.
+    # These regions write the traditional script, but their tags do not always state it.
     "zh-hk": "zh-Hant",
     "zh-mo": "zh-Hant",
     "zh-tw": "zh-Hant",
@@ -218,7 +218,7 @@ class ReasonHeard(Inbound):
 
 
 def reason(code: Code, locale: str = "en", field: str | None = None) -> Reason:
-    """The full reason for a code, with its sentence in the nearest language that ships."""
+    """The reason with that code, with its sentence in the nearest language that has one."""
     return Reason(
         code=code, message=sentence(code, locale), recoverable=code in RECOVERABLE, field=field
     )

@@ -28,7 +28,7 @@ class Outcome(TextEnum):
     CONFIRMED = "CONFIRMED"  # Done, once.
     REJECTED = "REJECTED"  # Not done, and never will be under this leg id.
     PENDING = "PENDING"  # Accepted, settled later.
-    NOT_RECEIVED = "NOT_RECEIVED"  # Never heard of it: a reading, not a verdict.
+    NOT_RECEIVED = "NOT_RECEIVED"  # The participant does not know it: no verdict.
     CANCELLED = "CANCELLED"  # Not done, and a tombstone stops it for ever.
 
 
@@ -62,7 +62,7 @@ GivenCoupon = Annotated[Coupon, AfterValidator(Coupon.known)]
 
 
 def _needs(outcome: Outcome, field: str, kind: str) -> dict[str, Any]:
-    """JSON Schema's words for: with this outcome the field is there, and not null."""
+    """The JSON Schema that requires a field, which is not null, with that outcome."""
     return {
         "if": {"properties": {"outcome": {"const": outcome.value}}, "required": ["outcome"]},
         "then": {"properties": {field: {"type": kind}}, "required": [field]},
@@ -116,7 +116,7 @@ class LegAnswered(Inbound):
 
     @property
     def stated(self) -> Outcome | None:
-        """The outcome, or None for one that this contract does not know."""
+        """The outcome; None if it is not one of the contract."""
         return _OUTCOMES.get(self.outcome)
 
     @model_validator(mode="after")

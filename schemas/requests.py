@@ -33,7 +33,7 @@ class Deduction(Inbound):
     """Which lots it took them from, so that a return can restore them."""
 
     def content(self) -> tuple[object, ...]:
-        """What makes two statements the same deduction; the order of the lots says nothing."""
+        """The values that are equal for the same deduction; the order of its lots is irrelevant."""
         lots = sorted((lot.lot, lot.points, lot.expires_on or "") for lot in self.lots or ())
         return (self.reference, self.points, lots)
 
@@ -89,9 +89,9 @@ class RedemptionRequested(Inbound):
         return self
 
     def content(self) -> tuple[object, ...]:
-        """What makes two requests the same redemption: what is redeemed, from where, to where.
+        """The values that are equal for the same redemption: what is redeemed, from and to where.
 
-        `locale`, `expires_at` and `context` may differ between two sendings of one request.
+        `locale`, `expires_at` and `context` may differ when a request is sent again.
         """
         return (
             self.programme,

@@ -1,4 +1,4 @@
-"""What an origin gets: the result, and word of what could not be read (`contract.md` 3)."""
+"""Results, refusals of requests that cannot be read (`contract.md` 3), and fired timers."""
 
 from __future__ import annotations
 

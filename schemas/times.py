@@ -1,4 +1,4 @@
-"""Times as the platform keeps them, in milliseconds since 1970, and as the wire has them."""
+"""Conversions of times: the platform keeps milliseconds since 1970, the wire has RFC 3339."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ def moment(milliseconds: int) -> datetime:
 
 @lru_cache(maxsize=4_096)
 def text_of(milliseconds: int) -> str:
-    """Milliseconds since 1970 as RFC 3339; a batch says the same moments over and over."""
+    """Milliseconds since 1970 as RFC 3339; cached, since many messages of a batch have the same."""
     return rfc3339(moment(milliseconds))

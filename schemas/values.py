@@ -1,6 +1,6 @@
-"""Constrained values: the numbers, names and ids that may cross the wire.
+"""Constrained types for fields of the contract: numbers, names, ids and times.
 
-The `title` of a value says its unit and shape; what a field means stands beside the field.
+The `title` of a type states its unit and shape. What a field means is documented at the field.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from schemas.base import Inbound, Outbound
 from schemas.ids import KEY_BUCKETS
 
 INTEGER_MAX: Final = 2**53 - 1
-"""The largest integer that every JSON reader keeps exact."""
+"""The largest integer that every JSON reader keeps exactly."""
 
 ID_PATTERN: Final = r"^[\x20-\x7e]+$"
 SAGA_PATTERN: Final = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
@@ -41,7 +41,7 @@ def moment_of(text: str) -> datetime:
     """The moment that an RFC 3339 time with an offset names.
 
     Raises:
-        ValueError: it is another form, also one that ISO 8601 or a Unix clock would allow.
+        ValueError: it has any other form, such as another one of ISO 8601 or a Unix timestamp.
     """
     if not _is_rfc_3339(text):
         raise ValueError("is not an RFC 3339 time with an offset")
@@ -53,9 +53,10 @@ def _moment(found: object) -> object:
 
 
 class _FromJson:
-    """Has pydantic's core read a moment from JSON by itself: four stand in every reply.
+    """Has pydantic's core read moments from JSON, for speed, since every reply has four of them.
 
-    It takes what `moment_of` takes, which a test holds it to; given values are read by that.
+    It accepts what `moment_of` accepts, which a test verifies. Values in Python are read by
+    `moment_of`.
     """
 
     def __get_pydantic_core_schema__(
@@ -96,9 +97,10 @@ _MOMENT_TEXT: Final = (
 
 
 class _AsSaid:
-    """Has a moment stay the text that it was said in, since it is only passed on.
+    """Keeps a moment as the text that it was sent in, since it is only passed on.
 
-    The pattern takes what `moment_of` takes, down to the days of February; a test holds it to that.
+    The pattern accepts what `moment_of` accepts, including the days of February; a test verifies
+    it.
     """
 
     def __get_pydantic_core_schema__(
@@ -121,24 +123,25 @@ def _calendar_date(text: str) -> str:
     return text
 
 
-def _storable(found: object) -> bool:
-    match found:
+def _storable(part: object) -> bool:
+    """Whether PostgreSQL can store a part of a JSON document."""
+    match part:
         case str():
-            return "\0" not in found
+            return "\0" not in part
         case float():
-            return isfinite(found)
+            return isfinite(part)
         case list():
-            return all(map(_storable, found))
+            return all(map(_storable, part))
         case dict():
-            return all(map(_storable, found.keys())) and all(map(_storable, found.values()))
+            return all(map(_storable, part.keys())) and all(map(_storable, part.values()))
         case _:
             return True
 
 
-def _kept(found: dict[str, Any]) -> dict[str, Any]:
-    if not _storable(found):
+def _kept(notes: dict[str, Any]) -> dict[str, Any]:
+    if not _storable(notes):
         raise ValueError("holds U+0000 or a number beyond all bounds, which cannot be kept")
-    return found
+    return notes
 
 
 Points = Annotated[
@@ -186,7 +189,7 @@ SagaRef = Annotated[
         title="A saga id, a UUID of version 5 in lower case",
     ),
 ]
-# 112 leaves room for `#<attempt>`: the id of a command's event is an id of at most 128 too.
+# 112 leaves room for `#<attempt>`, as the event id of a command has at most 128 characters too.
 LegRef = Annotated[
     str,
     Field(
@@ -212,7 +215,7 @@ Moment = Annotated[
     Field(title=_MOMENT_TITLE),
 ]
 MomentText = Annotated[str, _AsSaid()]
-"""A moment as its text: for what the platform passes on and does not reckon with."""
+"""A moment as its text, for what the platform only passes on."""
 
 CalendarDate = Annotated[
     str,
@@ -224,7 +227,7 @@ CalendarDate = Annotated[
     AfterValidator(_calendar_date),
 ]
 NO_NUL: Final = r"^[^\x00]*$"
-"""No U+0000 in text: it is legal JSON, but databases and terminals do not keep it."""
+"""Text without U+0000, which JSON allows, but databases and terminals do not keep."""
 
 Text = Annotated[str, Field(max_length=2_000, pattern=NO_NUL, title="A sentence for people")]
 Word = Annotated[

@@ -1,1 +1,1 @@
-"""What may be redeemed, by whom, for how much: programmes and participants as data."""
+"""The catalogue: the programmes on offer and the participants, read from files and checked."""

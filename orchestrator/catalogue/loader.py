@@ -1,9 +1,12 @@
-"""What is on offer and who takes part: read from TOML, checked before any socket opens."""
+"""Loads the catalogue, programmes and participants, from TOML files, and checks all of it.
+
+A process does so when it starts, before it connects to anything.
+"""
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -20,10 +23,10 @@ from schemas.events import DEAD_LETTER_TOPIC, INTERNAL_TOPIC, Channel, topic_of
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong in a file: which key, and why."""
+    """One thing that is wrong in a file."""
 
-    file: str
-    key: str
+    file: str  # Relative to the folder of the catalogue.
+    key: str  # The TOML key, dotted from the top.
     why: str
 
     def __str__(self) -> str:
@@ -31,7 +34,7 @@ class Problem:
 
 
 class CatalogueError(ValueError):
-    """The files cannot be run as they are; every problem that was found."""
+    """The files of the catalogue are wrong; it names every problem that was found."""
 
     def __init__(self, problems: list[Problem]) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
@@ -40,38 +43,40 @@ class CatalogueError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """The newest version of each programme, every participant, and the policies of all."""
+    """The newest version of each programme, every participant, and the policies of all legs."""
 
-    programmes: Mapping[str, Mapping[str, Any]]  # By kind of saga and id; of the kind's schema.
-    participants: Mapping[str, Participant]
+    programmes: Mapping[str, Mapping[str, Any]]  # By kind and id, each of its kind's own class.
+    participants: Mapping[str, Participant]  # By id.
     policies: Policies
     kinds: Kinds = field(default_factory=lambda: KINDS)
 
     @property
     def health(self) -> Mapping[str, HealthPolicy]:
-        """When each participant gets no new sagas."""
-        return {name: found.health_policy() for name, found in self.participants.items()}
+        """The health policy of each participant, by its id."""
+        return {
+            name: participant.health_policy() for name, participant in self.participants.items()
+        }
 
     def offers(self) -> Iterator[tuple[str, Programme]]:
-        """Every programme under a name that no other has: its id, or `<kind>/<id>`."""
+        """Every programme with a unique name: its id for redemptions, else `<kind>/<id>`."""
         for kind, programmes in self.programmes.items():
             for name, programme in programmes.items():
                 yield name if kind == USUAL_KIND else f"{kind}/{name}", programme
 
     def inbound_topics(self) -> Iterator[str]:
-        """What the coordinator reads."""
+        """The topics that the coordinator reads."""
         yield INTERNAL_TOPIC
         yield from self.request_topics()
         for participant in self.participants:
             yield topic_of(participant, Channel.REPLIES)
 
     def request_topics(self) -> Iterator[str]:
-        """Where sagas begin."""
+        """The topics of requests, where sagas begin."""
         for participant in self.participants:
             yield topic_of(participant, Channel.REQUESTS)
 
     def outbound_topics(self) -> Iterator[str]:
-        """What it writes, beside `uprp.internal`."""
+        """The topics that the coordinator writes, without `uprp.internal`, which it also reads."""
         yield DEAD_LETTER_TOPIC
         for participant in self.participants:
             yield topic_of(participant, Channel.COMMANDS)
@@ -81,8 +86,10 @@ class Catalogue:
 def load(folder: Path, kinds: Kinds = KINDS) -> Catalogue:
     """Read `programmes/*.toml` and `participants/*.toml` below the folder.
 
+    Of each programme, the newest version is on offer; all versions are checked.
+
     Raises:
-        CatalogueError: with every file, key and reason.
+        CatalogueError: something is wrong; it names every file, key and reason.
     """
     problems: list[Problem] = []
     participants: dict[str, Participant] = {}
@@ -90,18 +97,9 @@ def load(folder: Path, kinds: Kinds = KINDS) -> Catalogue:
         if participant.id in participants:
             problems.append(Problem(file, "id", f"{participant.id!r} stands in two files"))
         participants[participant.id] = participant
-    found = list(_programmes(folder / "programmes", kinds, problems))
-    programmes: dict[str, dict[str, Programme]] = {kind.name: {} for kind in kinds.values()}
-    versions: set[tuple[str, str, int]] = set()
-    for file, programme in found:
-        named = (programme.saga, programme.id, programme.version)
-        if named in versions:
-            problems.append(Problem(file, "version", f"{programme.id} has this version twice"))
-        versions.add(named)
-        known = programmes[programme.saga].get(programme.id)
-        if known is None or known.version < programme.version:
-            programmes[programme.saga][programme.id] = programme
-    for file, programme in found:
+    all_versions = list(_programmes(folder / "programmes", kinds, problems))
+    programmes = _newest(all_versions, kinds, problems)
+    for file, programme in all_versions:
         problems += _references(file, programme, participants)
     for file, programme in found:  # Afterwards: what is wrong in one may show in another, too.
         wrong = programme.problems(programmes, frozenset(participants))
@@ -114,6 +112,23 @@ def load(folder: Path, kinds: Kinds = KINDS) -> Catalogue:
         for verb, policy in participant.policies().items()
     }
     return Catalogue(programmes, participants, Policies(by_leg), kinds)
+
+
+def _newest(
+    all_versions: Iterable[tuple[str, Programme]], kinds: Kinds, problems: list[Problem]
+) -> dict[str, dict[str, Programme]]:
+    """The newest version of each programme, by kind and id; a repeated version is a problem."""
+    newest: dict[str, dict[str, Programme]] = {kind.name: {} for kind in kinds.values()}
+    versions: set[tuple[str, str, int]] = set()
+    for file, programme in all_versions:
+        version = (programme.saga, programme.id, programme.version)
+        if version in versions:
+            problems.append(Problem(file, "version", f"{programme.id} has this version twice"))
+        versions.add(version)
+        known = newest[programme.saga].get(programme.id)
+        if known is None or known.version < programme.version:
+            newest[programme.saga][programme.id] = programme
+    return newest
 
 
 def _participants(
@@ -145,7 +160,7 @@ def _programmes(
 
 
 USUAL_KIND: Final = "redemption"
-"""The kind of a programme that names none."""
+"""The kind of saga of a programme that names none."""
 
 
 def _read(folder: Path, problems: list[Problem]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -161,15 +176,15 @@ def _read(folder: Path, problems: list[Problem]) -> Iterator[tuple[str, dict[str
 
 
 def _wrong(file: str, error: ValidationError) -> Iterator[Problem]:
-    for found in error.errors(include_url=False):
-        key = ".".join(str(part) for part in found["loc"]) or "(file)"
-        yield Problem(file, key, found["msg"])
+    for detail in error.errors(include_url=False):
+        key = ".".join(str(part) for part in detail["loc"]) or "(file)"
+        yield Problem(file, key, detail["msg"])
 
 
 def _references(
     file: str, programme: Programme, participants: Mapping[str, Participant]
 ) -> Iterator[Problem]:
-    """What a programme needs of the participants that it names."""
+    """The problems with the participants that a programme names: missing, or without a ladder."""
     for origin in programme.origins:
         if origin not in participants:
             yield Problem(file, "origins", f"there is no participant {origin!r}")

@@ -1,4 +1,4 @@
-"""A participant: a company on the platform and the ladders it is owed (`domain.md` 4.3, 4.6)."""
+"""A participant: a company on the platform, its ladders and limits (`domain.md` 4.3, 4.6)."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from schemas.values import Slug
 
 
 def _only_park(found: Any) -> Any:
+    """The value, which must be "park", as nothing may be concluded from a missing answer."""
     if found != "park":
         raise ValueError(
             f"{found!r} would conclude from silence; nothing is undone because nobody answered,"
@@ -37,18 +38,20 @@ def _only_park(found: Any) -> Any:
 
 
 Times = Annotated[int, Field(ge=0, le=100_000)]
+"""How many times something is done."""
 Chain = Annotated[tuple[Remedy, ...], Field(min_length=1, max_length=4)]
+"""Remedies in the order in which they are tried."""
 
 
 class Verbs(BaseModel):
-    """What the participant offers beside its legs; what it lacks degrades its ladders."""
+    """What else the participant can do with a leg; ladders do without what it cannot."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    inquire: bool = True
-    cancel: bool = True
+    inquire: bool = True  # It answers inquiries about a leg.
+    cancel: bool = True  # It answers cancels of a leg.
     tombstones: bool = True  # An accepted cancel stops the command for ever (`contract.md` 3).
-    idempotent: bool = True  # The same leg id again gives the same answer and no second effect.
+    idempotent: bool = True  # A repeated command has no second effect and the same answer.
 
     @model_validator(mode="after")
     def _a_cancel_that_decides(self) -> Self:
@@ -63,16 +66,16 @@ class Verbs(BaseModel):
 
 
 class Ladder(BaseModel):
-    """What is done for one verb while its answer does not come."""
+    """What is done for one verb while its answer does not come; see `LegPolicy` for the fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     response_timeout: Duration = 5_000
     expires_after: Duration = 60_000
-    rungs: tuple[Rung, ...] | None = None  # None: what the participant's verbs allow.
+    rungs: tuple[Rung, ...] | None = None  # None: those that the participant's verbs allow.
     every: Duration = 3_000
     times: Times | None = 20
-    cancel: bool | None = None  # None: where the participant offers it.
+    cancel: bool | None = None  # None: if the participant offers it.
     cancel_every: Duration = 10_000
     cancel_quick: Times = 6
     cancel_slowest: Duration = 3_600_000
@@ -103,42 +106,43 @@ class Ladder(BaseModel):
         return self
 
     def policy(self, verbs: Verbs, zone: str) -> LegPolicy:
-        """The same, as the engine wants it."""
-        found = self.model_dump(exclude={"on_silence", "rungs", "cancel"})
+        """The ladder as the engine has it: complete, with windows in the participant's zone."""
+        fields = self.model_dump(exclude={"on_silence", "rungs", "cancel"})
         for name in ("cancel_until", "pending_until", "call_after"):
             window = getattr(self, name)
-            found[name] = window and Until(window.after, window.days, window.minute, zone)
+            fields[name] = window and Until(window.after, window.days, window.minute, zone)
         rungs = self.rungs
         if rungs is None:
             rungs = self._rungs(verbs)
         cancel = verbs.cancel if self.cancel is None else self.cancel
-        return LegPolicy(**found, rungs=rungs, cancel=cancel)
+        return LegPolicy(**fields, rungs=rungs, cancel=cancel)
 
     def _rungs(self, verbs: Verbs) -> tuple[Rung, ...]:
+        """The rungs of a ladder that names none."""
         if verbs.inquire:
             return (Rung.INQUIRE,)
         return (Rung.RESEND,) if verbs.idempotent else ()
 
     def problems(self, verbs: Verbs) -> list[tuple[str, str]]:
-        """What the ladder wants of the participant that it does not offer: key and why."""
-        found = []
+        """What the ladder uses and the participant does not offer: the key, and why it is wrong."""
+        wrong = []
         if Rung.INQUIRE in (self.rungs or ()) and not verbs.inquire:
-            found.append(("rungs", "names inquire, but [verbs] inquire is false"))
+            wrong.append(("rungs", "names inquire, but [verbs] inquire is false"))
         if Rung.RESEND in (self.rungs or ()) and not verbs.idempotent:
-            found.append(("rungs", "names resend, but [verbs] idempotent is false: twice is twice"))
+            wrong.append(("rungs", "names resend, but [verbs] idempotent is false: twice is twice"))
         if self.cancel and not verbs.cancel:
-            found.append(("cancel", "is true, but [verbs] cancel is false"))
-        return found
+            wrong.append(("cancel", "is true, but [verbs] cancel is false"))
+        return wrong
 
 
 class UndoLadder(Ladder):
-    """What takes something back is not itself taken back: it is never cancelled."""
+    """The ladder of an undo, which is never cancelled."""
 
     cancel: Literal[False] = False
 
 
 class ReturnLadder(UndoLadder):
-    """A return may be delayed, not declined: it is said again for ever (`contract.md` 3)."""
+    """The ladder of an undo that may only be late: it goes on until an answer (`contract.md` 3)."""
 
     every: Duration = 15_000
     times: None = None
@@ -150,7 +154,7 @@ class ReturnLadder(UndoLadder):
 
 
 class ReadingLadder(Ladder):
-    """A question that changes nothing: when its time is up, it is over and nobody looks at it."""
+    """The ladder of a reading; if it ends without an answer, so does the leg: nobody is called."""
 
     response_timeout: Duration = 3_000
     expires_after: Duration = 10_000
@@ -160,27 +164,30 @@ class ReadingLadder(Ladder):
 
 
 LadderTypes = Mapping[str, type[Ladder]]
-"""The ladders that a participant can have, by verb."""
+"""The types of ladder that a participant can have, by verb."""
 
 
 def ladders_of(kinds: Kinds) -> LadderTypes:
-    """The ladder of every verb of every kind of saga."""
-    found: dict[str, type[Ladder]] = {}
+    """The type of ladder of every verb of every kind of saga."""
+    types: dict[str, type[Ladder]] = {}
     for kind in kinds.values():
         for step in kind.definition.steps:
             reads = step.kind is Kind.READING
-            found[step.do.name] = ReadingLadder if reads else Ladder
+            types[step.do.name] = ReadingLadder if reads else Ladder
             if step.undo is not None:
                 returns = step.kind is Kind.COMPENSABLE
-                found[step.undo.name] = ReturnLadder if returns else UndoLadder
-    return found
+                types[step.undo.name] = ReturnLadder if returns else UndoLadder
+    return types
 
 
 _USUAL = HealthPolicy()
 
 
 class Health(BaseModel):
-    """When the participant gets no new sagas, and what becomes of those (`domain.md` 4.4)."""
+    """When the participant gets no new sagas, and what is done with those (`domain.md` 4.4).
+
+    See `HealthPolicy` for the fields.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -205,27 +212,27 @@ class Health(BaseModel):
         return self
 
     def policy(self, patience: int) -> HealthPolicy:
-        """The same, as it is decided upon; `patience` is the longest response time-out, in ms."""
-        found = self.model_dump() | {"burst": self.burst or self.rate_per_s or 1}
-        return HealthPolicy(**found, patience=patience)
+        """The health policy; `patience` is the longest response time-out, in milliseconds."""
+        fields = self.model_dump() | {"burst": self.burst or self.rate_per_s or 1}
+        return HealthPolicy(**fields, patience=patience)
 
 
-def _below(verb: str, found: ErrorDetails) -> InitErrorDetails:
-    """The same error, named from the table of the verb that it stands in."""
-    message = found["msg"].replace("{", "{{").replace("}", "}}")
-    error = PydanticCustomError(found["type"], message)
-    return InitErrorDetails(type=error, loc=(verb, *found["loc"]), input=found["input"])
+def _below(verb: str, detail: ErrorDetails) -> InitErrorDetails:
+    """The same error, with a key that begins with the verb in whose table it is."""
+    message = detail["msg"].replace("{", "{{").replace("}", "}}")
+    error = PydanticCustomError(detail["type"], message)
+    return InitErrorDetails(type=error, loc=(verb, *detail["loc"]), input=detail["input"])
 
 
 class Participant(BaseModel):
-    """One company: its id is part of its topics' names."""
+    """One participant: a company and what the platform must know to work with it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    id: Slug
+    id: Slug  # Part of the names of its topics.
     version: Annotated[int, Field(ge=1)]
     name: Annotated[str, Field(min_length=1, max_length=200)]
-    zone: str = "Asia/Hong_Kong"  # Of the times of day in its ladders.
+    zone: str = "Asia/Hong_Kong"  # The IANA time zone of the times of day in its ladders.
     verbs: Verbs = Verbs()
     legs: Mapping[str, SerializeAsAny[Ladder]] = {}  # The ladder of each verb that it serves.
     health: Health = Health()
@@ -233,11 +240,11 @@ class Participant(BaseModel):
     @field_validator("legs", mode="before")
     @classmethod
     def _a_ladder_for_each_verb(cls, legs: Any, info: ValidationInfo) -> Any:
-        """Each verb has a ladder of its own type; the kinds of saga say of which."""
+        """Read each ladder as the type that its verb has; the kinds of saga say which that is."""
         types: LadderTypes = info.context if info.context is not None else ladders_of(KINDS)
         if not isinstance(legs, Mapping):
             return legs
-        found: dict[str, Ladder] = {}
+        ladders: dict[str, Ladder] = {}
         wrong: list[InitErrorDetails] = []
         for verb, data in legs.items():
             if verb not in types:
@@ -245,12 +252,12 @@ class Participant(BaseModel):
                 wrong.append(InitErrorDetails(type=unknown, loc=(verb,), input=data))
                 continue
             try:
-                found[verb] = types[verb].model_validate(data)
+                ladders[verb] = types[verb].model_validate(data)
             except ValidationError as error:
-                wrong += [_below(verb, one) for one in error.errors(include_url=False)]
+                wrong += [_below(verb, detail) for detail in error.errors(include_url=False)]
         if wrong:
             raise ValidationError.from_exception_data("legs", wrong)
-        return found
+        return ladders
 
     @field_validator("zone")
     @classmethod
@@ -265,16 +272,16 @@ class Participant(BaseModel):
         return self
 
     def ladders(self) -> Mapping[str, Ladder]:
-        """The ladders by verb."""
+        """The ladders, by verb."""
         return self.legs
 
     def policies(self) -> Mapping[str, LegPolicy]:
-        """The policies by verb."""
+        """The policies of its legs, by verb."""
         return {
             verb: ladder.policy(self.verbs, self.zone) for verb, ladder in self.ladders().items()
         }
 
     def health_policy(self) -> HealthPolicy:
-        """When it gets no new sagas."""
+        """The health policy; its `patience` is the longest response time-out of all ladders."""
         waits = [ladder.response_timeout for ladder in self.ladders().values()]
         return self.health.policy(max(waits, default=_USUAL.patience))

@@ -22,10 +22,10 @@ SUSPENSE: Final = "uprp/suspense"
 
 
 def transfers(definition: Definition, was: Saga | None, now: Saga) -> Iterator[Transfer]:
-    """The movements between two revisions: by how much each leg has done more, or less, since then.
+    """The movements between two revisions: the difference in what each leg has done.
 
-    `was` is None for a new saga. Points of a return that is written off go to the debtor's account
-    of forgone points.
+    `was` is None for a new saga. Points whose return is written off go to the debtor's account of
+    forgone points.
     """
     before = {leg.path: leg for leg in was.legs} if was is not None else {}
     for leg in now.legs:
