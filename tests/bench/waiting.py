@@ -98,7 +98,7 @@ def patient(folder: Path, every_s: int) -> Path:
     for path in (ROOT / "deploy" / "participants").glob("*.toml"):
         text = f'id = "{path.stem}"\nversion = 1\nname = "{path.stem}"\n'
         text += f"[legs.deduct]\n{ladder}[legs.credit]\n{ladder}[legs.reverse]\n{ladder}"
-        (deploy / "participants" / path.name).write_text(f"{text}[legs.return]\n")
+        (deploy / "participants" / path.name).write_text(f"{text}[legs.return]\n[legs.balance]\n")
     return deploy
 
 

@@ -223,8 +223,8 @@ def _judged(storm: Storm, flow: Flow, people: People) -> Verdict:
         people.written,
     )
     letters = storm.fetch(
-        "select disposition, field, message, count(*) as count from dead_letter"
-        " group by 1, 2, 3 order by 4 desc"
+        "select topic like '%.replies' as replied, disposition, field, message, count(*) as count"
+        " from dead_letter group by 1, 2, 3, 4 order by 5 desc"
     )
     dead_letters(verdict, letters, flow.counts["poison"])
     return verdict

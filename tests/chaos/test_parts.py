@@ -49,12 +49,17 @@ def test_a_company_owes_until_what_it_put_off_is_done_and_sent(tmp_path: Path) -
 
 
 def test_unreadable_records_are_counted_among_the_dead_letters() -> None:
-    def wrong(found: int, poison: int) -> str:
+    def wrong(found: int, poison: int, garbled: int = 0) -> str:
         verdict = Verdict()
-        dead_letters(verdict, [{"field": "value", "message": "", "count": found}], poison)
+        verdict.seen["magic-garbled"] = 2
+        of_all = {"field": "value", "message": ""}
+        requests = {**of_all, "replied": False, "count": found}
+        replies = {**of_all, "replied": True, "count": garbled}
+        dead_letters(verdict, [requests, replies], poison)
         return " ".join(verdict.wrong)
 
     assert (wrong(3, 3), wrong(2, 3), wrong(4, 3)) == ("", "lost", "unexplained")
+    assert (wrong(3, 3, 2), wrong(3, 3, 3)) == ("", "unexplained")
 
 
 def test_what_a_company_says_it_will_not_do_it_does_not_do(tmp_path: Path) -> None:

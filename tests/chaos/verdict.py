@@ -189,12 +189,22 @@ def journal(verdict: Verdict, balances: list[tuple[str, str, int]], stakes: dict
 
 
 def dead_letters(verdict: Verdict, letters: Iterable[Mapping[str, Any]], poison: int) -> None:
-    """What nobody could read lies among the dead letters, each once, and nothing else does."""
-    found = 0
+    """What nobody could read lies among the dead letters, each once, and nothing else does.
+
+    Of the replies only those are unreadable that a company garbled: the first about a leg, which is
+    lost with a company that is killed before it says it.
+    """
+    found = garbled = 0
     for row in letters:
         verdict.looked_at[f"dead letters: {row['field']} {row['message']}"] = row["count"]
-        found += row["count"]
+        if row["replied"]:
+            garbled += row["count"]
+        else:
+            found += row["count"]
     verdict.seen["poison"] = found
+    legs = verdict.seen["magic-garbled"]
+    if garbled > legs:
+        verdict.problem("unexplained", f"{garbled} unreadable replies about {legs} legs")
     if found < poison:
         verdict.problem("lost", f"of {poison} unreadable records {found} are dead letters")
     elif found > poison:

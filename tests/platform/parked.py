@@ -45,7 +45,7 @@ def short_ladders(folder: Path) -> Path:
     for part in ("programmes", "participants"):
         shutil.copytree(Settings().deploy / part, deploy / part)
     for name, legs in (
-        ("citi", f"[legs.deduct]\n{LADDER}[legs.return]\n{RETURN}"),
+        ("citi", f"[legs.deduct]\n{LADDER}[legs.return]\n{RETURN}[legs.balance]\n"),
         ("alipayhk", f"[legs.credit]\n{LADDER}[legs.reverse]\n{LADDER.replace('cancel', '# ')}"),
     ):
         text = f'id = "{name}"\nversion = 1\nname = "{name}"\n{legs}'

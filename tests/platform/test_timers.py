@@ -65,7 +65,7 @@ def short_ladders(folder: Path) -> Path:
     for part in ("programmes", "participants"):
         shutil.copytree(Settings().deploy / part, deploy / part)
     for name, (asked, undone) in LADDERS.items():
-        rest = "" if undone == "return" else f"times = {TIMES}\n"
+        rest = "[legs.balance]\n" if undone == "return" else f"times = {TIMES}\n"
         (deploy / "participants" / f"{name}.toml").write_text(
             f'id = "{name}"\nversion = 1\nname = "{name}"\n'
             f"[legs.{asked}]\n{SHORT}times = {TIMES}\n[legs.{undone}]\n{SHORT}{rest}"

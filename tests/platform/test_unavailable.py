@@ -40,7 +40,7 @@ def deployed(folder: Path, name: str, health: str) -> Path:
     for part in ("programmes", "participants"):
         shutil.copytree(Settings().deploy / part, deploy / part)
     asked, undone = LADDERS[name]
-    times = "" if undone == "return" else "times = 3\n"
+    times = "[legs.balance]\n" if undone == "return" else "times = 3\n"
     (deploy / "participants" / f"{name}.toml").write_text(
         f'id = "{name}"\nversion = 1\nname = "{name}"\n'
         f"[legs.{asked}]\n{SHORT}times = 3\n[legs.{undone}]\n{SHORT}{times}"
