@@ -110,7 +110,7 @@ class CommandHandler:
         self._reply(command, leg, _NO_FAULT, mark)
 
     def _leg_of(self, command: Command) -> Leg:
-        """The leg that a command is about, to be written; that of a reading is not."""
+        """The leg that a command is about, to be written; that of a query is not."""
         if command.verb == "balance":
             return Leg(command.leg_id, command.verb, command.account)
         return self._begin.touch(command.leg_id)

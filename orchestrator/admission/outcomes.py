@@ -39,13 +39,13 @@ class _Roles(dict[str, int]):
     def __init__(self, definition: Definition) -> None:
         super().__init__()
         self._definition = definition
-        self.readings: set[str] = set()  # The paths whose outcomes are no samples of health.
+        self.queries: set[str] = set()  # The paths whose outcomes are no samples of health.
 
     def __missing__(self, path: str) -> int:
         verb = Leg(path, 0).verb
         role = _NOBODY if verb == LOSS else int(self._definition.role_of(verb))
         if role != _NOBODY and self._definition.changes_nothing(verb):
-            self.readings.add(path)
+            self.queries.add(path)
         self[path] = role
         return role
 
@@ -131,7 +131,7 @@ def _compare(  # noqa: PLR0917  # Runs for every change: keywords cost.
             continue  # A loss, which asks nobody.
         count = counts.get(name) or counts.setdefault(name, [0, 0, 0, 0])
         count[3] += _counts(status, comes) - (old is not None and _counts(earlier, came))
-        if status is earlier or leg.path in roles.readings:
+        if status is earlier or leg.path in roles.queries:
             continue
         if earlier is WAITING:
             count[0] += status is SENT

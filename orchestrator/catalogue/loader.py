@@ -101,7 +101,7 @@ def load(folder: Path, kinds: Kinds = KINDS) -> Catalogue:
     programmes = _newest(all_versions, kinds, problems)
     for file, programme in all_versions:
         problems += _references(file, programme, participants)
-    for file, programme in found:  # Afterwards: what is wrong in one may show in another, too.
+    for file, programme in all_versions:  # One may show in another, so last.
         wrong = programme.problems(programmes, frozenset(participants))
         problems += [Problem(file, key, why) for key, why in wrong]
     if problems:

@@ -153,8 +153,8 @@ class ReturnLadder(UndoLadder):
         return (Rung.INQUIRE,) if verbs.inquire else ()
 
 
-class ReadingLadder(Ladder):
-    """The ladder of a reading; if it ends without an answer, so does the leg: nobody is called."""
+class QueryLadder(Ladder):
+    """The ladder of a query; if it ends without an answer, so does the leg: nobody is called."""
 
     response_timeout: Duration = 3_000
     expires_after: Duration = 10_000
@@ -172,8 +172,8 @@ def ladders_of(kinds: Kinds) -> LadderTypes:
     types: dict[str, type[Ladder]] = {}
     for kind in kinds.values():
         for step in kind.definition.steps:
-            reads = step.kind is Kind.READING
-            types[step.do.name] = ReadingLadder if reads else Ladder
+            reads = step.kind is Kind.QUERY
+            types[step.do.name] = QueryLadder if reads else Ladder
             if step.undo is not None:
                 returns = step.kind is Kind.COMPENSABLE
                 types[step.undo.name] = ReturnLadder if returns else UndoLadder

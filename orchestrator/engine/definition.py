@@ -17,7 +17,7 @@ class DefinitionError(TypeError):
 class Kind(StrEnum):
     """What may happen to a step once it is done."""
 
-    READING = "reading"  # Changes nothing at the participant, so it may end without an answer.
+    QUERY = "query"  # Changes nothing at the participant, so it may end without an answer.
     COMPENSABLE = "compensable"  # Is undone if a later step fails.
     PIVOT = "pivot"  # The point of no return: what it gave may be kept.
 
@@ -60,12 +60,12 @@ class Step:
         return self.do.name
 
 
-def reading(do: Verb, *, to: Role) -> Step:
+def query(do: Verb, *, to: Role) -> Step:
     """A step that changes nothing at the participant.
 
     If no answer comes before its ladder ends, it counts as rejected: there is nothing to undo.
     """
-    return Step(kind=Kind.READING, to=to, do=do)
+    return Step(kind=Kind.QUERY, to=to, do=do)
 
 
 def compensable(do: Verb, *, to: Role, undo: Verb, redo: Verb | None = None) -> Step:
@@ -84,7 +84,7 @@ def pivot(do: Verb, *, to: Role, undo: Verb | None = None, per_line: bool = Fals
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Definition:
-    """A kind of saga: readings and compensable steps in order, at most one pivot, one answer.
+    """A kind of saga: queries and compensable steps in order, at most one pivot, one answer.
 
     Raises:
         DefinitionError: when it is created, if it cannot run.
@@ -120,11 +120,11 @@ class Definition:
         object.__setattr__(self, "_only_late", frozenset(late))
 
     def _check_order(self) -> None:
-        kinds = [step.kind for step in self.steps if step.kind is not Kind.READING]
+        kinds = [step.kind for step in self.steps if step.kind is not Kind.QUERY]
         if kinds.count(Kind.PIVOT) > 1:
             raise DefinitionError(f"{self.name}: a saga turns at most once")
         if Kind.PIVOT in kinds[:-1]:
-            raise DefinitionError(f"{self.name}: nothing but readings can follow the pivot")
+            raise DefinitionError(f"{self.name}: nothing but queries can follow the pivot")
         if not self.steps:
             raise DefinitionError(f"{self.name}: a saga has a step")
 
@@ -167,8 +167,8 @@ class Definition:
         return step.per_line and known is step.do
 
     def changes_nothing(self, verb: str) -> bool:
-        """Whether the verb belongs to a reading."""
-        return self._by_verb[verb][0].kind is Kind.READING
+        """Whether the verb belongs to a query."""
+        return self._by_verb[verb][0].kind is Kind.QUERY
 
 
 def participant(terms: Terms, definition: Definition, verb: str) -> str:

@@ -31,7 +31,7 @@ def flow(definition: Definition) -> str:
 def _forward(origin: Role, steps: Sequence[Step], done: tuple[Step, ...]) -> Iterator[str]:
     """The lines for these steps, given the steps that are `done` before them."""
     if not steps:
-        yield _told(origin, "success" if done[-1].kind is not Kind.READING else "what was read")
+        yield _told(origin, "success" if done[-1].kind is not Kind.QUERY else "what was read")
         return
     step, *rest = steps
     asked = f"{PLATFORM}->>{step.to}: {step.name}"
@@ -46,7 +46,7 @@ def _forward(origin: Role, steps: Sequence[Step], done: tuple[Step, ...]) -> Ite
 
 
 def _shortfall(step: Step) -> str:
-    if step.kind is Kind.READING:
+    if step.kind is Kind.QUERY:
         return "a definite no, or no answer in time"
     if step.kind is Kind.PIVOT and step.per_line:
         return "a definite no for some or all of it"
@@ -67,7 +67,7 @@ def _backward(origin: Role, failed: Step, done: tuple[Step, ...]) -> Iterator[st
             yield f"{PLATFORM}->>{step.to}: {step.undo.name} what is owed"
             yield f"{step.to}-->>{PLATFORM}: confirmed, if need be late"
     ending = "points returned, or partial success" if undone else "nothing was done"
-    yield _told(origin, ending if failed.kind is not Kind.READING else "why not")
+    yield _told(origin, ending if failed.kind is not Kind.QUERY else "why not")
 
 
 def _afterwards(origin: Role, definition: Definition) -> Iterator[str]:

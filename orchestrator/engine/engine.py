@@ -111,7 +111,7 @@ class Engine:
         if inconclusive(leg, update):
             return NoChange.STALE
         if leg.status in DECIDED and self.definition.changes_nothing(leg.verb):
-            return NoChange.STALE  # The answer to a reading that is already decided.
+            return NoChange.STALE  # The answer to a query that is already decided.
         policy = self.policy(saga.terms, leg)
         only_late = self.definition.only_late(leg.verb)
         cell = cell_of(saga, leg, update, policy, only_late=only_late)
@@ -152,7 +152,7 @@ class Engine:
         return planned
 
     def _timeout_event(self, leg: Leg, policy: LegPolicy, now: int) -> Event:
-        """The event that a due timer means; for a reading, the end of the ladder is a rejection."""
+        """The event that a due timer means; for a query, the end of the ladder is a rejection."""
         event = ladder.timeout_event(leg, policy, now)
         if event is not Event.TIMED_OUT and self.definition.changes_nothing(leg.verb):
             return Event.REJECTED

@@ -140,10 +140,10 @@ def test_the_sql_knows_every_verb_account_and_status() -> None:
         for verb in definition.verbs()
     }
     assert verbs == {"deduct", "return", "charge", "credit", "reverse", "balance"}
-    readings = {name for (name, _), kind in KINDS.items() if kind.books is None}
+    queries = {name for (name, _), kind in KINDS.items() if kind.books is None}
     written = statements()["reading"].splitlines()[-1]
-    assert written == f"""s.terms like '["{readings.pop()}"%'"""
-    assert not readings
+    assert written == f"""s.terms like '["{queries.pop()}"%'"""
+    assert not queries
     sql = statements()["survey"]
     for word in ("'deduct', 'charge'", "'/return'", "'/re'", f"'{LOSS}%'", "'credit/%'"):
         assert word in sql

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from orchestrator.engine import definition, programme
-from orchestrator.engine.definition import Definition, Verb, compensable, reading
+from orchestrator.engine.definition import Definition, Verb, compensable, query
 from orchestrator.engine.instance import Leg, ResultRevision, Saga, Terms
 from orchestrator.engine.kind import (
     AccountEvent,
@@ -102,8 +102,8 @@ DEFINITION: Final = Definition(
             to=Role.HOST,
             undo=Verb(name="void", command=VOID, for_ever=True),
         ),
-        reading(Verb(name="enter", command=None), to=Role.ORIGIN),
-        reading(Verb(name="check", command=CHECK), to=Role.HOST),
+        query(Verb(name="enter", command=None), to=Role.ORIGIN),
+        query(Verb(name="check", command=CHECK), to=Role.HOST),
     ),
     answer=RESULT,
 )

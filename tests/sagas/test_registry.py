@@ -11,7 +11,7 @@ from orchestrator.engine.definition import (
     Verb,
     compensable,
     pivot,
-    reading,
+    query,
 )
 from orchestrator.sagas import KINDS, registered
 from orchestrator.sagas.balance.kind import BALANCE
@@ -46,12 +46,12 @@ def test_an_event_of_another_kind_is_refused() -> None:
         registered(BALANCE, other)
 
 
-ASK = reading(Verb(name="ask", command="a.v1"), to=Role.HOST)
+ASK = query(Verb(name="ask", command="a.v1"), to=Role.HOST)
 GIVE = pivot(Verb(name="give", command="g.v1"), to=Role.HOST)
 TAKE = compensable(
     Verb(name="take", command="t.v1"), to=Role.HOST, undo=Verb(name="back", command="b.v1")
 )
-SILENT = reading(Verb(name="hush", command=None), to=Role.HOST)
+SILENT = query(Verb(name="hush", command=None), to=Role.HOST)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ SILENT = reading(Verb(name="hush", command=None), to=Role.HOST)
     (
         ((), "has a step"),
         ((GIVE, replace(GIVE, do=Verb(name="more", command="m.v1"))), "turns at most once"),
-        ((GIVE, TAKE), "nothing but readings can follow the pivot"),
+        ((GIVE, TAKE), "nothing but queries can follow the pivot"),
         ((ASK, ASK), "verbs repeat"),
         ((replace(ASK, do=Verb(name="loss", command="l.v1")),), "cannot stand in a leg id"),
         ((replace(ASK, do=Verb(name="ask/1", command="l.v1")),), "cannot stand in a leg id"),

@@ -1,11 +1,11 @@
-"""The definition of a balance inquiry: one reading, at the debtor."""
+"""The definition of a balance inquiry: one query, at the debtor."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from orchestrator.engine import definition
-from orchestrator.engine.definition import Definition, Verb, reading
+from orchestrator.engine.definition import Definition, Verb, query
 from schemas import events
 
 
@@ -20,6 +20,6 @@ DEFINITION: Final = Definition(
     name="balance",
     version=1,
     roles=Role,
-    steps=(reading(Verb(name="balance", command=events.READ_BALANCE), to=Role.DEBTOR),),
+    steps=(query(Verb(name="balance", command=events.READ_BALANCE), to=Role.DEBTOR),),
     answer=events.BALANCE,
 )

@@ -27,7 +27,7 @@ class BalanceWording:
     def read_reply(self, saga: Saga, leg: Leg, reply: LegAnswered) -> LegUpdate:  # noqa: ARG002
         """The balance, or a rejection with a reason.
 
-        Every reply without a balance is a rejection: a reading has no effect whose outcome could
+        Every reply without a balance is a rejection: a query has no effect whose outcome could
         stay unknown.
         """
         if reply.stated is Outcome.REJECTED and reply.reason is not None:
@@ -44,7 +44,7 @@ class BalanceWording:
         return LegUpdate(event=Event.CONFIRMED, amount=1, reference=reply.reference, detail=detail)
 
     def read_command(self, data: Mapping[str, Any]) -> tuple[int, Mapping[str, Any] | None]:  # noqa: ARG002
-        """One piece and no detail, as a reading has no amount."""
+        """One piece and no detail, as a query has no amount."""
         return 1, None
 
     def result(self, saga: Saga) -> dict[str, Any]:
