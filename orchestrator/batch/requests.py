@@ -43,10 +43,10 @@ class RequestHandler:
         known = recorder.sagas.get(cast("SagaId", arrival.saga))
         if known is None:
             self._begin(bound, arrival, request)
+        elif self._is_another_kind(bound, arrival):
+            return
         elif _is_other(bound, known, request):
-            problem = Unreadable("request_id", "was used before for a different redemption")
-            problem.code, problem.event_id = Code.DUPLICATE_MISMATCH, event_id_of(arrival)
-            recorder.dead_letter(arrival, problem, Disposition.REFUSED)
+            self._refuse_mismatch(arrival, "was used before for a different redemption")
         elif arrival.redelivered:
             recorder.resend(arrival, known)
         elif not self._revived(bound, arrival, known, request):
@@ -55,6 +55,8 @@ class RequestHandler:
 
     def inquired(self, bound: BoundKind, arrival: InboundEvent, inquiry: AccountEvent) -> None:
         """Handle an inquiry: publish the current result again, or that the request is unknown."""
+        if self._is_another_kind(bound, arrival):
+            return
         recorder, saga_id = self._recorder, cast("SagaId", arrival.saga)
         saga = recorder.sagas.get(saga_id)
         # If it is redelivered and there is no result, the request had not arrived the first time.
@@ -72,6 +74,8 @@ class RequestHandler:
 
     def withdrawn(self, bound: BoundKind, arrival: InboundEvent, request: AccountEvent) -> None:
         """Handle a withdrawal: compensate the saga, or leave a tombstone for a later request."""
+        if self._is_another_kind(bound, arrival):
+            return
         recorder, saga_id = self._recorder, cast("SagaId", arrival.saga)
         saga = recorder.sagas.get(saga_id)
         if saga is None:
@@ -94,6 +98,8 @@ class RequestHandler:
 
     def answered(self, bound: BoundKind, arrival: InboundEvent, event: AccountEvent) -> None:
         """Handle the answer of an origin to a leg that a result asked of it."""
+        if self._is_another_kind(bound, arrival):
+            return
         recorder = self._recorder
         saga = recorder.sagas.get(cast("SagaId", arrival.saga))
         answer = bound.kind.intake.answers[type(event)](saga, event) if saga is not None else None
@@ -123,6 +129,19 @@ class RequestHandler:
             recorder.accept(
                 arrival, saga, moved, "answered", leg=path, outcome=update.event.upper()
             )
+
+    def _is_another_kind(self, bound: BoundKind, arrival: InboundEvent) -> bool:
+        """Whether the id belongs to a saga of another kind; then the event is set aside."""
+        saga = self._recorder.sagas.get(cast("SagaId", arrival.saga))
+        if saga is None or saga.terms.definition == bound.kind.name:
+            return False
+        self._refuse_mismatch(arrival, f"was used before for a {saga.terms.definition}")
+        return True
+
+    def _refuse_mismatch(self, arrival: InboundEvent, why: str) -> None:
+        problem = Unreadable("request_id", why, event_id_of(arrival))
+        problem.code = Code.DUPLICATE_MISMATCH
+        self._recorder.dead_letter(arrival, problem, Disposition.REFUSED)
 
     def look_at_held(self, arrival: InboundEvent, saga: Saga) -> None:
         """Handle the timer of a held saga: start it, hold it longer, or refuse it."""

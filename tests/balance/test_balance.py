@@ -219,6 +219,28 @@ def test_other_content_under_one_id_is_refused() -> None:
     assert letter.error_class == "DUPLICATE_MISMATCH"
 
 
+@pytest.mark.parametrize("type_", (events.REQUESTED, events.INQUIRED, events.WITHDRAWN))
+def test_an_id_belongs_to_one_kind_of_saga(type_: str) -> None:
+    """A redemption under the id of a question is refused, and so is word of one."""
+    platform = asked()
+    data = {"request_id": "b-1", "account": ACCOUNT}
+    platform.arrive("alipayhk", type_, KEY, REQUEST | data if type_ == events.REQUESTED else data)
+    decision = platform.batch()
+    (letter,) = decision.changes.dead_letters
+    assert (letter.error_class, letter.field) == ("DUPLICATE_MISMATCH", "request_id")
+    assert letter.message == "was used before for a balance"
+    assert platform.sagas()[0].terms.definition == "balance"
+
+
+def test_a_question_under_the_id_of_a_withdrawn_redemption_is_refused() -> None:
+    platform = Platform()
+    data = {"request_id": "b-1", "account": ACCOUNT}
+    platform.arrive("alipayhk", events.WITHDRAWN, KEY, data)
+    platform.batch()
+    (letter,) = ask(platform).changes.dead_letters
+    assert letter.message == "was used before for a redemption"
+
+
 def test_nobody_else_answers_for_the_debtor() -> None:
     platform = asked()
     decision = reply(platform, owner="harbour", **YES)
