@@ -6,7 +6,6 @@ nothing is done twice, and what each origin was told stands or is corrected.
 
 from __future__ import annotations
 
-import re
 import shutil
 import sys
 from collections import Counter
@@ -96,11 +95,10 @@ def brisk(folder: Path) -> Path:
         shutil.copytree(Settings().deploy / kind, deploy / kind)
     for path in (deploy / "participants").glob("*.toml"):
         text = path.read_text()
-        assert (
-            len(re.findall('^every = "(3|15)s"', text, re.MULTILINE)) == text.count("every = ") > 0
-        )
-        faster = text.replace('every = "3s"', 'every = "500ms"')
-        path.write_text(faster.replace('every = "15s"', 'every = "2500ms"'))
+        quick = text.replace('every = "3s"', 'every = "500ms"')
+        quick = quick.replace('every = "15s"', 'every = "2500ms"')
+        assert quick.count('ms"') == text.count("every = ") > 0
+        path.write_text(quick)
     return deploy
 
 
