@@ -19,6 +19,7 @@ from adapters.conform.monitors import MONITORS
 from adapters.sandbox.fault_kinds import ALL_VERBS, KINDS
 from adapters.sandbox.magic_accounts import DESCRIPTIONS
 from orchestrator.catalogue.loader import load
+from orchestrator.catalogue.participant import QueryLadder
 from orchestrator.engine import diagram
 from orchestrator.engine.policy import LegPolicy
 from orchestrator.errors import Stop
@@ -54,15 +55,17 @@ def silence() -> str:
     return f"```mermaid\n{diagram.silence()}\n```"
 
 
-def ladders() -> str:
-    """The ladder of every verb of every participant that ships."""
+def ladders(deploy: Path = ROOT / "deploy") -> str:
+    """The ladder of every verb of every participant, by default of those that ship."""
     lines = [
         "| Participant, verb | late after | then | until | cancelled | until | the origin hears |",
         "|---|---|---|---|---|---|---|",
     ]
-    for participant in load(ROOT / "deploy").participants.values():
+    for participant in load(deploy).participants.values():
         for verb, policy in participant.policies().items():
-            lines.append(f"| `{participant.id}` {verb} | {' | '.join(_ladder(policy))} |")
+            reads = isinstance(participant.legs[verb], QueryLadder)
+            cells = _query_ladder(policy) if reads else _ladder(policy)
+            lines.append(f"| `{participant.id}` {verb} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -82,6 +85,18 @@ def _ladder(policy: LegPolicy) -> Iterator[str]:
     else:
         yield from ("never", "")
     yield f"PENDING after {_span(policy.tell_after)}"
+
+
+def _query_ladder(policy: LegPolicy) -> Iterator[str]:
+    """The cells of a query: where its ladder ends it is over, and nobody hears PENDING."""
+    yield _span(policy.response_timeout)
+    if policy.times == 0:
+        yield from ("it is over", "")
+    else:
+        rungs = " or ".join(policy.rungs) or "wait"
+        yield f"{rungs} every {_span(policy.every)}"
+        yield f"{policy.times} times, then it is over"
+    yield from ("never", "", "that there was no answer, when it is over")
 
 
 def _span(milliseconds: int) -> str:

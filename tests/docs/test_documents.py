@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.cli.docs import DOCUMENTS, main, renewed
+from adapters.cli.docs import DOCUMENTS, ladders, main, renewed
 from orchestrator.engine import diagram
 from orchestrator.engine.machine import TABLE, Event, Status
 from orchestrator.sagas.redemption.kind import REDEMPTION
@@ -70,3 +70,33 @@ def test_the_table_of_settings_has_every_variable() -> None:
     page = (ROOT / "docs/operations.md").read_text("utf-8")
     missing = [name for name in names() if f"`{name}`" not in page]
     assert not missing
+
+
+def rows_of(table: str, verb: str) -> list[str]:
+    return [line for line in table.splitlines() if line.split("|")[1].strip() == verb]
+
+
+@pytest.mark.parametrize(
+    ("more", "shown"),
+    (
+        ("", "| 3 s | it is over |  | never |  |"),
+        (
+            'rungs = ["resend"]\ntimes = 2\n',
+            "| 3 s | resend every 3 s | 2 times, then it is over | never |  |",
+        ),
+        ('rungs = ["resend"]\ntimes = 0\n', "| 3 s | it is over |  | never |  |"),
+    ),
+)
+def test_a_query_ends_with_its_ladder_and_nobody_hears_pending(
+    tmp_path: Path, more: str, shown: str
+) -> None:
+    shutil.copytree(ROOT / "deploy", tmp_path / "deploy")
+    with (tmp_path / "deploy/participants/citi.toml").open("a", encoding="utf-8") as file:
+        file.write(f"\n{more}")
+    (row,) = rows_of(ladders(tmp_path / "deploy"), "`citi` balance")
+    assert row == f"| `citi` balance {shown} that there was no answer, when it is over |"
+
+
+def test_what_is_no_query_tells_its_origin_pending() -> None:
+    (row,) = rows_of(ladders(), "`citi` deduct")
+    assert row.endswith("| PENDING after 1 min |")
