@@ -40,7 +40,8 @@ its command. The partition is Kafka's own murmur2 of the key; clients built on l
 wrong.
 
 **Saga ids.** `uuid5(NAMESPACE, origin + "\\n" + account + "\\n" + request_id)` with the name \
-space `{NAMESPACE}`, the three in ASCII. A partner may compute it before anything is answered.
+space `{NAMESPACE}`, all in ASCII, for a redemption; a question about a balance has `"\\n" + \
+"balance"` after it. A partner may compute it before anything is answered.
 
 **Leg ids.** `<saga id>/<step>`, or `<saga id>/<step>/<line>` where each line has a leg of its \
 own; the leg that undoes another adds `/return` or `/reverse`. A leg id is the idempotency key: \
@@ -48,7 +49,9 @@ under one leg id an effect happens at most once. Treat it as opaque and answer u
 
 **Event ids.** `ce_id` is unique per source. The platform computes its own: `<leg id>#<attempt>` \
 for a command, `<leg id>#inquire<attempt>` and `<leg id>#cancel<attempt>` for a question about it \
-or its cancellation, `<saga id>#r<revision>` for a result; a record said again keeps its id.
+or its cancellation, `<saga id>#r<revision>` for a result; those about a balance end \
+with `.` and the time, in milliseconds, at which it was asked or answered. A record said again \
+keeps its id.
 
 **Security** is the operator's: one prefix rule per participant and direction.
 """

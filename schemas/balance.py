@@ -20,6 +20,8 @@ class BalanceInquired(Inbound):
     whoever wants to look again uses a new one. Nothing is held.
     """
 
+    saga_kind = "balance"
+
     request_id: Id
     """The origin's own id of the question."""
 

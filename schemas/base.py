@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from typing import NoReturn, Self, get_args
+from typing import ClassVar, NoReturn, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -28,6 +28,9 @@ class Inbound(BaseModel):
     model_config = ConfigDict(
         frozen=True, strict=True, extra="allow", use_attribute_docstrings=True
     )
+
+    saga_kind: ClassVar[str] = ""
+    """For an event of an origin: the kind of saga it is about, as in the saga's id."""
 
     def unknown_fields(self) -> Iterator[str]:
         """The names of the fields that the contract does not have, dotted from the top."""

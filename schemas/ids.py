@@ -18,14 +18,17 @@ It is no `UUID`, as those are hashed and compared in Python, which happens a doz
 """
 
 
-def saga_id(origin: str, account: str, request_id: str) -> SagaId:
+def saga_id(origin: str, account: str, request_id: str, kind: str = "") -> SagaId:
     """The id of the saga of a request: the uuid5 of its origin, account and request id.
 
-    These are printable ASCII, so a line feed can separate them.
+    These are printable ASCII, so a line feed can separate them. The name of the kind of saga comes
+    last; for a redemption it is empty, and left out with its line feed.
     """
     # The same as uuid.uuid5, but faster, since it runs for every record.
-    name = f"{origin}\n{account}\n{request_id}".encode()
-    text = sha1(_NAMESPACE + name, usedforsecurity=False).hexdigest()
+    name = f"{origin}\n{account}\n{request_id}"
+    if kind:
+        name += f"\n{kind}"
+    text = sha1(_NAMESPACE + name.encode(), usedforsecurity=False).hexdigest()
     variant = _VARIANT[text[16]]
     return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{variant}{text[17:20]}-{text[20:32]}"
 
@@ -122,6 +125,6 @@ def bucket(origin: str, account: str) -> int:
     return key_hash(partition_key(origin, account).encode())
 
 
-def saga_key(origin: str, account: str, request_id: str) -> tuple[int, SagaId]:
-    """The bucket and the id of the saga of a request."""
-    return bucket(origin, account), saga_id(origin, account, request_id)
+def saga_key(origin: str, account: str, request_id: str, kind: str = "") -> tuple[int, SagaId]:
+    """The bucket and the id of the saga of a request, of that kind."""
+    return bucket(origin, account), saga_id(origin, account, request_id, kind)

@@ -95,7 +95,7 @@ def _read(
         problem.event_id = envelope.id
         return InboundEvent(record, route, redelivered, envelope, problem=problem)
     if route.channel is Channel.REQUESTS:  # Not isinstance: it is slow on pydantic's classes.
-        key = saga_key(route.participant, event.account, event.request_id)
+        key = saga_key(route.participant, event.account, event.request_id, event.saga_kind)
         return InboundEvent(record, route, redelivered, envelope, event, key[1], key)
     if type(event) is TimersFired:
         return InboundEvent(record, route, redelivered, envelope, event)

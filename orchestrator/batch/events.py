@@ -119,6 +119,9 @@ class BatchProcessor:
         if owner != arrival.route.participant:
             self._refuse(arrival, f"belongs to {owner!r}, not to this topic's owner")
             return False
+        if bound.kind.definition.verb(leg.verb).command is None:
+            self._refuse(arrival, "is answered by an event of its own, not by a reply")
+            return False
         if arrival.redelivered:
             recorder.resend(arrival, saga)
             return False
@@ -282,7 +285,7 @@ def handlers_of(kinds: BoundKinds) -> Mapping[type, Handler]:
         TimerFired: _timer,
         OperatorDecided: _decided,
     }
-    for bound in kinds:
+    for bound in kinds.by_request.values():  # An older version's event types are the same.
         intake = bound.kind.intake
         handlers[intake.requested] = _requested
         if intake.inquired is not None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from orchestrator.engine.engine import Engine
-from orchestrator.engine.instance import Leg, Terms
+from orchestrator.engine.instance import Terms, verb_of
 from orchestrator.engine.kind import FastPath, SagaKind
 from orchestrator.engine.messages import Messages
 from orchestrator.engine.policy import Policies
@@ -49,7 +49,7 @@ class BoundKinds:
 
     def forgets(self, path: str) -> bool:
         """Whether a leg of that path belongs to a kind whose sagas are deleted after a while."""
-        return Leg(path, 0).verb in self._forgotten
+        return verb_of(path) in self._forgotten
 
     def of(self, terms: Terms) -> BoundKind:
         """The kind, in the version that the saga was accepted under."""

@@ -41,12 +41,25 @@ class RequestHandler:
         """Handle a request: begin, hold or refuse a saga, or answer a repeat with its result."""
         recorder, bound = self._recorder, self._recorder.kinds.by_request[type(request)]
         known = recorder.sagas.get(cast("SagaId", arrival.saga))
-        if known is None:
+        if known is not None:
+            self._asked_again(recorder.kinds.of(known.terms), arrival, request, known)
+        elif arrival.redelivered and bound.kind.keep_for is not None:
+            # It was answered when it first came, and its saga was deleted since.
+            recorder.result.counts["stale_requests"] += 1
+        else:
             self._begin(bound, arrival, request)
-        elif self._is_another_kind(bound, arrival):
-            return
-        elif _is_other(bound, known, request):
-            self._refuse_mismatch(arrival, "was used before for a different redemption")
+
+    def _asked_again(
+        self, bound: BoundKind, arrival: InboundEvent, request: SagaRequested, known: Saga
+    ) -> None:
+        """Handle a request whose saga exists: a repeat, or another request under the same id."""
+        recorder = self._recorder
+        if _is_other(bound, known, request):
+            problem = Unreadable(
+                "request_id", "was used before for another request", event_id_of(arrival)
+            )
+            problem.code = Code.DUPLICATE_MISMATCH
+            recorder.dead_letter(arrival, problem, Disposition.REFUSED)
         elif arrival.redelivered:
             recorder.resend(arrival, known)
         elif not self._revived(bound, arrival, known, request):
@@ -55,8 +68,6 @@ class RequestHandler:
 
     def inquired(self, bound: BoundKind, arrival: InboundEvent, inquiry: AccountEvent) -> None:
         """Handle an inquiry: publish the current result again, or that the request is unknown."""
-        if self._is_another_kind(bound, arrival):
-            return
         recorder, saga_id = self._recorder, cast("SagaId", arrival.saga)
         saga = recorder.sagas.get(saga_id)
         # If it is redelivered and there is no result, the request had not arrived the first time.
@@ -74,8 +85,6 @@ class RequestHandler:
 
     def withdrawn(self, bound: BoundKind, arrival: InboundEvent, request: AccountEvent) -> None:
         """Handle a withdrawal: compensate the saga, or leave a tombstone for a later request."""
-        if self._is_another_kind(bound, arrival):
-            return
         recorder, saga_id = self._recorder, cast("SagaId", arrival.saga)
         saga = recorder.sagas.get(saga_id)
         if saga is None:
@@ -98,8 +107,6 @@ class RequestHandler:
 
     def answered(self, bound: BoundKind, arrival: InboundEvent, event: AccountEvent) -> None:
         """Handle the answer of an origin to a leg that a result asked of it."""
-        if self._is_another_kind(bound, arrival):
-            return
         recorder = self._recorder
         saga = recorder.sagas.get(cast("SagaId", arrival.saga))
         answer = bound.kind.intake.answers[type(event)](saga, event) if saga is not None else None
@@ -120,7 +127,9 @@ class RequestHandler:
         recorder = self._recorder
         engine = recorder.kinds.of(saga.terms).engine
         moved = engine.apply_reply(saga, path, update, recorder.now)
-        if moved is NoChange.PREMATURE:
+        if moved is NoChange.PREMATURE and arrival.restored:
+            recorder.result.counts["premature_replies"] += 1
+        elif moved is NoChange.PREMATURE:
             problem = Unreadable("request_id", "was not asked yet", event_id_of(arrival))
             recorder.dead_letter(arrival, problem, Disposition.REFUSED)
         elif isinstance(moved, NoChange):
@@ -129,19 +138,6 @@ class RequestHandler:
             recorder.accept(
                 arrival, saga, moved, "answered", leg=path, outcome=update.event.upper()
             )
-
-    def _is_another_kind(self, bound: BoundKind, arrival: InboundEvent) -> bool:
-        """Whether the id belongs to a saga of another kind; then the event is set aside."""
-        saga = self._recorder.sagas.get(cast("SagaId", arrival.saga))
-        if saga is None or saga.terms.definition == bound.kind.name:
-            return False
-        self._refuse_mismatch(arrival, f"was used before for a {saga.terms.definition}")
-        return True
-
-    def _refuse_mismatch(self, arrival: InboundEvent, why: str) -> None:
-        problem = Unreadable("request_id", why, event_id_of(arrival))
-        problem.code = Code.DUPLICATE_MISMATCH
-        self._recorder.dead_letter(arrival, problem, Disposition.REFUSED)
 
     def look_at_held(self, arrival: InboundEvent, saga: Saga) -> None:
         """Handle the timer of a held saga: start it, hold it longer, or refuse it."""
@@ -194,6 +190,8 @@ class RequestHandler:
         limit = intake.limit(request, origin, programmes, now, None)
         used = recorder.used.get(limit, 0) if limit is not None else 0
         terms = intake.draft(request, origin, programmes, now, trace, key=arrival.key, used=used)
+        bound = recorder.kinds.of(terms)  # The programme says by which version it is accepted.
+        intake = bound.kind.intake
         refusal = intake.refusal(request, terms, programmes, now, used)
         if refusal is not None:
             self._refuse(bound, arrival, request, terms, refusal)
@@ -285,11 +283,13 @@ class RequestHandler:
             PublishedMismatch: the catalogue of today would make another saga of the request.
         """
         assert arrival.envelope is not None
-        recorder, intake, engine = self._recorder, bound.kind.intake, bound.engine
+        recorder, intake = self._recorder, bound.kind.intake
         origin, trace, at = arrival.route.participant, arrival.envelope.traceparent, published.began
         limit = intake.limit(request, origin, self._programmes, recorder.now, published)
         used = recorder.used.get(limit, 0) if limit is not None else 0
         terms = intake.draft(request, origin, self._programmes, at, trace, used=used)
+        bound = recorder.kinds.of(terms)
+        intake, engine = bound.kind.intake, bound.engine
         terms = intake.restored(terms, published)
         if published.refused(bound.kind.statuses) and published.result is not None:
             why = published.result["reason"]

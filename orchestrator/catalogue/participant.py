@@ -161,6 +161,7 @@ class QueryLadder(Ladder):
     rungs: tuple[Literal[Rung.RESEND], ...] = ()
     times: Times | None = 0
     cancel: Literal[False] = False
+    call_after: None = None
 
 
 LadderTypes = Mapping[str, type[Ladder]]

@@ -181,8 +181,11 @@ class Engine:
         return replaced(with_result, revision=saga.revision + 1)
 
     def allowed(self, saga: Saga, leg: Leg) -> tuple[Action, ...]:
-        """The actions that a person may decide on for a leg now; none unless it is parked."""
-        if not leg.parked:
+        """The actions that a person may decide on for a leg now; none unless it is parked.
+
+        There are none for a query either: when its ladder ends, so does the leg.
+        """
+        if not leg.parked or self.definition.changes_nothing(leg.verb):
             return ()
         policy = self.policy(saga.terms, leg)
         retries = policy.rungs or (leg.cancels and policy.cancel)

@@ -89,6 +89,11 @@ class Leg:
         return _parts(self.path)[2]
 
 
+def verb_of(path: str) -> str:
+    """The verb of the leg of that path; empty if the path has no verb."""
+    return _parts(path)[0]
+
+
 _CLOSED = frozenset({Status.CONFIRMED, Status.REJECTED, Status.CANCELLED, Status.WRITTEN_OFF})
 
 
@@ -100,7 +105,9 @@ def _parts(path: str) -> tuple[str, int | None, str | None]:
     """
     names = path.split("/")
     line = int(names[1]) - 1 if len(names) > 1 and names[1].isdigit() else None
-    at = next(at for at in range(len(names) - 1, -1, -1) if not names[at].isdigit())
+    at = next((at for at in range(len(names) - 1, -1, -1) if not names[at].isdigit()), None)
+    if at is None:
+        return "", line, None  # Only a participant that makes up leg ids writes such a path.
     return names[at], line, "/".join(names[:at]) or None
 
 

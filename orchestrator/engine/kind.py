@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from hashlib import blake2b
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel
 
@@ -35,7 +35,9 @@ from schemas.replies import LegAnswered
 
 
 class AccountEvent(Protocol):
-    """An event of an origin: it names the saga by the account and the id of its request."""
+    """An event of an origin: it names the saga by its kind, the account and the request's id."""
+
+    saga_kind: ClassVar[str]  # The name of the kind, or "" for redemptions (`schemas/ids.py`).
 
     @property
     def request_id(self) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.engine.definition import participant
-from orchestrator.engine.instance import Leg, Saga, Terms
+from orchestrator.engine.instance import Leg, Saga
 from orchestrator.engine.kind import SagaKind
 from orchestrator.engine.outbox import MessageKind, MessageRef
 from schemas import events
@@ -48,32 +48,33 @@ class Messages:
         to = participant(saga.terms, self.kind.definition, leg.verb)
         number = ref.number
         if ref.kind is MessageKind.INQUIRE:
-            event_id = command_event_id(leg_id, "inquire", number)
+            event_id = self._event_id(command_event_id(leg_id, "inquire", number), leg.sent_at)
             data = _common(saga, leg_id, number, leg.said_at)
             return Message(to, Channel.COMMANDS, event_id, events.INQUIRE, data)
         if ref.kind is MessageKind.CANCEL:
-            event_id = command_event_id(leg_id, "cancel", number)
+            event_id = self._event_id(command_event_id(leg_id, "cancel", number), leg.sent_at)
             data = _common(saga, leg_id, number, leg.said_at) | {"reason": Code.TIMEOUT}
             return Message(to, Channel.COMMANDS, event_id, events.CANCEL, data)
-        event_id = self._event_id(saga.terms, command_event_id(leg_id, "do", number))
+        event_id = self._event_id(command_event_id(leg_id, "do", number), leg.sent_at)
         data = _common(saga, leg_id, number, leg.sent_at)
         data.update(self.kind.wording.command(saga, leg))
         command = self.kind.definition.verb(leg.verb).command
         assert command is not None, leg  # A verb without a command never has an attempt to send.
         return Message(to, Channel.COMMANDS, event_id, command, data)
 
-    def _event_id(self, terms: Terms, event_id: str) -> str:
-        """The event id, made unique where sagas of the kind are deleted after a while.
+    def _event_id(self, event_id: str, at: int) -> str:
+        """The event id, made unique by the time `at` where sagas of the kind are deleted.
 
-        Such a saga may be requested once more under the same id, and then has other events.
+        Such a saga may be requested once more under the same id, or once more after its database
+        was lost, and then says something else at another time.
         """
-        return event_id if self.kind.keep_for is None else f"{event_id}.{terms.accepted_at}"
+        return event_id if self.kind.keep_for is None else f"{event_id}.{at}"
 
     def _result(self, latest: Saga) -> Message:
         saga = latest.as_told
         told, terms = saga.told, saga.terms
         assert told is not None, terms.saga_id
-        event_id = self._event_id(terms, result_event_id(terms.saga_id, told.revision))
+        event_id = self._event_id(result_event_id(terms.saga_id, told.revision), told.at)
         as_published = told.as_published
         data = dict(as_published) if as_published is not None else self.kind.wording.result(saga)
         answer = self.kind.definition.answer

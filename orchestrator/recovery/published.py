@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from orchestrator.engine.instance import verb_of
 from orchestrator.engine.kind import Wording
 from orchestrator.engine.published import PublishedLeg, PublishedSaga
 from orchestrator.ports import Record, SagaKey
@@ -27,21 +28,19 @@ def published_topics(participants: Iterable[str]) -> list[str]:
 
 
 class PublishedLog:
-    """Everything that was said, by saga."""
+    """Everything that was said about sagas that are kept for ever, by saga."""
 
     def __init__(self, kinds: Kinds = KINDS) -> None:
-        self._answers = frozenset(kind.definition.answer for kind in kinds.values())
+        # What was said about sagas that are deleted is passed over: their requests begin anew.
+        kept = [kind for kind in kinds.values() if kind.keep_for is None]
+        self._answers = frozenset(kind.definition.answer for kind in kept)
         self._wording: dict[str, Wording | None] = {events.INQUIRE: None, events.CANCEL: None}
-        self._forgotten: set[str] = set()  # The events of kinds of which nothing is kept.
-        for kind in kinds.values():
-            said = {kind.definition.answer}
+        self._kept_verbs: set[str] = set()
+        for kind in kept:
             for verb in kind.definition.verbs():
+                self._kept_verbs.add(verb.name)
                 if verb.command is not None:
-                    said.add(verb.command)
                     self._wording[verb.command] = kind.wording
-            if kind.keep_for is not None:
-                self._forgotten |= said
-        self._may_be_gone: set[SagaKey] = set()
         self._legs: dict[SagaKey, dict[str, PublishedLeg]] = {}
         self._results: dict[SagaKey, Mapping[str, Any]] = {}
         self._first: dict[SagaKey, Mapping[str, Any]] = {}
@@ -57,8 +56,6 @@ class PublishedLog:
             return
         data = orjson.loads(record.value)
         key = (key_hash(record.key), data["saga_id"])
-        if type_ in self._forgotten:
-            self._may_be_gone.add(key)
         if type_ in self._answers:
             if not data["revision"]:
                 return  # An answer about what nobody knows.
@@ -69,8 +66,10 @@ class PublishedLog:
             if first is None or first["revision"] > data["revision"]:
                 self._first[key] = data
         else:
-            legs = self._legs.setdefault(key, {})
             _, path = split_leg_id(data["leg_id"])
+            if verb_of(path) not in self._kept_verbs:
+                return
+            legs = self._legs.setdefault(key, {})
             leg = legs.get(path) or PublishedLeg(path)
             legs[path] = _more(leg, type_, data, self._wording[type_])
 
@@ -78,13 +77,9 @@ class PublishedLog:
         """The sagas about which something was said."""
         return sorted(self._legs.keys() | self._results.keys())
 
-    def lasting(self) -> list[SagaKey]:
-        """Those of kinds that are kept: a database that is up to date has their rows."""
-        return [key for key in self.keys() if key not in self._may_be_gone]
-
-    def said(self, keys: Iterable[SagaKey] | None = None) -> dict[SagaId, PublishedSaga]:
-        """What was said, by saga id; of those sagas, or of all."""
-        return {key[1]: self._of(key) for key in (self.keys() if keys is None else keys)}
+    def said(self) -> dict[SagaId, PublishedSaga]:
+        """What was said, by saga id."""
+        return {key[1]: self._of(key) for key in self.keys()}
 
     def _of(self, key: SagaKey) -> PublishedSaga:
         legs = self._legs.get(key, {}).values()

@@ -74,10 +74,9 @@ async def looks_restored(context: RecoveryContext, numbers: Iterable[int]) -> bo
     published = PublishedLog(context.decider.catalogue.kinds)
     for record in await context.archive.last(partitions, _LAST_RECORDS):
         published.add(record)
-    lasting = published.lasting()
     async with context.store.transaction() as transaction:
-        loaded = await transaction.load(lasting, ())
-    return context.decider.is_behind(published.said(lasting), loaded, context.clock.now())
+        loaded = await transaction.load(published.keys(), ())
+    return context.decider.is_behind(published.said(), loaded, context.clock.now())
 
 
 class Recovery:
@@ -99,7 +98,6 @@ class Recovery:
         self._keys: list[SagaKey] = []
         self._paused = frozenset(held)
         self._explained: set[SagaId] = set()
-        self._lasting: set[SagaId] = set()  # Those published about that must exist in the end.
         context.source.pause(self._paused)
 
     async def read_back(self, is_current: Callable[[], Awaitable[bool]]) -> bool:
@@ -119,7 +117,6 @@ class Recovery:
             if not await is_current():
                 return False
         self.published, self._keys = published.said(), published.keys()
-        self._lasting = {saga_id for _, saga_id in published.lasting()}
         return True
 
     def portions(self) -> Iterator[Sequence[SagaKey]]:
@@ -160,7 +157,7 @@ class Recovery:
 
     def unexplained(self) -> list[SagaId]:
         """The sagas that were published about and whose requests are no longer on the topics."""
-        return sorted(self._lasting - self._explained)
+        return sorted(self.published.keys() - self._explained)
 
     async def advance(self, done: Mapping[Partition, int | None]) -> Channel | None:
         """Resume the partitions that may be read now; the last channel resumed, if any was."""

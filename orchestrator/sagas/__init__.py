@@ -10,7 +10,7 @@ from typing import Final
 
 from orchestrator.engine.codec import Kinds
 from orchestrator.engine.definition import DefinitionError
-from orchestrator.engine.kind import SagaKind
+from orchestrator.engine.kind import AccountEvent, SagaKind
 from orchestrator.sagas.balance.kind import BALANCE
 from orchestrator.sagas.redemption.kind import REDEMPTION
 
@@ -22,19 +22,31 @@ def registered(*kinds: SagaKind) -> Kinds:
 
     Raises:
         DefinitionError: two kinds cannot be told apart by their names, by what is asked of
-            participants (ladders and leg ids go by the verb), or by the events of origins.
+            participants (ladders and leg ids go by the verb), or by the events of origins; or
+            an event makes saga ids that are not those of its kind.
     """
     _check_apart("kind", [f"{kind.name} {kind.version}" for kind in kinds])
     names = {kind.name: kind for kind in kinds}.values()  # Versions of one may share all of it.
     _check_apart("verb", [verb.name for kind in names for verb in kind.definition.verbs()])
     _check_apart("answer", [kind.definition.answer for kind in names])
-    asked: list[str] = []
-    for kind in names:
-        intake = kind.intake
-        events = (intake.requested, intake.inquired, intake.withdrawn, *intake.answers)
-        asked += [event.__name__ for event in events if event is not None]
-    _check_apart("event", asked)
+    events = [(kind, event) for kind in names for event in _events_of(kind)]
+    _check_apart("event", [event.__name__ for _, event in events])
+    for kind, event in events:
+        _check_ids(kind, event)
     return {(kind.name, kind.version): kind for kind in kinds}
+
+
+def _events_of(kind: SagaKind) -> list[type[AccountEvent]]:
+    intake = kind.intake
+    events = (intake.requested, intake.inquired, intake.withdrawn, *intake.answers)
+    return [event for event in events if event is not None]
+
+
+def _check_ids(kind: SagaKind, event: type[AccountEvent]) -> None:
+    """The ids of sagas tell the kinds apart, so that one request id may serve several kinds."""
+    own = "" if kind.name == REDEMPTION.name else kind.name  # Its ids are older than other kinds.
+    if event.saga_kind != own:
+        raise DefinitionError(f"{event.__name__}.saga_kind must be {own!r}, as of {kind.name}")
 
 
 def _check_apart(what: str, names: list[str]) -> None:

@@ -2,13 +2,17 @@
 
 from typing import Any, Final
 
+import orjson
 import pytest
 
 from orchestrator.admission.breaker import Breaker, HealthPolicy, State, WhenUnavailable
 from orchestrator.admission.gate import Allowance
 from orchestrator.batch.effects import BatchResult
+from orchestrator.ports import Record
+from orchestrator.recovery.published import PublishedLog
 from orchestrator.sagas.balance.kind import KEPT_FOR_MS
 from schemas import events
+from schemas.envelope import PLATFORM_SOURCE
 from schemas.ids import partition_key, saga_id
 from tests.engine.checkers import REQUEST
 from tests.engine.memory import Platform
@@ -16,7 +20,7 @@ from tests.engine.one import results, ring, said
 
 ACCOUNT: Final = "w-1"
 KEY: Final = partition_key("alipayhk", ACCOUNT)
-SAGA: Final = saga_id("alipayhk", ACCOUNT, "b-1")
+SAGA: Final = saga_id("alipayhk", ACCOUNT, "b-1", "balance")
 QUESTION: Final[dict[str, Any]] = {
     "request_id": "b-1",
     "programme": "citi-alipayhk-coupons",
@@ -219,26 +223,64 @@ def test_other_content_under_one_id_is_refused() -> None:
     assert letter.error_class == "DUPLICATE_MISMATCH"
 
 
-@pytest.mark.parametrize("type_", (events.REQUESTED, events.INQUIRED, events.WITHDRAWN))
-def test_an_id_belongs_to_one_kind_of_saga(type_: str) -> None:
-    """A redemption under the id of a question is refused, and so is word of one."""
+def test_a_redemption_under_the_same_id_is_another_saga() -> None:
+    """Whoever counts request ids per product may use one twice: neither hinders the other."""
     platform = asked()
-    data = {"request_id": "b-1", "account": ACCOUNT}
-    platform.arrive("alipayhk", type_, KEY, REQUEST | data if type_ == events.REQUESTED else data)
-    decision = platform.batch()
-    (letter,) = decision.changes.dead_letters
-    assert (letter.error_class, letter.field) == ("DUPLICATE_MISMATCH", "request_id")
-    assert letter.message == "was used before for a balance"
-    assert platform.sagas()[0].terms.definition == "balance"
-
-
-def test_a_question_under_the_id_of_a_withdrawn_redemption_is_refused() -> None:
-    platform = Platform()
-    data = {"request_id": "b-1", "account": ACCOUNT}
-    platform.arrive("alipayhk", events.WITHDRAWN, KEY, data)
+    platform.request(REQUEST | {"request_id": "b-1"})
     platform.batch()
-    (letter,) = ask(platform).changes.dead_letters
-    assert letter.message == "was used before for a redemption"
+    reply(platform, **YES)
+    assert not platform.letters
+    kinds = [saga.terms.definition for saga in platform.sagas()]
+    assert sorted(kinds) == ["balance", "redemption"]
+    platform.arrive("alipayhk", events.WITHDRAWN, KEY, {"request_id": "b-1", "account": ACCOUNT})
+    platform.batch()
+    withdrawn = [saga.terms.definition for saga in platform.sagas() if saga.withdrawn]
+    assert withdrawn == ["redemption"]
+
+
+def test_an_answer_to_a_leg_that_is_none_is_refused() -> None:
+    """Whatever a debtor makes up: one of its records is set aside, and the batch goes on."""
+    platform = Platform()
+    for path in ("1", "1/2", "", "/", "balance/x"):
+        data = {"leg_id": f"{SAGA}/{path}"} | YES
+        platform.arrive("citi", events.ANSWERED, KEY, data)
+    decision = platform.batch()
+    assert [letter.field for letter in decision.changes.dead_letters] == ["leg_id"] * 5
+
+
+def test_a_question_that_comes_again_after_its_answer_is_deleted_is_not_put_again() -> None:
+    """The position was stored, so the record was dealt with; only its offset was not committed."""
+    platform = asked()
+    reply(platform, **YES)
+    ring(platform, platform.now + KEPT_FOR_MS)
+    for partition in platform.offsets:
+        platform.offsets[partition] = 0
+    decision = platform.batch()
+    assert decision.counts["stale_requests"] == 1
+    assert not results(decision)
+    assert not platform.rows
+
+
+def test_what_was_said_about_a_question_is_not_read_back() -> None:
+    """After a restore its request begins anew; an inquiry about its leg would be of no use."""
+    platform = asked()
+    reply(platform, **YES)
+    inquiry = orjson.dumps({"saga_id": SAGA, "leg_id": f"{SAGA}/balance", "attempt": 1})
+    heads = (("ce_source", PLATFORM_SOURCE.encode()), ("ce_type", events.INQUIRE.encode()))
+    log = PublishedLog()
+    log.add(Record("uprp.citi.commands", 0, 0, KEY.encode(), inquiry, heads))
+    for at, out in enumerate(platform.outgoing):
+        log.add(Record(out.topic, 0, at, out.key, out.value, tuple(out.headers)))
+    assert len(platform.outgoing) == 2
+    assert not log.said()
+
+
+def test_a_question_that_is_put_again_after_a_restore_is_told_apart() -> None:
+    """Its request says when it was accepted; its answers were decided at different times."""
+    first, second = asked(), asked()
+    second.now += 5
+    told = [said(reply(platform, **YES)) for platform in (first, second)]
+    assert told[0] != told[1]
 
 
 def test_nobody_else_answers_for_the_debtor() -> None:

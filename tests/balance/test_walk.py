@@ -20,7 +20,7 @@ from schemas.ids import key_hash, saga_id
 
 NOW: Final = 1_800_000_000_000
 TERMS: Final = Terms(
-    saga_id=saga_id("wallet", "w-1", "b-1"),
+    saga_id=saga_id("wallet", "w-1", "b-1", "balance"),
     key_hash=key_hash(b"wallet/w-1"),
     programme="coupons",
     origin="wallet",

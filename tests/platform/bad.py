@@ -183,7 +183,7 @@ def _bad_requests(base: str) -> Iterator[Bad]:
     yield Bad(
         "the same id for something else",
         "request_id",
-        "was used before for a different redemption",
+        "was used before for another request",
         _json(request(request_id="base", lines=[{"item": "hkd50", "quantity": 3}])),
         code="DUPLICATE_MISMATCH",
         disposition="refused",

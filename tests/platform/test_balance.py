@@ -55,7 +55,9 @@ def ask(platform: Platform, servers: str, cards: list[str]) -> list[str]:
         key = f"alipayhk/w-{number}".encode()
         sender.send("uprp.alipayhk.requests", key, json.dumps(question).encode(), headers)
     sender.flush()
-    return [saga_id("alipayhk", f"w-{number}", f"b-{number}") for number in range(len(cards))]
+    return [
+        saga_id("alipayhk", f"w-{number}", f"b-{number}", "balance") for number in range(len(cards))
+    ]
 
 
 def answers(platform: Platform) -> dict[str, dict[str, Any]]:

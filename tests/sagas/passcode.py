@@ -52,6 +52,8 @@ TRIES_MAX: Final = 3
 class Requested(Inbound):
     """Ask for a code."""
 
+    saga_kind = "passcode"
+
     request_id: Id
     programme: Id
     account: Id
@@ -63,6 +65,8 @@ class Requested(Inbound):
 class Entered(Inbound):
     """The code that the member typed, sealed for the host."""
 
+    saga_kind = "passcode"
+
     request_id: Id
     account: Id
     sealed: Id
@@ -70,6 +74,8 @@ class Entered(Inbound):
 
 class Withdrawn(Inbound):
     """The member does not want it any more."""
+
+    saga_kind = "passcode"
 
     request_id: Id
     account: Id
@@ -142,7 +148,7 @@ class Intake:
         key: tuple[int, SagaId] | None = None,
         used: int = 0,
     ) -> Terms:
-        where = key or saga_key(origin, request.account, request.request_id)
+        where = key or saga_key(origin, request.account, request.request_id, "passcode")
         found: Programme | None = programmes["passcode"].get(request.programme)
         return Terms(
             saga_id=where[1],
@@ -175,7 +181,7 @@ class Intake:
         return {}
 
     def tombstone(self, withdrawal: Withdrawn, origin: str, now: int) -> Saga:
-        where = saga_key(origin, withdrawal.account, withdrawal.request_id)
+        where = saga_key(origin, withdrawal.account, withdrawal.request_id, "passcode")
         terms = Terms(
             saga_id=where[1],
             key_hash=where[0],

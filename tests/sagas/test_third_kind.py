@@ -28,7 +28,7 @@ from tests.simulation.process import Process, ProcessClock, Surroundings
 
 DEPLOY: Final = Path(__file__).parents[2] / "deploy"
 START: Final = 1_800_000_000_000
-SAGA: Final = saga_id("wallet", "w-1", "p-1")
+SAGA: Final = saga_id("wallet", "w-1", "p-1", "passcode")
 KEY: Final = b"wallet/w-1"
 WALLET: Final = """
 id = "wallet"

@@ -34,6 +34,8 @@ def test_a_saga_id_is_uuid5_of_the_standard_library() -> None:
         )
         name = f"{origin}\n{account}\n{request}"
         assert saga_id(origin, account, request) == str(uuid5(NAMESPACE, name))
+        kind = saga_id(origin, account, request, "balance")
+        assert kind == str(uuid5(NAMESPACE, f"{name}\nbalance"))
 
 
 def test_a_leg_id_is_the_sagas_id_and_a_path() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from jsonschema import Draft202012Validator
 from schemas.base import Inbound
 from schemas.envelope import PLATFORM_SOURCE, read, source_of
 from schemas.events import (
+    BALANCE,
     DECIDED,
     EVENTS,
     REFUSED,
@@ -215,10 +217,13 @@ def test_every_example_in_the_guide_keeps_the_contract(number: int) -> None:
         assert list(model.unknown_fields()) == []
         heard: object = parse(event.channel, event.name, data)
         assert heard == model
-    saga = saga_id(origin, account, request_id)
+    saga = saga_id(origin, account, request_id, "balance" if "balance" in event.name else "")
     if event.name != REFUSED and not inbound:
         assert envelope.subject == saga
         assert example["value"]["saga_id"] == saga
+    if event.name == BALANCE:
+        decided = datetime.fromisoformat(example["value"]["at"]).timestamp() * 1000
+        assert envelope.id == f"{saga}#r1.{decided:.0f}"
     if event.name == RESULT:
         assert envelope.id == f"{saga}#r{example['value']['revision']}"
     if event.channel is Channel.COMMANDS:

@@ -92,7 +92,7 @@ class Balances:
             "account": question.account,
             "debtor_account": f"card-{question.account}",
         }
-        saga = saga_id(question.origin, question.account, data["request_id"])
+        saga = saga_id(question.origin, question.account, data["request_id"], "balance")
         self._faults.setdefault(saga, []).append(question)
         key = partition_key(question.origin, question.account).encode()
         record = self._say(question.origin, Channel.REQUESTS, events.BALANCE_INQUIRED, data, key)

@@ -65,8 +65,9 @@ class BalanceIntake:
     ) -> Terms:
         """The terms: the debtor to ask, and the rules and limit from which the answer is made."""
         if key is None:
-            key = saga_key(origin, request.account, request.request_id)
+            key = saga_key(origin, request.account, request.request_id, request.saga_kind)
         programme, shown = _programme(request, programmes), _shown(request, programmes)
+        version = programme.saga_version if programme is not None else DEFINITION.version
         return Terms(
             saga_id=key[1],
             key_hash=key[0],
@@ -77,7 +78,7 @@ class BalanceIntake:
             content=content_digest(request),
             accepted_at=now,
             definition=DEFINITION.name,
-            definition_version=DEFINITION.version,
+            definition_version=version,
             programme_version=programme.version if programme is not None else 0,
             locale=request.locale,
             participants=(origin, programme.debtor if programme is not None else ""),

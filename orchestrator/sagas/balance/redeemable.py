@@ -7,6 +7,7 @@ would take too long to compute, a slightly smaller amount is shown.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import gcd
 from typing import Final
 
@@ -66,8 +67,18 @@ def _total(items: tuple[tuple[int, int], ...], cap: int) -> int:
         for worth, most in sorted(items, reverse=True):
             total += min(most, (cap - total) // worth) * worth
         return total
-    reachable = {0}
+    reachable = 1  # Bit n: whether n units can be reached.
+    every = (1 << cap // unit + 1) - 1
     for worth, most in items:
-        pieces = range(min(most, cap // worth) + 1)
-        reachable = {t + n * worth for t in reachable for n in pieces if t + n * worth <= cap}
-    return max(reachable)
+        for pieces in _portions(min(most, cap // worth)):
+            reachable |= reachable << pieces * (worth // unit) & every
+    return (reachable.bit_length() - 1) * unit
+
+
+def _portions(most: int) -> Iterator[int]:
+    """Numbers of which some add up to each number from 0 to `most`, and none to more."""
+    portion = 1
+    while most > 0:
+        yield min(portion, most)
+        most -= portion
+        portion *= 2
