@@ -159,6 +159,7 @@ class Scenario:
 
     async def balance(self, **changed: Any) -> None:
         """Ask for a balance at Citi."""
+        self.saga_id = saga_id(self.origin, self.account, self.ids["request_id"], "balance")
         named = {"programme": "citi-alipayhk-coupons", "debtor_account": f"card-{self.account}"}
         data = {**self.ids, **named, **changed}
         await self.platform.receive(self.origin, events.BALANCE_INQUIRED, self.key, data)

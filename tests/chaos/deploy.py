@@ -16,7 +16,6 @@ every = "600ms"
 pending_every = "800ms"
 pending_until = "10s"
 tell_after = "2500ms"
-call_after = "6s"
 """
 _GIVES_UP: Final = """
 rungs = ["inquire", "resend"]
@@ -55,6 +54,8 @@ def short_ladders(folder: Path) -> Path:
         text = f'id = "{name}"\nversion = 1\nname = "{name}"\n'
         for verb in tomllib.loads(path.read_text("utf-8"))["legs"]:
             text += f"[legs.{verb}]\n{_SHORT}"
+            if verb != "balance":  # Nobody is called for a question.
+                text += 'call_after = "6s"\n'
             if verb in ("deduct", "credit"):
                 text += f"{_GIVES_UP}{_LATE.get(name, '')}\n"
             elif verb == "reverse":  # A return is repeated for ever; of this there is an end.
