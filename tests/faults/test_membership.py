@@ -142,7 +142,8 @@ def test_sigterm_drains_and_the_other_takes_over_at_once(platform: Platform) -> 
         platform.more_end(100, "the other one carries on", 10)
     assert_consistent(platform, requests, "drained")
     repeated = platform.tape.of("commands", "results")
-    assert len(repeated) == len({one.event_id for one in repeated}), "offsets were not committed"
+    why = leaving.events("offsets.not_committed") + staying.events("offsets.not_committed")
+    assert len(repeated) == len({one.event_id for one in repeated}), why
     assert staying.stop() == 0
 
 
