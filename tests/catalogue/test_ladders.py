@@ -349,6 +349,7 @@ REFUSED: Final = (
     ('[legs.credit]\ncancel_until = "T+1 24:00"', "legs.credit.cancel_until", "nor T+1 00:15"),
     ('[legs.credit]\ncancel_until = "T+1 0:15"', "legs.credit.cancel_until", "nor T+1 00:15"),
     ('[legs.credit]\ncall_after = "soon"', "legs.credit.call_after", "neither a duration such as"),
+    ('[legs.balance]\ncall_after = "1h"', "legs.balance.call_after", "Input should be None"),
     ('[legs.credit]\npending_until = "T-1 00:15"', "legs.credit.pending_until", "nor T+1 00:15"),
     ('[legs.credit]\ntell_after = "31d"', "legs.credit.tell_after", "less than or equal to"),
     ('zone = "Asia/Atlantis"', "zone", "is not an IANA time zone"),

@@ -200,6 +200,21 @@ def test_it_can_be_withdrawn_while_the_origin_is_waited_for(catalogue: Catalogue
     assert world.commands == ["send", "send/void"]
 
 
+def test_a_reply_says_nothing_about_what_the_origin_answers_by_its_own_event(
+    catalogue: Catalogue,
+) -> None:
+    """The kind reads the member's code from that event; a bare yes has none."""
+    world = World(catalogue, ["right"])
+    world.send(passcode.REQUESTED, programme="proof")
+    yes = {"leg_id": f"{SAGA}/enter", "outcome": "CONFIRMED", "reference": "W-1"}
+    early = START + 1_000
+    world.loop.at(early, lambda: world._publish("wallet", Channel.REPLIES, events.ANSWERED, yes))
+    world.run()
+    (letter,) = world.database.letters.values()
+    assert (letter.field, letter.disposition) == ("leg_id", "refused")
+    assert world.words() == [(1, "CODE_REQUIRED"), (2, "PROVEN")]
+
+
 def test_what_ships_still_runs_beside_it(catalogue: Catalogue) -> None:
     assert {"redemption", "balance", "passcode"} == set(catalogue.programmes)
     assert {"send", "void", "check", "deduct"} <= {verb for _, verb in catalogue.policies.by_leg}
