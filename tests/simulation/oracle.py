@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
+
+import orjson
 
 from orchestrator.admission.outcomes import in_flight
 from orchestrator.engine.instance import Saga
 from orchestrator.engine.kind import LimitKey
 from orchestrator.engine.undo import LOSS
+from orchestrator.ports import Record
 from orchestrator.sagas.redemption.journal import SUSPENSE
 from schemas.events import DEAD_LETTER_TOPIC
-from schemas.ids import split_leg_id
+from schemas.ids import SagaId, split_leg_id
 from tests.engine.sums import issued_late
 from tests.simulation.companies import DECIDED, Fact
 from tests.simulation.world import World
@@ -254,18 +258,34 @@ def questions_about_balances_are_over(rest: Rest) -> Iterator[str]:
 
 
 def dead_letters_are_on_their_topic(rest: Rest) -> Iterator[str]:
-    """Each one is in the index and on the topic."""
+    """Each one is in the index and on the topic.
+
+    A question whose database was lost is put anew, and may be refused this time: then a reply that
+    was refused before the loss says nothing any more, and is no dead letter.
+    """
     said = {
-        (dict(record.headers)["x-dlq-id"] or b"").decode()
+        (dict(record.headers)["x-dlq-id"] or b"").decode(): _saga_of(record)
         for record in rest.world.broker.records(DEAD_LETTER_TOPIC)
     }
     letters = rest.world.database.letters
+    anew = rest.world.balances.sent.keys() & rest.world.gone
     yield from (
-        f"{one} is on the topic and not in the table" for one in sorted(said - letters.keys())
+        f"{one} is on the topic and not in the table"
+        for one in sorted(said.keys() - letters.keys())
+        if said[one] not in anew
     )
     yield from (
         f"{one} is in the table and not on the topic" for one in sorted(letters.keys() - said)
     )
+
+
+def _saga_of(record: Record) -> SagaId:
+    """The saga that a reply is about; empty for any other record."""
+    with suppress(orjson.JSONDecodeError):
+        data = orjson.loads(record.value or b"")
+        if isinstance(data, dict):
+            return split_leg_id(str(data.get("leg_id", "")))[0]
+    return ""
 
 
 CHECKS: tuple[Callable[[Rest], Iterator[str]], ...] = (
