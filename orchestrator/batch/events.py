@@ -16,7 +16,7 @@ from orchestrator.batch.effects import EffectRecorder, event_id_of, position_of
 from orchestrator.batch.kinds import BoundKind, BoundKinds
 from orchestrator.batch.requests import RequestHandler
 from orchestrator.engine.instance import Leg, Saga
-from orchestrator.engine.kind import AccountEvent, Programmes, SagaRequested
+from orchestrator.engine.kind import AccountEvent, Programmes
 from orchestrator.engine.ladder import LegUpdate
 from orchestrator.engine.machine import READINGS, Event, NoChange
 from orchestrator.engine.operator import TWO_PERSONS
@@ -281,58 +281,29 @@ class BatchProcessor:
 def handlers_of(kinds: BoundKinds) -> Mapping[type, Handler]:
     """The handler of each type of event: those that all kinds share, and those of each kind."""
     handlers: dict[type, Handler] = {
-        LegAnswered: _answered,
-        TimerFired: _timer,
-        OperatorDecided: _decided,
+        LegAnswered: BatchProcessor.answered,
+        TimerFired: BatchProcessor.timer,
+        OperatorDecided: BatchProcessor.decided,
     }
     for bound in kinds.by_request.values():  # An older version's event types are the same.
         intake = bound.kind.intake
-        handlers[intake.requested] = _requested
+        handlers[intake.requested] = _of_origin(RequestHandler.requested, bound)
         if intake.inquired is not None:
-            handlers[intake.inquired] = _inquired(bound)
+            handlers[intake.inquired] = _of_origin(RequestHandler.inquired, bound)
         if intake.withdrawn is not None:
-            handlers[intake.withdrawn] = _withdrawn(bound)
+            handlers[intake.withdrawn] = _of_origin(RequestHandler.withdrawn, bound)
         for event in intake.answers:
-            handlers[event] = _answered_by_origin(bound)
+            handlers[event] = _of_origin(RequestHandler.answered, bound)
     return handlers
 
 
-def _answered(batch: BatchProcessor, arrival: InboundEvent, event: LegAnswered) -> bool:
-    return batch.answered(arrival, event)
+def _of_origin(
+    apply: Callable[[RequestHandler, BoundKind, InboundEvent, Any], None], bound: BoundKind
+) -> Handler:
+    """The handler of an event of an origin, which is about a saga of that kind."""
 
-
-def _timer(batch: BatchProcessor, arrival: InboundEvent, event: TimerFired) -> bool:
-    return batch.timer(arrival, event)
-
-
-def _decided(batch: BatchProcessor, arrival: InboundEvent, event: OperatorDecided) -> bool:
-    return batch.decided(arrival, event)
-
-
-def _requested(batch: BatchProcessor, arrival: InboundEvent, event: SagaRequested) -> bool:
-    batch.requests.requested(arrival, event)
-    return False
-
-
-def _inquired(bound: BoundKind) -> Handler:
     def handle(batch: BatchProcessor, arrival: InboundEvent, event: AccountEvent) -> bool:
-        batch.requests.inquired(bound, arrival, event)
-        return False
-
-    return handle
-
-
-def _withdrawn(bound: BoundKind) -> Handler:
-    def handle(batch: BatchProcessor, arrival: InboundEvent, event: AccountEvent) -> bool:
-        batch.requests.withdrawn(bound, arrival, event)
-        return False
-
-    return handle
-
-
-def _answered_by_origin(bound: BoundKind) -> Handler:
-    def handle(batch: BatchProcessor, arrival: InboundEvent, event: AccountEvent) -> bool:
-        batch.requests.answered(bound, arrival, event)
+        apply(batch.requests, bound, arrival, event)
         return False
 
     return handle

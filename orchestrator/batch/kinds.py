@@ -55,9 +55,5 @@ class BoundKinds:
         """The kind, in the version that the saga was accepted under."""
         return self._bound[terms.definition, terms.definition_version]
 
-    def version(self, name: str, version: int) -> BoundKind:
-        """That version of the kind of that name; KeyError if there is none."""
-        return self._bound[name, version]
-
     def __iter__(self) -> Iterator[BoundKind]:
         return iter(self._bound.values())

@@ -37,9 +37,9 @@ class RequestHandler:
         self._gate = gate
         recorder.result.taken = gate.taken
 
-    def requested(self, arrival: InboundEvent, request: SagaRequested) -> None:
+    def requested(self, bound: BoundKind, arrival: InboundEvent, request: SagaRequested) -> None:
         """Handle a request: begin, hold or refuse a saga, or answer a repeat with its result."""
-        recorder, bound = self._recorder, self._recorder.kinds.by_request[type(request)]
+        recorder = self._recorder
         known = recorder.sagas.get(cast("SagaId", arrival.saga))
         if known is not None:
             self._asked_again(recorder.kinds.of(known.terms), arrival, request, known)

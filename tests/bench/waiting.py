@@ -107,7 +107,7 @@ def waiting_sagas(deploy: Path, count: int, due: int) -> Iterator[Saga]:
     catalogue = load(deploy)
     programme = catalogue.programmes["redemption"]["citi-alipayhk-coupons"]
     kinds = Decider(catalogue, "bench").kinds
-    engine = kinds.version(programme.saga, programme.saga_version).engine
+    engine = kinds.by_request[RedemptionRequested].engine
     begin = due - 60_000
     for number in range(count):
         request = RedemptionRequested.model_validate(

@@ -162,9 +162,7 @@ class Hostile(World):
             return False
         saga, leg = parked[0]
         truth = self._truth(saga, leg)
-        engine = self.platform.decider.kinds.version(
-            *(saga.terms.definition, saga.terms.definition_version)
-        ).engine
+        engine = self.platform.decider.kinds.of(saga.terms).engine
         wanted = OperatorDecision(self.decided + 1, Action.CONFIRM, truth)
         if not truth:
             wanted = replace(wanted, action=Action.REJECT, amount=None)

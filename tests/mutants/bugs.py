@@ -349,8 +349,8 @@ def redelivery_is_new(patch: Patch) -> None:
 
 
 def a_duplicate_is_new(patch: Patch) -> None:
-    def requested(self: Any, arrival: Any, request: Any) -> None:
-        self._begin(self._recorder.kinds.by_request[type(request)], arrival, request)
+    def requested(self: Any, bound: Any, arrival: Any, request: Any) -> None:
+        self._begin(bound, arrival, request)
 
     patch.setattr(RequestHandler, "requested", requested)
 
