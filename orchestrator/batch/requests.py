@@ -287,7 +287,9 @@ class RequestHandler:
         origin, trace, at = arrival.route.participant, arrival.envelope.traceparent, published.began
         limit = intake.limit(request, origin, self._programmes, recorder.now, published)
         used = recorder.used.get(limit, 0) if limit is not None else 0
-        terms = intake.draft(request, origin, self._programmes, at, trace, used=used)
+        terms = intake.draft(
+            request, origin, self._programmes, at, trace, key=arrival.key, used=used
+        )
         bound = recorder.kinds.of(terms)
         intake, engine = bound.kind.intake, bound.engine
         terms = intake.restored(terms, published)
